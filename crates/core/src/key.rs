@@ -1,0 +1,258 @@
+//! Whom a request is counted under.
+//!
+//! ```
+//! use bartizan_core::key::{self, Key, KeyExtractor};
+//! use http::Request;
+//!
+//! // By API version and caller.
+//! let by = (key::header(http::header::ACCEPT), |_: &Request<()>| Some(Key::of("v1")));
+//! let request = Request::builder().header("accept", "*/*").body(()).unwrap();
+//! assert!(by.key(&request).is_some());
+//! ```
+
+use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
+
+use http::{HeaderName, Request};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::client_ip;
+use crate::{ClientAddr, Principal};
+
+/// A 128-bit keyed hash (SipHash-1-3) of what a request is counted under.
+///
+/// The hash's key is drawn at random once per process, so that nobody can craft two inputs that
+/// meet. It is not for storage or for sharing between processes.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Key(u128);
+
+static SEED: LazyLock<(u64, u64)> = LazyLock::new(|| {
+    // The standard library's own hash keys come from the system's random source.
+    let draw = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8);
+    (draw(), draw())
+});
+
+impl Key {
+    /// Hashes `value`, without allocation.
+    #[must_use]
+    pub fn of<T: Hash + ?Sized>(value: &T) -> Self {
+        let (k0, k1) = *SEED;
+        let mut hasher = SipHasher13::new_with_keys(k0, k1);
+        value.hash(&mut hasher);
+        Self(hasher.finish128().as_u128())
+    }
+
+    /// The key of the pair of both. The order matters.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let (k0, k1) = *SEED;
+        let mut hasher = SipHasher13::new_with_keys(k0, k1);
+        hasher.write_u128(self.0);
+        hasher.write_u128(other.0);
+        Self(hasher.finish128().as_u128())
+    }
+
+    /// A key by chance.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(fastrand::u128(..))
+    }
+
+    /// The hash itself.
+    #[must_use]
+    pub const fn as_u128(self) -> u128 {
+        self.0
+    }
+}
+
+/// Finds the key of a request. `None` if the request has none, as when a field is missing.
+///
+/// Closures and tuples of extractors are extractors; a tuple has a key if each part has one.
+pub trait KeyExtractor<Req> {
+    /// The key of `request`.
+    fn key(&self, request: &Req) -> Option<Key>;
+}
+
+impl<F, Req> KeyExtractor<Req> for F
+where
+    F: Fn(&Req) -> Option<Key>,
+{
+    fn key(&self, request: &Req) -> Option<Key> {
+        self(request)
+    }
+}
+
+impl<A, B, Req> KeyExtractor<Req> for (A, B)
+where
+    A: KeyExtractor<Req>,
+    B: KeyExtractor<Req>,
+{
+    fn key(&self, request: &Req) -> Option<Key> {
+        Some(self.0.key(request)?.and(self.1.key(request)?))
+    }
+}
+
+impl<A, B, C, Req> KeyExtractor<Req> for (A, B, C)
+where
+    A: KeyExtractor<Req>,
+    B: KeyExtractor<Req>,
+    C: KeyExtractor<Req>,
+{
+    fn key(&self, request: &Req) -> Option<Key> {
+        Some(self.0.key(request)?.and(self.1.key(request)?).and(self.2.key(request)?))
+    }
+}
+
+/// By client address; see [`ip`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ByIp;
+
+/// By client address: what [`ClientIpLayer`](crate::ClientIpLayer) found, else the peer's own.
+/// IPv4-mapped IPv6 is its IPv4; IPv6 is cut to its /64.
+#[must_use]
+pub const fn ip() -> ByIp {
+    ByIp
+}
+
+impl<B> KeyExtractor<Request<B>> for ByIp {
+    fn key(&self, request: &Request<B>) -> Option<Key> {
+        let addr = match request.extensions().get::<ClientAddr>() {
+            Some(addr) => addr.ip(),
+            None => client_ip::peer(request.extensions())?,
+        };
+        Some(client_ip::prefix_key(addr, 64))
+    }
+}
+
+/// By a request field; see [`header`].
+#[derive(Clone, Debug)]
+pub struct ByHeader(HeaderName);
+
+/// By the first value of a request field.
+#[must_use]
+pub const fn header(name: HeaderName) -> ByHeader {
+    ByHeader(name)
+}
+
+impl<B> KeyExtractor<Request<B>> for ByHeader {
+    fn key(&self, request: &Request<B>) -> Option<Key> {
+        request.headers().get(&self.0).map(|value| Key::of(value.as_bytes()))
+    }
+}
+
+/// By caller; see [`principal`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ByPrincipal;
+
+/// By issuer and subject of the [`Principal`] that auth put into the request.
+#[must_use]
+pub const fn principal() -> ByPrincipal {
+    ByPrincipal
+}
+
+impl<B> KeyExtractor<Request<B>> for ByPrincipal {
+    fn key(&self, request: &Request<B>) -> Option<Key> {
+        let principal = request.extensions().get::<Principal>()?;
+        Some(Key::of(&(principal.issuer(), principal.subject())))
+    }
+}
+
+/// By path; see [`route`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ByRoute;
+
+/// By path, without the query. With the feature `axum`, by the matched route's template where
+/// there is one, so that `/users/1` and `/users/2` are one key.
+#[must_use]
+pub const fn route() -> ByRoute {
+    ByRoute
+}
+
+impl<B> KeyExtractor<Request<B>> for ByRoute {
+    fn key(&self, request: &Request<B>) -> Option<Key> {
+        #[cfg(feature = "axum")]
+        if let Some(path) = request.extensions().get::<axum::extract::MatchedPath>() {
+            return Some(Key::of(path.as_str()));
+        }
+        Some(Key::of(request.uri().path()))
+    }
+}
+
+/// By method; see [`method`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ByMethod;
+
+/// By request method.
+#[must_use]
+pub const fn method() -> ByMethod {
+    ByMethod
+}
+
+impl<B> KeyExtractor<Request<B>> for ByMethod {
+    fn key(&self, request: &Request<B>) -> Option<Key> {
+        Some(Key::of(request.method()))
+    }
+}
+
+/// One key for all; see [`global`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Global;
+
+/// One key for all requests, of any kind.
+#[must_use]
+pub const fn global() -> Global {
+    Global
+}
+
+impl<Req> KeyExtractor<Req> for Global {
+    fn key(&self, _: &Req) -> Option<Key> {
+        Some(Key(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(uri: &str) -> Request<()> {
+        Request::builder().uri(uri).body(()).unwrap()
+    }
+
+    #[test]
+    fn order_and_parts_matter() {
+        let (a, b) = (Key::of("a"), Key::of("b"));
+        assert_eq!(Key::of("a"), a);
+        assert_ne!(a, b);
+        assert_ne!(a.and(b), b.and(a));
+    }
+
+    #[test]
+    fn a_tuple_needs_every_part() {
+        let by = (method(), header(http::header::HOST), route());
+        assert_eq!(by.key(&get("/a")), None);
+        let mut request = get("/a?x=1");
+        request.headers_mut().insert("host", "h".parse().unwrap());
+        let first = by.key(&request).unwrap();
+        *request.uri_mut() = "/a?x=2".parse().unwrap();
+        assert_eq!(by.key(&request), Some(first));
+        *request.uri_mut() = "/b".parse().unwrap();
+        assert_ne!(by.key(&request), Some(first));
+    }
+
+    #[test]
+    fn principals_are_told_apart_by_issuer() {
+        let of = |issuer: &str| {
+            let mut request = get("/");
+            request.extensions_mut().insert(Principal::new("7").with_issuer(issuer));
+            principal().key(&request)
+        };
+        assert_eq!(principal().key(&get("/")), None);
+        assert_ne!(of("a"), of("b"));
+        assert_eq!(of("a"), of("a"));
+    }
+}

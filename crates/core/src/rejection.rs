@@ -1,0 +1,187 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::{Map, Value};
+
+use crate::grpc;
+
+/// Why a layer turned a request away, in words that every protocol can render.
+///
+/// HTTP callers receive problem details (RFC 9457) with the stable code as the member `code`; gRPC
+/// callers a trailers-only status, with `google.rpc.RetryInfo` if a wait is known.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct Rejection {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    problem_type: Option<&'static str>,
+    retry_after: Option<Duration>,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    members: Vec<(&'static str, Value)>,
+}
+
+/// Marks a response as a refusal by a layer, so that layers further out do not take it for the
+/// service's own failure. Found in the response's extensions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// The stable code of the [`Rejection`].
+    pub code: &'static str,
+}
+
+impl Rejection {
+    /// Creates a rejection that HTTP callers see as `status` and programs recognise by `code`.
+    #[must_use]
+    pub const fn new(status: StatusCode, code: &'static str, detail: &'static str) -> Self {
+        Self {
+            status,
+            code,
+            detail: Cow::Borrowed(detail),
+            problem_type: None,
+            retry_after: None,
+            fields: Vec::new(),
+            members: Vec::new(),
+        }
+    }
+
+    /// Explains this occurrence to a person.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Names the problem's type by a URI. The default is none, which means `about:blank`.
+    #[must_use]
+    pub const fn problem_type(mut self, uri: &'static str) -> Self {
+        self.problem_type = Some(uri);
+        self
+    }
+
+    /// Says when another try makes sense. Rendered in whole seconds, rounded up, never 0.
+    #[must_use]
+    pub const fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Adds a response field.
+    #[must_use]
+    pub fn field(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
+    /// Adds an extension member to the problem details.
+    #[must_use]
+    pub fn member(mut self, name: &'static str, value: Value) -> Self {
+        self.members.push((name, value));
+        self
+    }
+
+    /// The status that HTTP callers see.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable code that programs recognise.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The wait in whole seconds, rounded up and at least 1, as `Retry-After` wants it
+    /// (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after
+            .map(|wait| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
+    /// Renders problem details in JSON (RFC 9457).
+    pub(crate) fn into_problem(self) -> Response<Bytes> {
+        let mut document = Map::new();
+        if let Some(uri) = self.problem_type {
+            document.insert("type".into(), uri.into());
+        }
+        document.insert("title".into(), self.status.canonical_reason().unwrap_or("").into());
+        document.insert("status".into(), self.status.as_u16().into());
+        document.insert("detail".into(), self.detail.as_ref().into());
+        document.insert("code".into(), self.code.into());
+        let seconds = self.retry_after_secs();
+        document.extend(self.members.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let mut response = Response::new(Bytes::from(Value::Object(document).to_string()));
+        *response.status_mut() = self.status;
+        response.extensions_mut().insert(Refused { code: self.code });
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        add_common(headers, seconds, self.fields);
+        response
+    }
+
+    /// Renders a trailers-only gRPC status.
+    pub(crate) fn into_grpc(self) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        response.extensions_mut().insert(Refused { code: self.code });
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        grpc::write_status(headers, self.status, &self.detail, self.retry_after);
+        add_common(headers, self.retry_after_secs(), self.fields);
+        response
+    }
+}
+
+fn add_common(
+    headers: &mut HeaderMap,
+    retry_after: Option<u64>,
+    fields: Vec<(HeaderName, HeaderValue)>,
+) {
+    if let Some(seconds) = retry_after {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    for (name, value) in fields {
+        headers.append(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUSY: Rejection =
+        Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests");
+
+    #[test]
+    fn retry_after_is_rounded_up_and_never_zero() {
+        let secs = |wait| BUSY.retry_after(wait).retry_after_secs();
+        assert_eq!(secs(Duration::ZERO), Some(1));
+        assert_eq!(secs(Duration::from_millis(10)), Some(1));
+        assert_eq!(secs(Duration::from_millis(1001)), Some(2));
+        assert_eq!(secs(Duration::MAX), Some(u64::MAX));
+        assert_eq!(BUSY.retry_after_secs(), None);
+    }
+
+    #[test]
+    fn problem_details_carry_type_code_members_and_fields() {
+        let response = BUSY
+            .problem_type("https://example.test/busy")
+            .member("policies", Value::from(vec!["a"]))
+            .field(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            .field(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"))
+            .into_problem();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.headers().get_all("www-authenticate").iter().count(), 2);
+        let document: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(document["type"], "https://example.test/busy");
+        assert_eq!(document["title"], "Service Unavailable");
+        assert_eq!(document["status"], 503);
+        assert_eq!(document["code"], "overloaded");
+        assert_eq!(document["policies"][0], "a");
+    }
+}
