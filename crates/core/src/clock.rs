@@ -69,7 +69,7 @@ impl Clock {
             None => {
                 let elapsed = Instant::now().saturating_duration_since(*ORIGIN);
                 // 584 years fit.
-                Timestamp(elapsed.as_nanos() as u64)
+                Timestamp(elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos()))
             }
         }
     }

@@ -1,14 +1,14 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bartizan_core::{
     Clock, ConfigError, Engine, Live, Mode, Outcome, Snapshot, Switch, Timestamp, Watch,
 };
 
+use crate::Settings;
 use crate::observe::{self, Counts};
-use crate::state::{Aimd, is_late};
-use crate::{Settings, state};
+use crate::state::Aimd;
 
 /// Decides which requests are served. Cheap to clone; clones are one shedder.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ struct Shared {
     settings: Live<Settings>,
     /// Read by every request; written under `aimd`'s lock.
     limit: AtomicU32,
+    /// The latency target in nanoseconds: likewise.
+    target: AtomicU64,
     in_flight: AtomicU32,
     aimd: Mutex<Aimd>,
     counts: Counts,
@@ -42,6 +44,7 @@ impl LoadShedder {
             clock,
             switch,
             limit: AtomicU32::new(settings.initial()),
+            target: AtomicU64::new(settings.target_nanos()),
             in_flight: AtomicU32::new(0),
             aimd: Mutex::new(Aimd::new(&settings)),
             settings: Live::new(settings),
@@ -98,7 +101,7 @@ impl LoadShedder {
             shared: Arc::clone(&self.shared),
             start: shared.clock.now(),
             in_flight,
-            headed: None,
+            head: Head::Awaited,
         })))
     }
 
@@ -118,6 +121,11 @@ impl LoadShedder {
 impl Shared {
     fn aimd(&self) -> MutexGuard<'_, Aimd> {
         self.aimd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if an answer that came, or did not come, by `now` is late.
+    fn is_late(&self, start: Timestamp, now: Timestamp) -> bool {
+        now.as_nanos().saturating_sub(start.as_nanos()) > self.target.load(Relaxed)
     }
 
     fn late(&self, now: Timestamp) {
@@ -162,6 +170,7 @@ impl Engine for LoadShedder {
         let settings = settings.validated()?;
         let mut aimd = self.shared.aimd();
         self.shared.settings.store(settings);
+        self.shared.target.store(settings.target_nanos(), Relaxed);
         aimd.fit(&settings);
         self.shared.limit.store(aimd.limit(), Relaxed);
         observe::settings_changed(&self.shared.name);
@@ -177,8 +186,15 @@ struct Held {
     shared: Arc<Shared>,
     start: Timestamp,
     in_flight: u32,
-    /// Whether the head came, and in time.
-    headed: Option<state::Timeliness>,
+    head: Head,
+}
+
+/// Whether the response's head, or an error, has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Head {
+    Awaited,
+    InTime,
+    Late,
 }
 
 impl Slot {
@@ -191,10 +207,11 @@ impl Slot {
     pub fn answered(&mut self) {
         let Some(held) = &mut self.0 else { return };
         let now = held.shared.clock.now();
-        let late = is_late(now.saturating_since(held.start), &held.shared.settings.load());
-        held.headed = Some(if late { state::Timeliness::Late } else { state::Timeliness::InTime });
-        if late {
+        if held.shared.is_late(held.start, now) {
+            held.head = Head::Late;
             held.shared.late(now);
+        } else {
+            held.head = Head::InTime;
         }
     }
 }
@@ -203,7 +220,7 @@ impl Watch for Slot {
     fn settle(self, outcome: Outcome) {
         // A fast error says nothing about how much the service can take.
         if let (Some(held), Outcome::Success) = (&self.0, outcome)
-            && held.headed == Some(state::Timeliness::InTime)
+            && held.head == Head::InTime
         {
             held.shared.in_time(held.in_flight);
         }
@@ -213,10 +230,10 @@ impl Watch for Slot {
 impl Drop for Held {
     fn drop(&mut self) {
         self.shared.in_flight.fetch_sub(1, Relaxed);
-        if self.headed.is_none() {
+        if self.head == Head::Awaited {
             // Cancelled before the answer: the time so far is a lower bound of its latency.
             let now = self.shared.clock.now();
-            if is_late(now.saturating_since(self.start), &self.shared.settings.load()) {
+            if self.shared.is_late(self.start, now) {
                 self.shared.late(now);
             }
         }

@@ -57,6 +57,10 @@ impl Settings {
         Duration::from_millis(self.latency_target_ms as u64)
     }
 
+    pub(crate) const fn target_nanos(&self) -> u64 {
+        self.latency_target_ms as u64 * 1_000_000
+    }
+
     /// Checks that the settings can be lived by.
     pub(crate) fn validated(self) -> Result<Self, ConfigError> {
         let error = |field, problem, fix| Err(ConfigError::new(field, problem, fix));

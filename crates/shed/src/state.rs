@@ -1,7 +1,5 @@
 //! Additive increase, multiplicative decrease (Chiu and Jain, 1989), on latency.
 
-use std::time::Duration;
-
 use bartizan_core::Timestamp;
 
 use crate::Settings;
@@ -49,18 +47,6 @@ impl Aimd {
             self.last_decrease = Some(now);
         }
     }
-}
-
-/// How an answer came.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Timeliness {
-    InTime,
-    Late,
-}
-
-/// True if an answer after `latency` is late.
-pub(crate) fn is_late(latency: Duration, settings: &Settings) -> bool {
-    latency > settings.target()
 }
 
 #[cfg(test)]

@@ -1,0 +1,1 @@
+//! What Bartizan's layers cost. See `benches/`.
