@@ -1,0 +1,214 @@
+//! flagd's flag-definition document, parsed into compiled flags.
+
+use std::collections::HashMap;
+
+use bartizan_core::ConfigError;
+use serde_json::{Map, Value};
+
+use crate::bucket::Bucketing;
+use crate::rule::{Rule, compile};
+
+/// Everything a document says.
+#[derive(Debug, Default)]
+pub(crate) struct FlagSet {
+    pub(crate) flags: HashMap<String, Entry>,
+    pub(crate) bucketing: Bucketing,
+    pub(crate) version: Option<String>,
+    /// What was wrong with single flags; the others are in force.
+    pub(crate) problems: Vec<ConfigError>,
+}
+
+/// A flag of the document, or the place of one that could not be used.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Broken,
+    Sound(Definition),
+}
+
+/// A flag, ready to be evaluated.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub(crate) enabled: bool,
+    pub(crate) variants: Map<String, Value>,
+    pub(crate) default_variant: Option<String>,
+    pub(crate) targeting: Option<Rule>,
+}
+
+impl FlagSet {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let document = serde_json::from_str(text).map_err(|error| {
+            ConfigError::new(
+                "document",
+                format!("is not JSON (line {}, column {})", error.line(), error.column()),
+                "correct the syntax there",
+            )
+        })?;
+        Self::from_value(&document)
+    }
+
+    pub(crate) fn from_value(document: &Value) -> Result<Self, ConfigError> {
+        let Some(flags) = document.get("flags").and_then(Value::as_object) else {
+            return Err(ConfigError::new(
+                "flags",
+                "is not an object",
+                "write \"flags\": {\"name\": {...}} as flagd's flags.json schema says",
+            ));
+        };
+        let none = Map::new();
+        let evaluators = match document.get("$evaluators") {
+            None => &none,
+            Some(value) => value.as_object().ok_or_else(|| {
+                ConfigError::new("$evaluators", "is not an object", "map names to rules")
+            })?,
+        };
+        let metadata = metadata("metadata", document.get("metadata"))?;
+        let mut set = Self {
+            bucketing: bucketing(metadata)?,
+            version: metadata
+                .and_then(|data| data.get("version"))
+                .map(|version| version.as_str().map_or_else(|| version.to_string(), str::to_owned)),
+            ..Self::default()
+        };
+        for (name, flag) in flags {
+            // One flag that is wrong must not take the others down.
+            let entry = match Definition::parse(name, flag, evaluators) {
+                Ok(definition) => Entry::Sound(definition),
+                Err(problem) => {
+                    set.problems.push(problem);
+                    Entry::Broken
+                }
+            };
+            set.flags.insert(name.clone(), entry);
+        }
+        Ok(set)
+    }
+}
+
+impl Definition {
+    fn parse(
+        name: &str,
+        flag: &Value,
+        evaluators: &Map<String, Value>,
+    ) -> Result<Self, ConfigError> {
+        let wrong = |field: &str, problem: &str, fix: &str| {
+            ConfigError::new(format!("flags.{name}{field}"), problem.to_owned(), fix.to_owned())
+        };
+        let Some(flag) = flag.as_object() else {
+            return Err(wrong("", "is not an object", "give it a state and variants"));
+        };
+        let enabled = match flag.get("state").and_then(Value::as_str) {
+            Some("ENABLED") => true,
+            Some("DISABLED") => false,
+            _ => return Err(wrong(".state", "is no state", "write \"ENABLED\" or \"DISABLED\"")),
+        };
+        let variants = match flag.get("variants").and_then(Value::as_object) {
+            Some(variants) if !variants.is_empty() => variants.clone(),
+            _ => return Err(wrong(".variants", "has no variant", "name at least one")),
+        };
+        let mut kinds = variants.values().map(kind);
+        let first = kinds.next().flatten();
+        if first.is_none() || kinds.any(|kind| kind != first) {
+            return Err(wrong(
+                ".variants",
+                "mixes types",
+                "give every variant a boolean, or every one a string, a number or an object",
+            ));
+        }
+        let default_variant = match flag.get("defaultVariant") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(variant)) if variants.contains_key(variant) => Some(variant.clone()),
+            Some(_) => {
+                return Err(wrong(
+                    ".defaultVariant",
+                    "names no variant",
+                    "name one, or leave it out",
+                ));
+            }
+        };
+        let targeting = match flag.get("targeting") {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(rule)) if rule.is_empty() => None,
+            Some(rule @ Value::Object(_)) => {
+                Some(compile(rule, evaluators).map_err(|problem| {
+                    wrong(".targeting", &problem, "see flagd's documentation of custom operations")
+                })?)
+            }
+            Some(_) => {
+                return Err(wrong(".targeting", "is not an object", "write a JsonLogic rule"));
+            }
+        };
+        metadata(&format!("flags.{name}.metadata"), flag.get("metadata"))?;
+        Ok(Self { enabled, variants, default_variant, targeting })
+    }
+}
+
+/// The JSON type of a variant; `None` for what flagd does not allow.
+fn kind(variant: &Value) -> Option<&'static str> {
+    match variant {
+        Value::Bool(_) => Some("boolean"),
+        Value::Number(_) => Some("number"),
+        Value::Object(_) => Some("object"),
+        Value::String(_) => Some("string"),
+        Value::Array(_) | Value::Null => None,
+    }
+}
+
+fn metadata<'a>(
+    field: &str,
+    value: Option<&'a Value>,
+) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
+    let Some(value) = value else { return Ok(None) };
+    let plain = |value: &Value| value.is_boolean() || value.is_number() || value.is_string();
+    match value.as_object() {
+        Some(members) if members.values().all(plain) => Ok(Some(members)),
+        _ => Err(ConfigError::new(
+            field.to_owned(),
+            "holds more than plain values",
+            "map names to booleans, numbers or strings",
+        )),
+    }
+}
+
+fn bucketing(metadata: Option<&Map<String, Value>>) -> Result<Bucketing, ConfigError> {
+    let Some(version) = metadata.and_then(|members| members.get("bucketing")) else {
+        return Ok(Bucketing::default());
+    };
+    version.as_str().and_then(Bucketing::parse).ok_or_else(|| {
+        ConfigError::new("metadata.bucketing", "is no known version", "write \"v2\" or \"v3\"")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_bad_flag_is_isolated_and_named() {
+        let set = FlagSet::from_value(&json!({"flags": {
+            "good": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"},
+            "bad": {"state": "ENABLED", "variants": {"on": true}, "targeting": {"$ref": "gone"}},
+        }}))
+        .unwrap();
+        assert!(matches!(set.flags["good"], Entry::Sound(_)));
+        assert!(matches!(set.flags["bad"], Entry::Broken));
+        assert_eq!(set.problems.len(), 1);
+        let problem = set.problems[0].to_string();
+        assert!(problem.starts_with("`flags.bad.targeting`: refers to `gone`"), "{problem}");
+    }
+
+    #[test]
+    fn the_bucketing_version_is_read() {
+        let set = |version| {
+            FlagSet::from_value(&json!({"flags": {}, "metadata": {"bucketing": version}}))
+        };
+        assert_eq!(set("v2").unwrap().bucketing, Bucketing::V2);
+        assert!(set("v9").is_err());
+    }
+
+    #[test]
+    fn a_syntax_error_tells_its_place() {
+        let error = FlagSet::parse("{\n  \"flags\": }").unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
+    }
+}

@@ -1,0 +1,159 @@
+//! A route that exists only while a flag is on.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bartizan_core::{Http, Protocol, Rejection};
+use http::{Request, StatusCode};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::engine::Flags;
+use crate::{EvaluationContext, Flag};
+
+// The answer of a path that does not exist: a hidden feature should not announce itself.
+const HIDDEN: Rejection =
+    Rejection::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here");
+
+/// [`Layer`] that answers 404 while a flag is off for the request.
+///
+/// The flag is evaluated with [`EvaluationContext::from_request`].
+///
+/// # Examples
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use bartizan_flags::{Flag, Flags, GateLayer};
+/// use bytes::Bytes;
+/// use http::{Request, Response, StatusCode};
+/// use http_body_util::Full;
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// async fn handle(_: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
+///     Ok(Response::new(Full::from("hello")))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Infallible> {
+/// let gate = GateLayer::new(Flags::empty(), Flag::new("beta", false));
+/// let service = ServiceBuilder::new().layer(gate).service_fn(handle);
+///
+/// let response = service.oneshot(Request::new(())).await?;
+/// assert_eq!(response.status(), StatusCode::NOT_FOUND);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct GateLayer {
+    flags: Flags,
+    flag: Flag<bool>,
+    protocol: Http,
+}
+
+impl GateLayer {
+    /// Creates a layer that lets requests pass while `flag` is on.
+    pub const fn new(flags: Flags, flag: Flag<bool>) -> Self {
+        Self { flags, flag, protocol: Http::new() }
+    }
+
+    /// Sets how a refusal is put in words.
+    pub fn protocol(mut self, protocol: Http) -> Self {
+        self.protocol = protocol;
+        self
+    }
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Gate { inner, gate: self.clone() }
+    }
+}
+
+/// Middleware that answers 404 while a flag is off for the request.
+///
+/// See [`GateLayer`] for examples.
+#[derive(Clone, Debug)]
+pub struct Gate<S> {
+    inner: S,
+    gate: GateLayer,
+}
+
+impl<S, B, Res> Service<Request<B>> for Gate<S>
+where
+    S: Service<Request<B>, Response = Res>,
+    Http: Protocol<Request<B>, Res, S::Error, Error = S::Error>,
+{
+    type Response = <Http as Protocol<Request<B>, Res, S::Error>>::Response<()>;
+    type Error = S::Error;
+    type Future = GateFuture<S::Future, B, Res, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let GateLayer { flags, flag, protocol } = &self.gate;
+        let state = if flag.get(flags, &EvaluationContext::from_request(&request)) {
+            State::Open { future: self.inner.call(request), protocol: protocol.clone() }
+        } else {
+            let dialect = protocol.dialect(&request);
+            State::Closed { result: Some(protocol.refuse(dialect, HIDDEN)) }
+        };
+        GateFuture { state }
+    }
+}
+
+pin_project! {
+    /// Response future of [`Gate`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct GateFuture<F, B, Res, E>
+    where
+        Http: Protocol<Request<B>, Res, E>,
+    {
+        #[pin]
+        state: State<F, <Http as Protocol<Request<B>, Res, E>>::Response<()>, E>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, Out, E> {
+        Open { #[pin] future: F, protocol: Http },
+        Closed { result: Option<Result<Out, E>> },
+    }
+}
+
+impl<F, B, Res, E> Future for GateFuture<F, B, Res, E>
+where
+    F: Future<Output = Result<Res, E>>,
+    Http: Protocol<Request<B>, Res, E, Error = E>,
+{
+    type Output = Result<<Http as Protocol<Request<B>, Res, E>>::Response<()>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Open { future, protocol } => {
+                let result = ready!(future.poll(cx));
+                Poll::Ready(Protocol::<Request<B>, _, _>::deliver(protocol, result, ()))
+            }
+            StateProj::Closed { result } => {
+                Poll::Ready(result.take().expect("polled after completion"))
+            }
+        }
+    }
+}
+
+impl<F, B, Res, E> fmt::Debug for GateFuture<F, B, Res, E>
+where
+    Http: Protocol<Request<B>, Res, E>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GateFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,123 @@
+//! Feature flags in [flagd]'s format, evaluated in process; a flag can also turn any Bartizan
+//! layer on, to shadow, or off.
+//!
+//! [`Flags`] is the engine. It reads flagd's flag-definition JSON, compiles every targeting rule
+//! once, and answers without waiting. [`Flag`] is a typed handle with a mandatory default,
+//! [`FlagsLayer`] hands the flags to the handlers, [`GateLayer`] hides a route behind a flag,
+//! [`FileSource`] follows a file, and [`Flags::control`] ties a flag to a
+//! [`Switch`](bartizan_core::Switch).
+//!
+//! # Examples
+//!
+//! Roll a feature out to the paying half of the world:
+//!
+//! ```
+//! use bartizan_flags::{EvaluationContext, Flag, Flags, Reason};
+//!
+//! static NEW_SEARCH: Flag<bool> = Flag::new("new-search", false);
+//!
+//! # fn main() -> Result<(), bartizan_core::ConfigError> {
+//! let flags = Flags::from_json(r#"{
+//!     "metadata": { "bucketing": "v3" },
+//!     "flags": {
+//!         "new-search": {
+//!             "state": "ENABLED",
+//!             "variants": { "on": true, "off": false },
+//!             "defaultVariant": "off",
+//!             "targeting": { "if": [
+//!                 { "==": [{ "var": "tier" }, "paid"] }, "on",
+//!                 { "fractional": [["on", 1], ["off", 99]] }
+//!             ] }
+//!         }
+//!     }
+//! }"#)?;
+//!
+//! let ann = EvaluationContext::new().targeting_key("ann").attribute("tier", "paid");
+//! assert!(NEW_SEARCH.get(&flags, &ann));
+//! assert_eq!(NEW_SEARCH.details(&flags, &ann).reason, Reason::TargetingMatch);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Let a flag put a limiter in shadow while the process runs:
+//!
+//! ```
+//! use bartizan_core::{Mode, Switch};
+//! use bartizan_flags::Flags;
+//!
+//! # fn main() -> Result<(), bartizan_core::ConfigError> {
+//! let document = |mode| {
+//!     format!(
+//!         r#"{{"flags": {{"limiter-mode": {{
+//!             "state": "ENABLED",
+//!             "variants": {{"enforce": "enforce", "shadow": "shadow", "off": "off"}},
+//!             "defaultVariant": "{mode}"
+//!         }}}}}}"#
+//!     )
+//! };
+//! let flags = Flags::from_json(&document("enforce"))?;
+//! // In earnest: the `switch()` of a limiter, a cache or any other engine.
+//! let switch = Switch::new(Mode::Enforce);
+//! flags.control("limiter-mode", switch.clone());
+//!
+//! flags.replace(&document("shadow"))?;
+//! assert_eq!(switch.setting().0, Mode::Shadow);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When not to use it
+//!
+//! When values never change while the process runs, settings are simpler. When decisions need data
+//! of other systems, ask them: a rule sees only its context. A flag is no permission: whoever may
+//! set an attribute may choose the variant.
+//!
+//! # Place in the stack
+//!
+//! Inside authentication, so that the [`Principal`](bartizan_core::Principal) is known.
+//!
+//! # When things fail
+//!
+//! | what | answer |
+//! |---|---|
+//! | one flag of a document is wrong | it answers with the caller's default, the others work; [`Flags::problems`] |
+//! | a new document or file cannot be read | the last good one stays, a warning is logged |
+//! | the first one cannot be read | an error at start |
+//! | unknown flag, other type, unknown variant | the caller's default; [`Details::error`] |
+//! | a rule takes too many steps | the caller's default, [`ErrorCode::General`] |
+//! | `fractional` without a targeting key | the flag's default variant |
+//! | a flag that controls a switch gives no mode | the switch stays |
+//! | the engine's own switch is not on enforce | every evaluation gives its default |
+//!
+//! # Where it differs from flagd
+//!
+//! - The version of percentage bucketing is named by `metadata.bucketing`, `"v2"` or `"v3"`; `"v3"`
+//!   holds when it is absent. flagd's first version is not supported.
+//! - The array form of `flags` is refused.
+//! - A rule may nest 64 levels and have 4096 nodes, references included.
+//!
+//! [flagd]: https://flagd.dev/reference/flag-definitions/
+
+mod bucket;
+mod context;
+mod control;
+mod definition;
+mod details;
+mod engine;
+mod flag;
+mod gate;
+mod layer;
+mod observe;
+mod rule;
+mod service;
+mod source;
+
+pub use self::bucket::Bucketing;
+pub use self::context::EvaluationContext;
+pub use self::details::{Details, ErrorCode, Reason};
+pub use self::engine::Flags;
+pub use self::flag::Flag;
+pub use self::gate::{Gate, GateFuture, GateLayer};
+pub use self::layer::FlagsLayer;
+pub use self::service::WithFlags;
+pub use self::source::FileSource;

@@ -1,0 +1,51 @@
+//! Every figure of this room.
+
+use bartizan_core::{Counter, Engine, Metric, Snapshot};
+
+use crate::details::Reason;
+use crate::engine::Flags;
+
+static EVALUATIONS: Metric =
+    Metric::counter("bartizan_flags_evaluations_total", "Flag evaluations by reason.");
+static RELOADS: Metric =
+    Metric::counter("bartizan_flags_reloads_total", "Documents taken into force or refused.");
+static BROKEN: Metric =
+    Metric::gauge("bartizan_flags_broken", "Flags of the document in force that cannot be used.");
+static LOADED: Metric = Metric::gauge("bartizan_flags_loaded", "Flags in force.");
+
+/// What the engine counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    evaluations: [Counter; Reason::ALL.len()],
+    applied: Counter,
+    refused: Counter,
+}
+
+impl Counts {
+    pub(crate) fn evaluated(&self, reason: Reason) {
+        if let Some(counter) = self.evaluations.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
+    pub(crate) fn applied(&self) {
+        self.applied.add(1);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.add(1);
+    }
+
+    pub(crate) fn snapshot(&self, flags: &Flags, loaded: usize, broken: usize) -> Snapshot {
+        let (mode, _) = flags.switch().setting();
+        let mut snapshot = Snapshot::new(flags.name(), flags.kind(), mode)
+            .sample(&LOADED, "", loaded as f64)
+            .sample(&BROKEN, "", broken as f64)
+            .sample(&RELOADS, "applied", self.applied.get() as f64)
+            .sample(&RELOADS, "refused", self.refused.get() as f64);
+        for (reason, counter) in Reason::ALL.into_iter().zip(&self.evaluations) {
+            snapshot = snapshot.sample(&EVALUATIONS, reason.as_str(), counter.get() as f64);
+        }
+        snapshot
+    }
+}

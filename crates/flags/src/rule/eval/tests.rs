@@ -1,0 +1,157 @@
+use serde_json::{Map, Value, json};
+
+use super::{Scope, evaluate};
+use crate::bucket::Bucketing;
+use crate::rule::compile;
+use crate::rule::value::strict_equal;
+
+fn run(rule: &Value, attributes: &Value) -> Result<Value, String> {
+    let none = Map::new();
+    let rule = compile(rule, &none)?;
+    let attributes = attributes.as_object().unwrap_or(&none);
+    let scope = Scope { flag: "f", attributes, bucketing: Bucketing::V3, timestamp: 1000 };
+    evaluate(&rule, scope).map(std::borrow::Cow::into_owned).map_err(str::to_owned)
+}
+
+#[test]
+fn operators_answer_as_json_logic_says() {
+    let data = json!({
+        "a": {"b": 7}, "x.y": 1, "list": [1, 2, 3], "name": "apple", "empty": "",
+        "pies": [{"filling": "pumpkin"}, {"filling": "apple"}], "version": "v2.1.0-rc.1",
+    });
+    for (rule, expected) in [
+        (json!({"var": "a.b"}), json!(7)),
+        (json!({"var": "x.y"}), json!(1)),
+        (json!({"var": ["list.1"]}), json!(2)),
+        (json!({"var": ["absent", 26]}), json!(26)),
+        (json!({"var": "absent"}), json!(null)),
+        (json!({"var": "$flagd.flagKey"}), json!("f")),
+        (json!({"var": "$flagd.timestamp"}), json!(1000)),
+        (json!({"missing": ["name", "empty", "absent"]}), json!(["empty", "absent"])),
+        (json!({"missing_some": [1, ["name", "absent"]]}), json!([])),
+        (json!({"missing_some": [2, ["name", "absent"]]}), json!(["absent"])),
+        (json!({"if": [false, 1, false, 2, 3]}), json!(3)),
+        (json!({"if": [false, 1]}), json!(null)),
+        (json!({"==": [1, "1"]}), json!(true)),
+        (json!({"==": [null, 0]}), json!(false)),
+        (json!({"===": [1, "1"]}), json!(false)),
+        (json!({"===": [1, 1.0]}), json!(true)),
+        (json!({"!=": [1, 2]}), json!(true)),
+        (json!({"!==": [1, "1"]}), json!(true)),
+        (json!({"!": [[]]}), json!(true)),
+        (json!({"!!": ["0"]}), json!(true)),
+        (json!({"or": [false, 0, "a"]}), json!("a")),
+        (json!({"and": [true, "a", 3]}), json!(3)),
+        (json!({"<": [1, 2, 3]}), json!(true)),
+        (json!({"<": [1, 4, 3]}), json!(false)),
+        (json!({">=": ["b", "a"]}), json!(true)),
+        (json!({">": ["x", 1]}), json!(false)),
+        (json!({"in": ["Spring", "Springfield"]}), json!(true)),
+        (json!({"in": [2, {"var": "list"}]}), json!(true)),
+        (json!({"cat": ["I ", 1, true]}), json!("I 1true")),
+        (json!({"substr": ["jsonlogic", -5]}), json!("logic")),
+        (json!({"substr": ["jsonlogic", 1, 3]}), json!("son")),
+        (json!({"substr": ["jsonlogic", 4, -2]}), json!("log")),
+        (json!({"substr": ["ü", 9, 9]}), json!("")),
+        (json!({"+": ["3.25"]}), json!(3.25)),
+        (json!({"-": [2]}), json!(-2)),
+        (json!({"*": [2, 3, 4]}), json!(24)),
+        (json!({"/": [1, 0]}), json!(null)),
+        (json!({"%": [101, 2]}), json!(1)),
+        (json!({"max": [1, 3, 2]}), json!(3)),
+        (json!({"min": [1, 3, 2]}), json!(1)),
+        (json!({"merge": [1, [2, 3]]}), json!([1, 2, 3])),
+        (json!({"map": [{"var": "list"}, {"*": [{"var": ""}, 2]}]}), json!([2, 4, 6])),
+        (json!({"filter": [{"var": "list"}, {"%": [{"var": ""}, 2]}]}), json!([1, 3])),
+        (
+            json!({"reduce": [{"var": "list"}, {"+": [{"var": "current"}, {"var": "accumulator"}]}, 0]}),
+            json!(6),
+        ),
+        (json!({"all": [[], true]}), json!(false)),
+        (json!({"none": [[-1], {">": [{"var": ""}, 0]}]}), json!(true)),
+        (json!({"some": [{"var": "pies"}, {"==": [{"var": "filling"}, "apple"]}]}), json!(true)),
+        (json!({"starts_with": [{"var": "name"}, "app"]}), json!(true)),
+        (json!({"ends_with": [{"var": "name"}, "app"]}), json!(false)),
+        (json!({"ends_with": [{"var": "list"}, "app"]}), json!(null)),
+        (json!({"sem_ver": [{"var": "version"}, "<", "2.1.0"]}), json!(true)),
+        (json!({"sem_ver": [{"var": "version"}, "~", "2.1"]}), json!(true)),
+        (json!({"sem_ver": [{"var": "name"}, "=", "2.1.0"]}), json!(null)),
+    ] {
+        assert_eq!(run(&rule, &data), Ok(expected), "{rule}");
+    }
+}
+
+#[test]
+fn fractional_is_sticky_and_needs_a_key() {
+    let rule = json!({"fractional": [["a", 50], ["b", 50]]});
+    let user = json!({"targetingKey": "user"});
+    assert_eq!(run(&rule, &user), run(&rule, &user));
+    assert_eq!(run(&rule, &json!({})), Ok(Value::Null));
+    let negative = json!({"fractional": [["a", {"-": [1, 9]}], ["b", 1]]});
+    assert_eq!(run(&negative, &user), Ok(json!("b")));
+}
+
+#[test]
+fn what_cannot_work_is_refused_when_compiled() {
+    for rule in [
+        json!({"launch": [1]}),
+        json!({"==": [1]}),
+        json!({"==": [1, 2], "!=": [1, 2]}),
+        json!({"var": "$flagd.secret"}),
+        json!({"$ref": "absent"}),
+    ] {
+        assert!(run(&rule, &json!({})).is_err(), "{rule}");
+    }
+}
+
+#[test]
+fn depth_is_bounded_when_compiled() {
+    let deep = (0..100).fold(json!(1), |rule, _| json!({"!": [rule]}));
+    assert!(run(&deep, &json!({})).unwrap_err().contains("deeper"));
+}
+
+#[test]
+fn work_and_built_values_are_bounded_when_evaluated() {
+    let list: Vec<_> = (0..1000).collect();
+    let data = json!({"list": list});
+    let square = json!({"map": [[1], {"map": [[1], {"var": ""}]}]});
+    assert!(run(&square, &data).is_ok());
+    // 1000 doublings of a string, and 1000 levels of nesting.
+    let accumulator = json!({"var": "accumulator"});
+    let doubling = json!({"reduce": [{"var": "list"}, {"cat": [accumulator, accumulator]}, "ab"]});
+    assert!(run(&doubling, &data).is_err());
+    let nesting = json!({"reduce": [{"var": "list"}, [accumulator], 0]});
+    assert!(run(&nesting, &data).is_err());
+    let merging = json!({"reduce": [{"var": "list"}, {"merge": [accumulator, accumulator]}, [1]]});
+    assert!(run(&merging, &data).is_err());
+}
+
+#[test]
+fn a_reference_cannot_refer_to_itself() {
+    let evaluators = json!({"a": {"$ref": "b"}, "b": {"!": [{"$ref": "a"}]}});
+    let error = compile(&json!({"$ref": "a"}), evaluators.as_object().unwrap()).unwrap_err();
+    assert!(error.contains("from within"), "{error}");
+}
+
+/// JsonLogic's own suite.
+#[test]
+fn json_logic_suite_holds() {
+    let suite = include_str!("../../../tests/data/jsonlogic/compatible.json");
+    let suite: Vec<Value> = serde_json::from_str(suite).unwrap();
+    let (mut passed, mut failed) = (0, Vec::new());
+    for case in suite.iter().filter(|case| case.is_object()) {
+        let data = case.get("data").unwrap_or(&Value::Null);
+        let rule = &case["rule"];
+        let result = match data {
+            Value::Object(_) | Value::Null => run(rule, data),
+            // A context is always an object; other data is what the body of a loop sees.
+            other => run(&json!({"map": [[other], rule]}), data).map(|list| list[0].clone()),
+        };
+        match result {
+            Ok(result) if strict_equal(&result, &case["result"]) => passed += 1,
+            result => failed.push(format!("{case} gave {result:?}")),
+        }
+    }
+    assert!(failed.is_empty(), "{}: {failed:#?}", failed.len());
+    assert_eq!(passed, 278);
+}

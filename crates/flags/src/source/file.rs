@@ -1,0 +1,98 @@
+use std::convert::Infallible;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bartizan_core::ConfigError;
+
+use crate::engine::Flags;
+
+/// The shortest time between two looks at the file.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A document in a file, which can be followed while it changes. Clones share the state.
+///
+/// Contents are compared, not times: this also sees a Kubernetes `ConfigMap`, whose symbolic links
+/// are swapped, and an edit within the resolution of the file system's clock.
+#[derive(Clone, Debug)]
+pub struct FileSource(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    flags: Flags,
+    /// The text last seen, sound or not; `None` after a failed read. What is wrong is thereby
+    /// reported once and not at every look.
+    seen: Mutex<Option<String>>,
+}
+
+impl FileSource {
+    /// Reads a flagd document from a file.
+    ///
+    /// # Errors
+    ///
+    /// If the file or the document cannot be read.
+    pub fn load(path: impl Into<PathBuf>) -> Result<Self, ConfigError> {
+        Self::load_into(path, Flags::empty())
+    }
+
+    /// Reads a flagd document from a file and puts it in force in `flags`.
+    ///
+    /// # Errors
+    ///
+    /// If the file or the document cannot be read.
+    pub fn load_into(path: impl Into<PathBuf>, flags: Flags) -> Result<Self, ConfigError> {
+        let source = Self(Arc::new(Inner { path: path.into(), flags, seen: Mutex::default() }));
+        source.reload()?;
+        Ok(source)
+    }
+
+    /// The flags that the file feeds.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        self.0.flags.clone()
+    }
+
+    /// Looks at the file once; true if another document came into force. Blocks on I/O.
+    ///
+    /// # Errors
+    ///
+    /// If the file or the changed document cannot be read; the set in force stays. A document that
+    /// was refused is not looked at again until it changes.
+    pub fn reload(&self) -> Result<bool, ConfigError> {
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match fs::read_to_string(&self.0.path) {
+            Ok(text) if seen.as_ref() == Some(&text) => Ok(false),
+            Ok(text) => {
+                let result = self.0.flags.replace(&text);
+                *seen = Some(text);
+                result.map(|()| true)
+            }
+            Err(error) => {
+                let path = self.0.path.display();
+                if seen.take().is_some() {
+                    tracing::warn!(target: "bartizan::flags", %path, %error, "file cannot be read, the last good document stays");
+                }
+                Err(ConfigError::new(
+                    "path",
+                    format!("{path} cannot be read ({})", error.kind()),
+                    "check that it exists, is UTF-8 and that this process may read it",
+                ))
+            }
+        }
+    }
+
+    /// Follows the file for ever: looks at it every `interval`, on tokio's pool for blocking work.
+    ///
+    /// Nothing runs unless the future is polled: spawn it, and abort the task to stop.
+    pub async fn watch(self, interval: Duration) -> Infallible {
+        loop {
+            tokio::time::sleep(interval.max(MIN_INTERVAL)).await;
+            let source = self.clone();
+            // What goes wrong has been logged and the last good set stays, so there is nothing
+            // left to do with an error but to look again.
+            let _ = tokio::task::spawn_blocking(move || source.reload()).await;
+        }
+    }
+}

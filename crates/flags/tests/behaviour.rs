@@ -1,0 +1,192 @@
+//! What a user of the engine, the file source and the layers relies on.
+
+use std::convert::Infallible;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use bartizan_core::{Engine, Mode, Principal, Switch};
+use bartizan_flags::{
+    ErrorCode, EvaluationContext, FileSource, Flag, Flags, FlagsLayer, GateLayer, Reason,
+};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+use tower::{ServiceBuilder, ServiceExt};
+
+fn document(mode: &str) -> String {
+    json!({"flags": {"mode": {
+        "state": "ENABLED",
+        "variants": {"enforce": "enforce", "shadow": "shadow", "off": "off", "odd": "sometimes"},
+        "defaultVariant": mode,
+    }}})
+    .to_string()
+}
+
+/// A file of its own, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(text: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bartizan-flags-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, text).expect("the folder can be written to");
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn reasons_and_errors_are_told() {
+    let flags = Flags::from_json(
+        &json!({"flags": {
+            "static": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"},
+            "disabled": {"state": "DISABLED", "variants": {"on": true}, "defaultVariant": "on"},
+            "bare": {"state": "ENABLED", "variants": {"on": true}},
+            "rule": {"state": "ENABLED", "variants": {"true": true}, "targeting": {"!": [false]}},
+            "null": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on",
+                     "targeting": {"if": [false, "on"]}},
+            "astray": {"state": "ENABLED", "variants": {"on": true}, "targeting": {"cat": "gone"}},
+            "broken": {"state": "ON"},
+            "text": {"state": "ENABLED", "variants": {"on": "yes"}, "defaultVariant": "on"},
+        }})
+        .to_string(),
+    )
+    .unwrap();
+    for (flag, value, reason, error) in [
+        ("static", true, Reason::Static, None),
+        ("disabled", false, Reason::Disabled, None),
+        ("bare", false, Reason::Default, None),
+        ("rule", true, Reason::TargetingMatch, None),
+        ("null", true, Reason::Default, None),
+        ("astray", false, Reason::Error, Some(ErrorCode::General)),
+        ("broken", false, Reason::Error, Some(ErrorCode::ParseError)),
+        ("absent", false, Reason::Error, Some(ErrorCode::FlagNotFound)),
+        ("text", false, Reason::Error, Some(ErrorCode::TypeMismatch)),
+    ] {
+        let details = flags.bool_details(flag, &EvaluationContext::new(), false);
+        assert_eq!(
+            (details.value, details.reason, details.error),
+            (value, reason, error),
+            "{flag}"
+        );
+        assert_eq!(details.variant.is_some(), value, "{flag}");
+    }
+    let snapshot = flags.snapshot();
+    assert_eq!(snapshot.value("bartizan_flags_evaluations_total", "error"), Some(4.0));
+    assert_eq!(snapshot.value("bartizan_flags_broken", ""), Some(1.0));
+
+    flags.switch().set(Mode::Off);
+    let details = flags.bool_details("static", &EvaluationContext::new(), false);
+    assert_eq!((details.value, details.reason), (false, Reason::Disabled));
+}
+
+#[test]
+fn numbers_are_not_cut_off() {
+    let flags = Flags::from_json(
+        &json!({"flags": {
+            "whole": {"state": "ENABLED", "variants": {"a": 2.0}, "defaultVariant": "a"},
+            "part": {"state": "ENABLED", "variants": {"a": 1.99}, "defaultVariant": "a"},
+        }})
+        .to_string(),
+    )
+    .unwrap();
+    let context = EvaluationContext::new();
+    assert_eq!(flags.integer("whole", &context, 7), 2);
+    assert_eq!(flags.integer("part", &context, 7), 7);
+    assert_eq!(flags.float("part", &context, 7.0), 1.99);
+}
+
+#[test]
+fn the_last_good_document_stays() {
+    let flags = Flags::from_json(&document("shadow")).unwrap();
+    assert!(flags.replace("{").is_err());
+    assert!(flags.apply(json!({"flags": []})).is_err());
+    assert_eq!(flags.string("mode", &EvaluationContext::new(), "none"), "shadow");
+    assert_eq!(flags.snapshot().value("bartizan_flags_reloads_total", "refused"), Some(2.0));
+    flags.apply(serde_json::from_str(&document("off")).unwrap()).unwrap();
+    assert_eq!(flags.string("mode", &EvaluationContext::new(), "none"), "off");
+}
+
+#[test]
+fn an_edited_file_turns_a_switch() {
+    let file = Scratch::new(&document("enforce"));
+    let source = FileSource::load(&file.0).unwrap();
+    let switch = Switch::new(Mode::Off);
+    source.flags().control("mode", switch.clone());
+    assert_eq!(switch.setting().0, Mode::Enforce);
+    assert!(!source.reload().unwrap());
+
+    fs::write(&file.0, document("shadow")).unwrap();
+    assert!(source.reload().unwrap());
+    assert_eq!(switch.setting().0, Mode::Shadow);
+
+    // A broken file is reported once; an odd mode or a file that is gone changes nothing.
+    fs::write(&file.0, "{").unwrap();
+    assert!(source.reload().is_err());
+    assert!(!source.reload().unwrap());
+    fs::write(&file.0, document("odd")).unwrap();
+    assert!(source.reload().unwrap());
+    fs::remove_file(&file.0).unwrap();
+    assert!(source.reload().is_err());
+    assert_eq!(switch.setting().0, Mode::Shadow);
+
+    fs::write(&file.0, document("off")).unwrap();
+    assert!(source.reload().unwrap());
+    assert_eq!(switch.setting().0, Mode::Off);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watched_file_turns_a_switch() {
+    let file = Scratch::new(&document("enforce"));
+    let source = FileSource::load(&file.0).unwrap();
+    let switch = Switch::default();
+    source.flags().control("mode", switch.clone());
+    fs::write(&file.0, document("off")).unwrap();
+    let watch = source.watch(Duration::from_secs(1));
+    assert!(tokio::time::timeout(Duration::from_millis(2500), watch).await.is_err());
+    assert_eq!(switch.setting().0, Mode::Off);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error_that_names_it() {
+    let error = FileSource::load("/nowhere/flags.json").unwrap_err();
+    assert!(error.to_string().contains("/nowhere/flags.json"), "{error}");
+}
+
+static BETA: Flag<bool> = Flag::new("beta", false);
+
+#[tokio::test]
+async fn a_gate_opens_by_request_and_the_layer_hands_the_flags_on() {
+    let flags = Flags::from_json(
+        &json!({"flags": {"beta": {
+            "state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+            "targeting": {"if": [{"==": [{"var": "tenant"}, "acme"]}, "on"]},
+        }}})
+        .to_string(),
+    )
+    .unwrap();
+    let service = ServiceBuilder::new()
+        .layer(FlagsLayer::new(flags.clone()))
+        .layer(GateLayer::new(flags, BETA))
+        .service_fn(|request: Request<()>| async move {
+            let flags = request.extensions().get::<Flags>().expect("the layer put it there");
+            assert!(BETA.get(flags, &EvaluationContext::from_request(&request)));
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("beta"))))
+        });
+    let ask = |tenant: &str| {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Principal::new("ann").with_tenant(tenant));
+        service.clone().oneshot(request)
+    };
+    assert_eq!(ask("acme").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(ask("other").await.unwrap().status(), StatusCode::NOT_FOUND);
+}
