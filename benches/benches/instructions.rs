@@ -10,6 +10,8 @@ use std::pin::pin;
 use std::process::{Command, ExitCode};
 use std::task::{Context, Poll, Waker};
 
+use bartizan_core::key;
+use bartizan_rate_limit::{Quota, RateLimitLayer, RateLimiter};
 use bartizan_shed::{LoadShedLayer, LoadShedder};
 use bartizan_testing::{Inner, request};
 use tower_layer::{Identity, Layer};
@@ -19,7 +21,7 @@ const FEW: u64 = 1_000;
 const MANY: u64 = 11_000;
 
 /// Case and the instructions that it may add to the inner service.
-const BARS: [(&str, u64); 1] = [("shed", 400)];
+const BARS: [(&str, u64); 2] = [("rate-limit", 400), ("shed", 400)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -69,6 +71,12 @@ fn count(case: &str, requests: u64) -> u64 {
 fn run(case: &str, requests: u64) {
     match case {
         "none" => exchange(Identity::new().layer(Inner::default()), requests),
+        "rate-limit" => {
+            let quota = Quota::per_second(1_000_000_000).expect("a quota above 0");
+            let layer = RateLimitLayer::new(RateLimiter::new(quota));
+            let layer = layer.key(key::global()).fields(false);
+            exchange(layer.layer(Inner::default()), requests);
+        }
         "shed" => {
             let layer = LoadShedLayer::new(LoadShedder::new("bench"));
             exchange(layer.layer(Inner::default()), requests);
