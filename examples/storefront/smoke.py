@@ -1,0 +1,71 @@
+"""Starts the storefront on a free port and makes the calls of its README, edit included."""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+here = pathlib.Path(__file__).parent
+flags = pathlib.Path(tempfile.mkdtemp()) / "flags.json"
+document = json.loads((here / "flags.json").read_text())
+flags.write_text(json.dumps(document))
+server = subprocess.Popen(
+    ["cargo", "run", "--quiet", "--locked", "-p", "storefront"],
+    env={**os.environ, "PORT": "0", "FLAGS": str(flags)},
+    stdout=subprocess.PIPE, text=True,
+)
+passed = 0
+
+
+def get(path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    body = response.read().decode()
+    connection.close()
+    return response, body
+
+
+def check(what, holds):
+    global passed
+    if not holds:
+        sys.exit(f"storefront: {what} does not hold")
+    passed += 1
+    print(f"ok: {what}")
+
+
+def set_mode(mode):
+    document["flags"]["limiter-mode"]["defaultVariant"] = mode
+    flags.write_text(json.dumps(document))
+
+
+try:
+    port = int(re.search(r"http://127\.0\.0\.1:(\d+)", server.stdout.readline())[1])
+    answers = [get("/products") for _ in range(6)]
+    first, last = answers[0][0], answers[-1]
+    check("a request within the quota is a 200", first.status == 200)
+    check("it says what is left", first.headers["RateLimit"].startswith('"by-address";r=4'))
+    check("one beyond the quota is a 429", last[0].status == 429)
+    check("it says when to come back", int(last[0].headers["Retry-After"]) >= 1)
+    check("it is a problem document", json.loads(last[1])["code"] == "quota-exceeded")
+    check("a probe is not limited", get("/livez")[0].status == 200)
+
+    set_mode("off")
+    deadline = time.monotonic() + 5
+    while get("/products")[0].status != 200 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    statuses = {get("/products")[0].status for _ in range(20)}
+    check("an edit of the flags file turns the limiter off", statuses == {200})
+    flags.write_text("{ broken")
+    time.sleep(0.5)
+    check("a broken file keeps the last good flags", get("/products")[0].status == 200)
+    metrics = get("/metrics")[1]
+    check("the metrics tell of it", 'bartizan_flags_reloads_total{name="flags",mode="enforce",outcome="refused"} 1' in metrics)
+finally:
+    server.terminate()
+print(f"{passed} passed, 0 failed")
