@@ -1,0 +1,88 @@
+//! Circuit breaking: stop calling a service that fails, and probe it until it is well again.
+//!
+//! [`CircuitBreaker`] is the engine, [`CircuitBreakerLayer`] applies it to a tower stack, and
+//! [`CircuitBreak`] is the service that results.
+//!
+//! It judges the last calls. When too many of them failed it opens and refuses every call at once
+//! with `503`, the code `circuit-open` and `Retry-After`. After a wait it lets a few probes
+//! through; they decide whether it closes, or opens again for twice as long.
+//!
+//! # When not to use it
+//!
+//! - In front of many hosts behind one breaker: one bad host would cut off the good ones. Use one
+//!   breaker per host.
+//! - Against too much load: that is what load shedding is for.
+//! - Outside a timeout: put the timeout *inside*. A call that a timeout further out cancels is
+//!   abandoned, and says nothing about the service.
+//!
+//! # When things fail
+//!
+//! 5xx, errors, broken bodies and failing gRPC statuses (read from the trailers) are failures, and
+//! so is a panic. Refusals by layers further in and calls that their caller gave up count as
+//! neither failure nor success. An exchange counts when its body ends. State is per process.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use bartizan_circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Settings};
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! async fn handle(_: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
+//!     let mut response = Response::new(Full::default());
+//!     *response.status_mut() = StatusCode::BAD_GATEWAY;
+//!     Ok(response)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let breaker = CircuitBreaker::new("billing").settings(Settings::default().window(1, 1))?;
+//! let service =
+//!     ServiceBuilder::new().layer(CircuitBreakerLayer::new(breaker)).service_fn(handle);
+//!
+//! let response = service.clone().oneshot(Request::new(())).await?;
+//! assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+//! let response = service.oneshot(Request::new(())).await?;
+//! assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! assert_eq!(response.headers()["retry-after"], "5");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Without tower:
+//!
+//! ```
+//! use bartizan_circuit_breaker::{CircuitBreaker, Settings, State};
+//! use bartizan_core::{ConfigError, Outcome, Watch};
+//!
+//! # fn main() -> Result<(), ConfigError> {
+//! let breaker = CircuitBreaker::new("billing").settings(Settings::default().window(1, 1))?;
+//! if let Ok(permit) = breaker.try_acquire() {
+//!     permit.settle(Outcome::Failure);
+//! }
+//! assert_eq!(breaker.state(), State::Open);
+//! assert!(breaker.try_acquire().is_err_and(|open| open.retry_after().as_secs() < 6));
+//! # Ok(())
+//! # }
+//! ```
+
+mod engine;
+mod future;
+mod layer;
+mod observe;
+mod permit;
+mod service;
+mod settings;
+mod state;
+
+pub use self::engine::{CircuitBreaker, Open};
+pub use self::future::ResponseFuture;
+pub use self::layer::CircuitBreakerLayer;
+pub use self::permit::Permit;
+pub use self::service::CircuitBreak;
+pub use self::settings::Settings;
+pub use self::state::State;
