@@ -1,6 +1,6 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point on a [`Clock`]: nanoseconds since an origin that only the clock knows.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -40,10 +40,6 @@ pub struct Clock {
     manual: Option<Arc<AtomicU64>>,
 }
 
-/// What the system clock counts from: the first reading in this process.
-#[allow(clippy::disallowed_methods, reason = "this is the one place where time comes from")]
-static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 /// Where manual clocks start: far enough from the origin for a test to look back a day.
 const MANUAL_START: u64 = 1_000_000 * 1_000_000_000;
 
@@ -62,15 +58,10 @@ impl Clock {
 
     /// The time now.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "this is the one place where time comes from")]
     pub fn now(&self) -> Timestamp {
         match &self.manual {
             Some(nanos) => Timestamp(nanos.load(Relaxed)),
-            None => {
-                let elapsed = Instant::now().saturating_duration_since(*ORIGIN);
-                // 584 years fit.
-                Timestamp(elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos()))
-            }
+            None => Timestamp(monotonic_nanos()),
         }
     }
 
@@ -94,6 +85,24 @@ impl Clock {
         let nanos = self.manual.as_ref().expect("only a manual clock can be advanced");
         nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
+}
+
+/// The kernel's monotonic clock, as it is: `Instant` would cost a subtraction of an origin more.
+#[cfg(unix)]
+fn monotonic_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Time since boot is neither negative nor beyond 584 years.
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::disallowed_methods, reason = "this is the one place where time comes from")]
+fn monotonic_nanos() -> u64 {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    Instant::now().saturating_duration_since(*ORIGIN).as_nanos() as u64
 }
 
 #[cfg(test)]
