@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::process::{Command, ExitCode};
 use std::task::{Context, Poll, Waker};
 
+use bartizan_circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use bartizan_core::key;
 use bartizan_rate_limit::{Quota, RateLimitLayer, RateLimiter};
 use bartizan_shed::{LoadShedLayer, LoadShedder};
@@ -21,7 +22,7 @@ const FEW: u64 = 1_000;
 const MANY: u64 = 11_000;
 
 /// Case and the instructions that it may add to the inner service.
-const BARS: [(&str, u64); 2] = [("rate-limit", 400), ("shed", 400)];
+const BARS: [(&str, u64); 3] = [("circuit-breaker", 400), ("rate-limit", 400), ("shed", 400)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -71,6 +72,10 @@ fn count(case: &str, requests: u64) -> u64 {
 fn run(case: &str, requests: u64) {
     match case {
         "none" => exchange(Identity::new().layer(Inner::default()), requests),
+        "circuit-breaker" => {
+            let layer = CircuitBreakerLayer::new(CircuitBreaker::new("bench"));
+            exchange(layer.layer(Inner::default()), requests);
+        }
         "rate-limit" => {
             let quota = Quota::per_second(1_000_000_000).expect("a quota above 0");
             let layer = RateLimitLayer::new(RateLimiter::new(quota));

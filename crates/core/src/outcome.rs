@@ -20,12 +20,17 @@ pub enum Outcome {
 ///
 /// A watch that is dropped untold must treat the exchange as [`Outcome::Abandoned`].
 pub trait Watch {
+    /// Whether the outcome matters. If not, nobody takes the trouble to judge the exchange.
+    const CARES: bool = true;
+
     /// Takes note of `outcome`.
     fn settle(self, outcome: Outcome);
 }
 
 /// For a layer that does not care how an exchange ends.
 impl Watch for () {
+    const CARES: bool = false;
+
     fn settle(self, _: Outcome) {}
 }
 

@@ -106,6 +106,7 @@ impl Http {
         Self { custom: Some(Arc::new(custom)) }
     }
 
+    #[inline]
     fn judge<B: Body>(&self, response: &Response<B>) -> Verdict {
         if response.extensions().get::<Refused>().is_some() {
             return Verdict::Known(Outcome::Refused);
@@ -165,6 +166,7 @@ where
         watch: W,
     ) -> Result<Self::Response<W>, E> {
         match result {
+            Ok(response) if !W::CARES => Ok(response.map(|body| ResponseBody::inner(body, None))),
             Ok(response) => {
                 let pending = match self.judge(&response) {
                     Verdict::Known(outcome) => {
