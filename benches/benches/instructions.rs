@@ -10,10 +10,10 @@ use std::pin::pin;
 use std::process::{Command, ExitCode};
 use std::task::{Context, Poll, Waker};
 
-use bartizan_circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
-use bartizan_core::key;
-use bartizan_rate_limit::{Quota, RateLimitLayer, RateLimiter};
-use bartizan_shed::{LoadShedLayer, LoadShedder};
+use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use bartizan::core::key;
+use bartizan::rate_limit::{Quota, RateLimitLayer, RateLimiter};
+use bartizan::shed::{LoadShedLayer, LoadShedder};
 use bartizan_testing::{Inner, request};
 use tower_layer::{Identity, Layer};
 use tower_service::Service;

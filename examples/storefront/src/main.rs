@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
-use bartizan_core::{ClientIp, ClientIpLayer, Engine, Registry};
-use bartizan_flags::{FileSource, FlagsLayer};
-use bartizan_rate_limit::{Quota, RateLimitLayer, RateLimiter};
-use bartizan_shed::{LoadShedLayer, LoadShedder};
+use bartizan::core::{ClientIp, ClientIpLayer, Engine, Registry};
+use bartizan::flags::{FileSource, FlagsLayer};
+use bartizan::rate_limit::{Quota, RateLimitLayer, RateLimiter};
+use bartizan::shed::{LoadShedLayer, LoadShedder};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;

@@ -1,0 +1,33 @@
+//! Tower middleware for APIs that must grow.
+//!
+//! Each room is a crate of its own, re-exported here behind a feature of its name; `full` has them
+//! all, `axum` reads what axum knows of a request. Every room has an engine that works without
+//! tower and can be watched and changed while it runs, and a layer for any axum, hyper or tonic
+//! service. A refusal is a response in the caller's own protocol, so error types stay as they are.
+//!
+//! | room | layer | what it does |
+//! |---|---|---|
+//! | `circuit_breaker` | `CircuitBreakerLayer` | stops calling what fails |
+//! | `flags` | `FlagsLayer`, `GateLayer` | feature flags, and switches for every layer |
+//! | `rate_limit` | `RateLimitLayer` | a quota for each caller |
+//! | `shed` | `LoadShedLayer` | refuses at once what cannot be served in time |
+//!
+//! # The stack
+//!
+//! Outermost first, as `ServiceBuilder` reads:
+//!
+#![cfg_attr(
+    all(feature = "full", feature = "axum"),
+    doc = include_str!("stack.md")
+)]
+
+pub use bartizan_core as core;
+
+#[cfg(feature = "circuit-breaker")]
+pub use bartizan_circuit_breaker as circuit_breaker;
+#[cfg(feature = "flags")]
+pub use bartizan_flags as flags;
+#[cfg(feature = "rate-limit")]
+pub use bartizan_rate_limit as rate_limit;
+#[cfg(feature = "shed")]
+pub use bartizan_shed as shed;
