@@ -170,6 +170,13 @@ pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     {
         return Some(canonical(addr.ip()));
     }
+    #[cfg(feature = "tonic")]
+    if let Some(addr) = extensions
+        .get::<tonic::transport::server::TcpConnectInfo>()
+        .and_then(tonic::transport::server::TcpConnectInfo::remote_addr)
+    {
+        return Some(canonical(addr.ip()));
+    }
     None
 }
 

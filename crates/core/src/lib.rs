@@ -46,7 +46,9 @@
 //!
 //! # Features
 //!
-//! - `axum`: the peer's address is read from axum's `ConnectInfo`.
+//! - `axum`: the peer's address is read from axum's `ConnectInfo`, and the
+//!   route's template from its `MatchedPath`.
+//! - `tonic`: the peer's address is read from tonic's `TcpConnectInfo`.
 
 mod body;
 mod client_ip;

@@ -1,0 +1,40 @@
+//! Greets until it is told to slow down. See the README beside this package.
+
+use std::error::Error;
+
+use tonic::Code;
+
+use self::greeter::GreetRequest;
+use self::greeter::greeter_client::GreeterClient;
+
+#[allow(clippy::all, clippy::must_use_candidate, missing_docs, reason = "generated")]
+#[allow(
+    clippy::exhaustive_structs,
+    clippy::use_self,
+    missing_debug_implementations,
+    unreachable_pub,
+    dead_code
+)]
+mod greeter;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let port = std::env::var("PORT").unwrap_or_else(|_| "50051".to_owned());
+    let mut client = GreeterClient::connect(format!("http://127.0.0.1:{port}")).await?;
+    for _ in 0..4 {
+        match client.greet(GreetRequest { name: "Bart".to_owned() }).await {
+            Ok(reply) => println!("{}", reply.into_inner().message),
+            Err(status) => {
+                let pushback = status.metadata().get("grpc-retry-pushback-ms");
+                let pushback = pushback.and_then(|value| value.to_str().ok()).unwrap_or("none");
+                let code = match status.code() {
+                    Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+                    Code::Unauthenticated => "UNAUTHENTICATED",
+                    _ => "another status",
+                };
+                println!("{code}: {}, retry in {pushback} ms", status.message());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! A gRPC service behind Bartizan's layers. See the README beside this package.
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use bartizan::core::{ClientIp, ClientIpLayer};
+use bartizan::rate_limit::{Quota, RateLimitLayer, RateLimiter};
+use bartizan::shed::{LoadShedLayer, LoadShedder};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+use tower::ServiceBuilder;
+
+use self::greeter::greeter_server::{Greeter, GreeterServer};
+use self::greeter::{GreetReply, GreetRequest};
+
+#[allow(clippy::all, clippy::must_use_candidate, missing_docs, reason = "generated")]
+#[allow(
+    clippy::exhaustive_structs,
+    clippy::use_self,
+    missing_debug_implementations,
+    unreachable_pub,
+    dead_code
+)]
+mod greeter;
+
+struct Polite;
+
+#[tonic::async_trait]
+impl Greeter for Polite {
+    async fn greet(&self, request: Request<GreetRequest>) -> Result<Response<GreetReply>, Status> {
+        let name = request.into_inner().name;
+        Ok(Response::new(GreetReply { message: format!("Hello, {name}!") }))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let port = std::env::var("PORT").map_or(Ok(50051), |port| port.parse())?;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    // The same layers as on axum: a refusal becomes a gRPC status by itself.
+    let layers = ServiceBuilder::new()
+        .layer(LoadShedLayer::new(LoadShedder::new("greeter")))
+        .layer(ClientIpLayer::new(ClientIp::peer()))
+        .layer(RateLimitLayer::new(RateLimiter::new(Quota::per_minute(30)?.burst(3)?)))
+        .into_inner();
+    println!("greeter listens on {address}");
+    Server::builder().layer(layers).add_service(GreeterServer::new(Polite)).serve(address).await?;
+    Ok(())
+}
