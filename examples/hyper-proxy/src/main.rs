@@ -1,0 +1,69 @@
+//! A reverse proxy on hyper behind Bartizan's layers. See the README beside this package.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use bartizan::core::{ClientIp, ClientIpLayer, Http, Outcome, PeerAddr, Verdict};
+use bartizan::shed::{LoadShedLayer, LoadShedder};
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
+use tower::{ServiceBuilder, ServiceExt};
+
+use self::options::{Options, USAGE};
+
+mod options;
+mod proxy;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(Options { listen, upstream }: Options) -> Result<(), Box<dyn Error>> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Incoming>();
+    // An upstream that answers is well, whatever it answers: only the proxy's own 502 counts.
+    let unreachable = Http::new().classify_with(|status, _| {
+        let failed = status == StatusCode::BAD_GATEWAY;
+        Verdict::Known(if failed { Outcome::Failure } else { Outcome::Success })
+    });
+    let service = ServiceBuilder::new()
+        .layer(LoadShedLayer::new(LoadShedder::new("proxy")))
+        .layer(ClientIpLayer::new(ClientIp::peer()))
+        .layer(CircuitBreakerLayer::new(CircuitBreaker::new("upstream")).http(unreachable))
+        .service_fn(move |request| proxy::forward(client.clone(), upstream.clone(), request));
+
+    let listener = TcpListener::bind(listen).await?;
+    println!("proxy listens on http://{}", listener.local_addr()?);
+    loop {
+        let (socket, peer) = listener.accept().await?;
+        let service = service.clone();
+        let connection = http1::Builder::new().serve_connection(
+            TokioIo::new(socket),
+            service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(PeerAddr::new(peer));
+                service.clone().oneshot(request)
+            }),
+        );
+        // A connection that breaks is the client's affair.
+        tokio::spawn(async move { connection.await.ok() });
+    }
+}
