@@ -21,6 +21,9 @@
     doc = include_str!("stack.md")
 )]
 
+#[cfg(all(doctest, feature = "full"))]
+mod pages;
+
 pub use bartizan_core as core;
 
 #[cfg(feature = "circuit-breaker")]

@@ -1,0 +1,16 @@
+//! The pages under `docs/`, so that their examples are run as doctests.
+
+#[doc = include_str!("../../../docs/circuit-breaker.md")]
+mod circuit_breaker {}
+
+#[doc = include_str!("../../../docs/flags.md")]
+mod flags {}
+
+#[doc = include_str!("../../../docs/operations.md")]
+mod operations {}
+
+#[doc = include_str!("../../../docs/rate-limit.md")]
+mod rate_limit {}
+
+#[doc = include_str!("../../../docs/shed.md")]
+mod shed {}

@@ -1,0 +1,31 @@
+//! `docs/operations.md` lists every metric that the engines show, and no other.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::collections::BTreeSet;
+
+use bartizan::circuit_breaker::CircuitBreaker;
+use bartizan::core::Registry;
+use bartizan::flags::Flags;
+use bartizan::rate_limit::{Quota, RateLimiter};
+use bartizan::shed::LoadShedder;
+
+#[test]
+fn the_page_lists_what_the_engines_show() {
+    let registry = Registry::new();
+    registry.register(CircuitBreaker::new("test"));
+    registry.register(Flags::empty());
+    registry.register(RateLimiter::new(Quota::per_second(1).unwrap()));
+    registry.register(LoadShedder::new("test"));
+
+    let text = registry.to_prometheus();
+    let shown: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    let listed: BTreeSet<&str> = include_str!("../../docs/operations.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `bartizan_")?.split('`').next())
+        .collect();
+    let listed: BTreeSet<String> = listed.iter().map(|name| format!("bartizan_{name}")).collect();
+    assert_eq!(shown.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), listed);
+    assert!(shown.len() >= 12);
+}
