@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 here = pathlib.Path(__file__).parent
@@ -46,10 +47,34 @@ def set_mode(mode):
 
 try:
     port = int(re.search(r"http://127\.0\.0\.1:(\d+)", server.stdout.readline())[1])
-    answers = [get("/products") for _ in range(6)]
-    first, last = answers[0][0], answers[-1]
+    first = get("/products")[0]
     check("a request within the quota is a 200", first.status == 200)
-    check("it says what is left", first.headers["RateLimit"].startswith('"by-address";r=4'))
+    check("it says what is left", first.headers["RateLimit"].startswith('"by-address";r=19'))
+
+    failures = [get("/shipping/down")[0].status for _ in range(5)]
+    check("a carrier that fails is a 502", failures == [502] * 5)
+    opened, body = get("/shipping/swift")
+    check("and then an open circuit, for all carriers", opened.status == 503)
+    check("which says so", json.loads(body)["code"] == "circuit-open")
+    check("and when to come back", int(opened.headers["Retry-After"]) >= 1)
+
+    statuses = []
+    reports = [
+        threading.Thread(target=lambda: statuses.append(get("/report")[0].status)) for _ in range(3)
+    ]
+    for report in reports:
+        report.start()
+    for report in reports:
+        report.join()
+    check("of three reports at once, one is shed", sorted(statuses) == [200, 200, 503])
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/events")
+    check("events arrive as they happen", connection.getresponse().readline() == b"event: sale\n")
+    connection.close()
+
+    answers = [get("/products") for _ in range(25)]
+    last = answers[-1]
     check("one beyond the quota is a 429", last[0].status == 429)
     check("it says when to come back", int(last[0].headers["Retry-After"]) >= 1)
     check("it is a problem document", json.loads(last[1])["code"] == "quota-exceeded")
