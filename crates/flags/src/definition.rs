@@ -13,6 +13,8 @@ use crate::rule::{Rule, compile};
 pub(crate) struct FlagSet {
     pub(crate) flags: HashMap<String, Entry>,
     pub(crate) bucketing: Bucketing,
+    /// Keys are spread over percentages by a version that the document does not name.
+    pub(crate) bucketing_is_a_guess: bool,
     pub(crate) version: Option<String>,
     /// What was wrong with single flags; the others are in force.
     pub(crate) problems: Vec<ConfigError>,
@@ -64,6 +66,8 @@ impl FlagSet {
         let metadata = metadata("metadata", document.get("metadata"))?;
         let mut set = Self {
             bucketing: bucketing(metadata)?,
+            bucketing_is_a_guess: metadata.is_none_or(|data| !data.contains_key("bucketing"))
+                && mentions(document, "fractional"),
             version: metadata
                 .and_then(|data| data.get("version"))
                 .map(|version| version.as_str().map_or_else(|| version.to_string(), str::to_owned)),
@@ -178,10 +182,34 @@ fn bucketing(metadata: Option<&Map<String, Value>>) -> Result<Bucketing, ConfigE
     })
 }
 
+/// True if an object somewhere in `value` has a member of that name.
+fn mentions(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| mentions(item, name)),
+        Value::Object(members) => {
+            members.iter().any(|(member, value)| member == name || mentions(value, name))
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_percentage_without_a_bucketing_version_is_noticed() {
+        let set = |metadata, rule| {
+            let flag = json!({"state": "ENABLED", "variants": {"on": true}, "targeting": rule});
+            let document = json!({"flags": {"a": flag}, "metadata": metadata});
+            FlagSet::from_value(&document).unwrap().bucketing_is_a_guess
+        };
+        let fractional = json!({"fractional": [["on", 1]]});
+        assert!(set(json!({}), fractional.clone()));
+        assert!(!set(json!({"bucketing": "v3"}), fractional));
+        assert!(!set(json!({}), json!({"if": [true, "on"]})));
+    }
 
     #[test]
     fn a_bad_flag_is_isolated_and_named() {

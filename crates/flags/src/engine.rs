@@ -83,6 +83,9 @@ impl Flags {
         for problem in &set.problems {
             tracing::warn!(target: "bartizan::flags", name = self.0.name, %problem, "flag left out");
         }
+        if set.bucketing_is_a_guess {
+            tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
+        }
         let controls = self.0.controls.lock().unwrap_or_else(PoisonError::into_inner);
         tracing::info!(target: "bartizan::flags", name = self.0.name, flags = set.flags.len(), "document in force");
         self.0.set.store(set);
