@@ -319,6 +319,26 @@ mod tests {
         assert_eq!(by(0), ClientIp::peer().ipv6_prefix(0).key(&request("fe80::2", &[])));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_field_value_panics_or_moves_an_untrusted_peer(
+            forwarded in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+            list in "[0-9a-f:., \"=;for\\[\\]]{0,80}",
+        ) {
+            let mut request = request("203.0.113.5", &[("x-forwarded-for", &list)]);
+            if let Ok(value) = http::HeaderValue::from_bytes(&forwarded) {
+                request.headers_mut().append(FORWARDED, value);
+            }
+            let trusting = ClientIp::trust(["10.0.0.0/8".parse().unwrap()]);
+            for by in [ClientIp::peer(), trusting] {
+                let found = by.resolve(&request).unwrap().to_string();
+                proptest::prop_assert_eq!(found, "203.0.113.5");
+            }
+            // Whoever trusts a number of hops believes them, but must not break.
+            let _ = ClientIp::trust_hops(5).resolve(&request);
+        }
+    }
+
     #[test]
     fn without_a_peer_there_is_no_key() {
         assert_eq!(key::ip().key(&Request::new(())), None);
