@@ -10,10 +10,13 @@ import threading
 
 class Origin(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    served = 0
 
     def do_GET(self):
+        Origin.served += 1
         body = f"{self.path} for {self.headers['Host']}, secret {self.headers['X-Hop']}".encode()
         self.send_response(200)
+        self.send_header("Cache-Control", "max-age=60")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -29,10 +32,10 @@ class Origin(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def start(upstream):
+def start(upstream, *flags):
     proxy = subprocess.Popen(
         ["cargo", "run", "--quiet", "--locked", "-p", "hyper-proxy", "--",
-         "--listen", "127.0.0.1:0", "--upstream", upstream],
+         "--listen", "127.0.0.1:0", "--upstream", upstream, *flags],
         stdout=subprocess.PIPE, text=True,
     )
     return proxy, int(re.search(r":(\d+)$", proxy.stdout.readline().strip())[1])
@@ -66,6 +69,16 @@ try:
     check("fields of one connection do not", text.endswith("secret None"))
     response, text = call(port, "POST", "/", body="x" * 100_000)
     check("bodies stream both ways", response.status == 201 and len(text) == 100_000)
+finally:
+    proxy.terminate()
+
+proxy, port = start(f"http://127.0.0.1:{origin.server_address[1]}", "--cache")
+try:
+    before = Origin.served
+    answers = [call(port, "GET", "/cached") for _ in range(3)]
+    check("with --cache the upstream is asked once", Origin.served == before + 1)
+    check("a hit says so", answers[-1][0].headers["Cache-Status"].startswith("proxy; hit"))
+    check("and how old it is", int(answers[-1][0].headers["Age"]) >= 0)
 finally:
     proxy.terminate()
 

@@ -23,13 +23,17 @@ server = subprocess.Popen(
 passed = 0
 
 
-def get(path):
+def call(method, path, credential):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("GET", path)
+    connection.request(method, path, headers=dict([credential] if credential else []))
     response = connection.getresponse()
     body = response.read().decode()
     connection.close()
     return response, body
+
+
+def get(path):
+    return call("GET", path, KEY)
 
 
 def check(what, holds):
@@ -47,9 +51,28 @@ def set_mode(mode):
 
 try:
     port = int(re.search(r"http://127\.0\.0\.1:(\d+)", server.stdout.readline())[1])
+    exports = [server.stdout.readline() for _ in range(2)]
+    KEY, TOKEN = (re.search(r"='(\S+): (.*)'", line).groups() for line in exports)
+
+    anonymous, body = call("GET", "/products", None)
+    check("without a credential it is a 401", anonymous.status == 401)
+    challenges = anonymous.headers.get_all("WWW-Authenticate")
+    check("which says how to prove who calls", any(c.startswith("Bearer ") for c in challenges))
+    forged = (TOKEN[0], TOKEN[1][:-4] + "AAAA")
+    check("a forged token is a 401", call("GET", "/products", forged)[0].status == 401)
+    check("a key without the scope is a 403", call("POST", "/products", KEY)[0].status == 403)
+    created, body = call("POST", "/products", TOKEN)
+    check("a token with the scope is served", created.status == 201)
+    check("and the handler knows who calls", json.loads(body)["seller"] == "ann")
+
     first = get("/products")[0]
     check("a request within the quota is a 200", first.status == 200)
-    check("it says what is left", first.headers["RateLimit"].startswith('"by-address";r=19'))
+    check("it says what is left", first.headers["RateLimit"].startswith('"by-caller";r=18'))
+    check("it is stored", first.headers["Cache-Status"] == "storefront; fwd=uri-miss; stored")
+    again = get("/products")[0]
+    check("and a hit from then on", again.headers["Cache-Status"].startswith("storefront; hit"))
+    check("also for another caller, since it is public",
+          call("GET", "/products", TOKEN)[0].headers["Cache-Status"].startswith("storefront; hit"))
 
     failures = [get("/shipping/down")[0].status for _ in range(5)]
     check("a carrier that fails is a 502", failures == [502] * 5)
@@ -69,7 +92,7 @@ try:
     check("of three reports at once, one is shed", sorted(statuses) == [200, 200, 503])
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("GET", "/events")
+    connection.request("GET", "/events", headers=dict([KEY]))
     check("events arrive as they happen", connection.getresponse().readline() == b"event: sale\n")
     connection.close()
 
@@ -78,7 +101,7 @@ try:
     check("one beyond the quota is a 429", last[0].status == 429)
     check("it says when to come back", int(last[0].headers["Retry-After"]) >= 1)
     check("it is a problem document", json.loads(last[1])["code"] == "quota-exceeded")
-    check("a probe is not limited", get("/livez")[0].status == 200)
+    check("a probe is served to anyone", call("GET", "/livez", None)[0].status == 200)
 
     set_mode("off")
     deadline = time.monotonic() + 5

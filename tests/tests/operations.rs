@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use bartizan::auth::Authenticator;
+use bartizan::cache::ResponseCache;
 use bartizan::circuit_breaker::CircuitBreaker;
 use bartizan::core::Registry;
 use bartizan::flags::Flags;
@@ -13,6 +15,8 @@ use bartizan::shed::LoadShedder;
 #[test]
 fn the_page_lists_what_the_engines_show() {
     let registry = Registry::new();
+    registry.register(Authenticator::new("test"));
+    registry.register(ResponseCache::new("test"));
     registry.register(CircuitBreaker::new("test"));
     registry.register(Flags::empty());
     registry.register(RateLimiter::new(Quota::per_second(1).unwrap()));

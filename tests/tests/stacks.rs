@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{MethodRouter, get};
+use bartizan::auth::{ApiKeys, AuthLayer, Authenticator, Principal};
+use bartizan::cache::{CacheLayer, ResponseCache};
 use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use bartizan::core::{ClientIp, ClientIpLayer, Engine, Key, PeerAddr, Rejection};
 use bartizan::flags::{Flags, FlagsLayer};
@@ -27,12 +29,14 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 /// The layers, as a user writes them. A macro only because a stack's type cannot be named.
 macro_rules! stack {
     ($engines:expr) => {{
-        let Engines { shedder, limiter, flags, breaker } = $engines.clone();
+        let Engines { shedder, limiter, auth, flags, cache, breaker } = $engines.clone();
         ServiceBuilder::new()
             .layer(LoadShedLayer::new(shedder).exempt_paths(["/livez"]))
             .layer(ClientIpLayer::new(ClientIp::peer()))
             .layer(RateLimitLayer::new(limiter))
+            .layer(AuthLayer::new(auth))
             .layer(FlagsLayer::new(flags))
+            .layer(CacheLayer::new(cache))
             .layer(CircuitBreakerLayer::new(breaker))
     }};
 }
@@ -41,7 +45,9 @@ macro_rules! stack {
 struct Engines {
     shedder: LoadShedder,
     limiter: RateLimiter,
+    auth: Authenticator,
     flags: Flags,
+    cache: ResponseCache,
     breaker: CircuitBreaker,
 }
 
@@ -50,7 +56,9 @@ impl Engines {
         Self {
             shedder: LoadShedder::new("test"),
             limiter: RateLimiter::new(Quota::per_day(1).unwrap().burst(limit).unwrap()),
+            auth: authenticator(),
             flags: Flags::empty(),
+            cache: ResponseCache::new("test"),
             breaker: CircuitBreaker::new("test"),
         }
     }
@@ -61,8 +69,16 @@ impl Engines {
     }
 }
 
+const KEY: &str = "bz_7Qm2xVt9LkR4cWn8Zs3Fd6Yh";
+
+fn authenticator() -> Authenticator {
+    let keys = ApiKeys::new();
+    keys.insert(KEY, Principal::new("ann")).unwrap();
+    Authenticator::new("test").scheme(keys)
+}
+
 fn request<B>(path: &str, body: B) -> Request<B> {
-    let mut request = Request::get(path).body(body).unwrap();
+    let mut request = Request::get(path).header("x-api-key", KEY).body(body).unwrap();
     request.extensions_mut().insert(PeerAddr::new("192.0.2.1:4711".parse().unwrap()));
     request
 }
@@ -133,8 +149,8 @@ async fn over_real_connections_five_means_five() {
         .map(|_| {
             // A client of its own is a connection of its own.
             let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-            let uri = format!("http://{address}/").parse().unwrap();
-            tokio::spawn(async move { client.get(uri).await.unwrap().status() })
+            let request = request(&format!("http://{address}/"), Full::default());
+            tokio::spawn(async move { client.request(request).await.unwrap().status() })
         })
         .collect();
     let mut served = 0;
@@ -168,9 +184,9 @@ async fn on_a_hyper_server_with_incoming_bodies() {
         }
     });
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let uri: http::Uri = format!("http://{address}/").parse().unwrap();
-    assert_eq!(client.get(uri.clone()).await.unwrap().status(), StatusCode::OK);
-    assert_eq!(client.get(uri).await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    let call = || client.request(request(&format!("http://{address}/"), Full::default()));
+    assert_eq!(call().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(call().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
 }
 
 /// A gRPC service that answers with what it was sent.
@@ -204,6 +220,14 @@ async fn u05_on_a_tonic_server_a_limited_call_is_resource_exhausted() {
     drop(router.serve("127.0.0.1:0".parse().unwrap()));
 
     let service = stack!(engines).service(Echo);
+    let mut anonymous = request("/test.Echo/Say", tonic::body::Body::empty());
+    anonymous.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    anonymous.headers_mut().remove("x-api-key");
+    anonymous.extensions_mut().insert(PeerAddr::new("192.0.2.9:1".parse().unwrap()));
+    let unknown = service.clone().oneshot(anonymous).await.unwrap();
+    let status = tonic::Status::from_header_map(unknown.headers()).unwrap();
+    assert_eq!(status.code(), tonic::Code::Unauthenticated);
+
     let call = || {
         let mut request = request("/test.Echo/Say", tonic::body::Body::empty());
         request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());

@@ -7,6 +7,8 @@
 //!
 //! | room | layer | what it does |
 //! |---|---|---|
+//! | `auth` | `AuthLayer`, `RequireLayer` | who calls, and whether they may |
+//! | `cache` | `CacheLayer` | answers from memory what may be reused (RFC 9111) |
 //! | `circuit_breaker` | `CircuitBreakerLayer` | stops calling what fails |
 //! | `flags` | `FlagsLayer`, `GateLayer` | feature flags, and switches for every layer |
 //! | `rate_limit` | `RateLimitLayer` | a quota for each caller |
@@ -26,6 +28,10 @@ mod pages;
 
 pub use bartizan_core as core;
 
+#[cfg(feature = "auth")]
+pub use bartizan_auth as auth;
+#[cfg(feature = "cache")]
+pub use bartizan_cache as cache;
 #[cfg(feature = "circuit-breaker")]
 pub use bartizan_circuit_breaker as circuit_breaker;
 #[cfg(feature = "flags")]

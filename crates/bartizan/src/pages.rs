@@ -1,5 +1,11 @@
 //! The pages under `docs/`, so that their examples are run as doctests.
 
+#[doc = include_str!("../../../docs/auth.md")]
+mod auth {}
+
+#[doc = include_str!("../../../docs/cache.md")]
+mod cache {}
+
 #[doc = include_str!("../../../docs/circuit-breaker.md")]
 mod circuit_breaker {}
 

@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use bartizan::cache::{CacheLayer, ResponseCache};
 use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
-use bartizan::core::{ClientIp, ClientIpLayer, Http, Outcome, PeerAddr, Verdict};
+use bartizan::core::{ClientIp, ClientIpLayer, Engine, Http, Mode, Outcome, PeerAddr, Verdict};
 use bartizan::shed::{LoadShedLayer, LoadShedder};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -38,16 +39,20 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(Options { listen, upstream }: Options) -> Result<(), Box<dyn Error>> {
+async fn serve(Options { listen, upstream, cache }: Options) -> Result<(), Box<dyn Error>> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Incoming>();
     // An upstream that answers is well, whatever it answers: only the proxy's own 502 counts.
     let unreachable = Http::new().classify_with(|status, _| {
         let failed = status == StatusCode::BAD_GATEWAY;
         Verdict::Known(if failed { Outcome::Failure } else { Outcome::Success })
     });
+    let responses = ResponseCache::new("proxy");
+    // A layer that is not wanted is a layer that is off: the stack's type stays the same.
+    responses.switch().set(if cache { Mode::Enforce } else { Mode::Off });
     let service = ServiceBuilder::new()
         .layer(LoadShedLayer::new(LoadShedder::new("proxy")))
         .layer(ClientIpLayer::new(ClientIp::peer()))
+        .layer(CacheLayer::new(responses))
         .layer(CircuitBreakerLayer::new(CircuitBreaker::new("upstream")).http(unreachable))
         .service_fn(move |request| proxy::forward(client.clone(), upstream.clone(), request));
 

@@ -5,16 +5,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
-use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
-use bartizan::core::{ClientIp, ClientIpLayer, ConfigError, Engine, Registry};
+use axum::routing::{get, post};
+use bartizan::auth::{
+    Algorithm, ApiKeys, AuthLayer, Authenticator, Jwt, KeySet, Keys, Principal, RequireLayer,
+};
+use bartizan::cache::{CacheLayer, ResponseCache};
+use bartizan::circuit_breaker::{self, CircuitBreaker, CircuitBreakerLayer};
+use bartizan::core::{ClientIp, ClientIpLayer, Clock, ConfigError, Engine, Registry, key};
 use bartizan::flags::{FileSource, Flags, FlagsLayer};
 use bartizan::rate_limit::{Quota, RateLimitLayer, RateLimiter};
-use bartizan::shed::{LoadShedLayer, LoadShedder};
+use bartizan::shed::{self, LoadShedLayer, LoadShedder};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 
 mod shop;
+mod token;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -22,46 +27,75 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let file = std::env::var("FLAGS")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/flags.json").to_owned());
 
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)?;
+    let api_key =
+        format!("shop_{:032x}", u128::from_ne_bytes(secret[..16].try_into()?).rotate_left(9));
     let source = FileSource::load(&file)?;
-    let app = app(source.flags())?;
+    let app = app(source.flags(), authenticator(&secret, &api_key)?)?;
     tokio::spawn(source.watch(Duration::from_millis(100)));
 
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let url = format!("http://{}", listener.local_addr()?);
     println!("storefront listens on {url}, flags in {file}");
-    println!("  curl -i {url}/products");
-    println!("  curl -i {url}/shipping/down");
-    println!("  curl -i {url}/report");
-    println!("  curl -N {url}/events");
+    println!("export KEY='x-api-key: {api_key}'");
+    println!(
+        "export TOKEN='authorization: Bearer {}'",
+        token::for_ann(&secret, Clock::system().unix())
+    );
+    println!("curl -i -H \"$KEY\" {url}/products");
+    println!("curl -i -H \"$TOKEN\" -X POST {url}/products");
+    println!("curl -i -H \"$KEY\" {url}/shipping/down");
+    println!("curl -i -H \"$KEY\" {url}/report");
+    println!("curl -N -H \"$KEY\" {url}/events");
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }
 
-fn app(flags: Flags) -> Result<Router, ConfigError> {
+/// Whom the shop knows: whoever has a token of its issuer, and one partner with an API key.
+fn authenticator(secret: &[u8], api_key: &str) -> Result<Authenticator, ConfigError> {
+    let issuer = Keys::new(KeySet::secret(Algorithm::Hs256, secret)?);
+    let partners = ApiKeys::new();
+    partners.insert(api_key, Principal::new("partner").with_scopes(["products:read"]))?;
+    Ok(Authenticator::new("storefront")
+        .scheme(Jwt::new(issuer, token::ISSUER, token::AUDIENCE))
+        .scheme(partners))
+}
+
+fn app(flags: Flags, auth: Authenticator) -> Result<Router, ConfigError> {
     let shedder = LoadShedder::new("storefront");
-    let limiter = RateLimiter::new(Quota::per_minute(60)?.burst(20)?).named("by-address");
+    let by_address = RateLimiter::new(Quota::per_minute(600)?.burst(100)?).named("by-address");
+    let by_caller = RateLimiter::new(Quota::per_minute(60)?.burst(20)?).named("by-caller");
+    let cache = ResponseCache::new("storefront");
     let carriers = CircuitBreaker::new("carriers")
-        .settings(bartizan::circuit_breaker::Settings::default().window(10, 5))?;
+        .settings(circuit_breaker::Settings::default().window(10, 5))?;
     // Reports are slow for good reason, so they have a shedder of their own: two at once.
     let reports = LoadShedder::new("reports").settings(
-        bartizan::shed::Settings::default().limits(1, 2, 2).latency_target(Duration::from_secs(5)),
+        shed::Settings::default().limits(1, 2, 2).latency_target(Duration::from_secs(5)),
     )?;
 
-    flags.control("limiter-mode", limiter.switch().clone());
+    flags.control("limiter-mode", by_caller.switch().clone());
     let registry = Registry::new();
     registry.register(shedder.clone());
     registry.register(reports.clone());
-    registry.register(limiter.clone());
-    registry.register(carriers.clone());
+    registry.register(by_address.clone());
+    registry.register(by_caller.clone());
+    registry.register(auth.clone());
     registry.register(flags.clone());
+    registry.register(cache.clone());
+    registry.register(carriers.clone());
 
     let layers = ServiceBuilder::new()
         .layer(LoadShedLayer::new(shedder))
         .layer(ClientIpLayer::new(ClientIp::peer()))
-        .layer(RateLimitLayer::new(limiter))
-        .layer(FlagsLayer::new(flags));
+        .layer(RateLimitLayer::new(by_address).fields(false))
+        .layer(AuthLayer::new(auth.clone()))
+        .layer(FlagsLayer::new(flags))
+        .layer(RateLimitLayer::new(by_caller).key(key::principal()))
+        .layer(CacheLayer::new(cache));
+    let sellers = RequireLayer::new(auth).scopes(["products:write"]);
     Ok(Router::new()
-        .route("/products", get(shop::products))
+        .route("/products", get(shop::products).merge(post(shop::add_product).layer(sellers)))
         .route("/events", get(shop::events))
         .route("/report", get(shop::report).layer(LoadShedLayer::new(reports)))
         .route("/shipping/{carrier}", get(shop::shipping).layer(CircuitBreakerLayer::new(carriers)))

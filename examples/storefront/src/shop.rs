@@ -6,16 +6,24 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::Path;
 use axum::http::StatusCode;
-use axum::response::Sse;
+use axum::http::header::CACHE_CONTROL;
 use axum::response::sse::Event;
+use axum::response::{IntoResponse, Sse};
+use bartizan::auth::Caller;
 use serde_json::{Value, json};
 use tokio::time::{interval, sleep};
 use tokio_stream::wrappers::IntervalStream;
 use tokio_stream::{Stream, StreamExt};
 
-/// What is for sale.
-pub(crate) async fn products() -> Json<Value> {
-    Json(json!([{ "id": 1, "name": "anvil" }, { "id": 2, "name": "bellows" }]))
+/// What is for sale: the same for every caller, so that one copy may serve all.
+pub(crate) async fn products() -> impl IntoResponse {
+    let products = json!([{ "id": 1, "name": "anvil" }, { "id": 2, "name": "bellows" }]);
+    ([(CACHE_CONTROL, "public, max-age=30")], Json(products))
+}
+
+/// Puts something up for sale.
+pub(crate) async fn add_product(Caller(seller): Caller) -> (StatusCode, Json<Value>) {
+    (StatusCode::CREATED, Json(json!({ "id": 3, "seller": seller.subject() })))
 }
 
 /// When a parcel arrives. Asks a carrier, and the one called `down` never answers properly.

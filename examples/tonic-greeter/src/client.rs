@@ -1,8 +1,9 @@
-//! Greets until it is told to slow down. See the README beside this package.
+//! Greets without a key, and then with one until it is told to slow down. See the README beside this package.
 
 use std::error::Error;
 
-use tonic::Code;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request};
 
 use self::greeter::GreetRequest;
 use self::greeter::greeter_client::GreeterClient;
@@ -21,18 +22,27 @@ mod greeter;
 async fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "50051".to_owned());
     let mut client = GreeterClient::connect(format!("http://127.0.0.1:{port}")).await?;
-    for _ in 0..4 {
-        match client.greet(GreetRequest { name: "Bart".to_owned() }).await {
+    let key = MetadataValue::from_static("greet_4f1c9a7e2b6d8035c1e7f9a2");
+    for call in 0..5 {
+        let mut request = Request::new(GreetRequest { name: "Bart".to_owned() });
+        if call > 0 {
+            request.metadata_mut().insert("x-api-key", key.clone());
+        }
+        match client.greet(request).await {
             Ok(reply) => println!("{}", reply.into_inner().message),
             Err(status) => {
                 let pushback = status.metadata().get("grpc-retry-pushback-ms");
                 let pushback = pushback.and_then(|value| value.to_str().ok()).unwrap_or("none");
+                let retry = match pushback {
+                    "none" => String::new(),
+                    millis => format!(", retry in {millis} ms"),
+                };
                 let code = match status.code() {
                     Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
                     Code::Unauthenticated => "UNAUTHENTICATED",
                     _ => "another status",
                 };
-                println!("{code}: {}, retry in {pushback} ms", status.message());
+                println!("{code}: {}{retry}", status.message());
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use bartizan::core::{ClientIp, ClientIpLayer};
+use bartizan::auth::{ApiKeys, AuthLayer, Authenticator, Principal};
+use bartizan::core::{ClientIp, ClientIpLayer, key};
 use bartizan::rate_limit::{Quota, RateLimitLayer, RateLimiter};
 use bartizan::shed::{LoadShedLayer, LoadShedder};
 use tonic::transport::Server;
@@ -23,6 +24,9 @@ use self::greeter::{GreetReply, GreetRequest};
 )]
 mod greeter;
 
+/// For the demonstration: a key in a program is no secret.
+const API_KEY: &str = "greet_4f1c9a7e2b6d8035c1e7f9a2";
+
 struct Polite;
 
 #[tonic::async_trait]
@@ -37,11 +41,17 @@ impl Greeter for Polite {
 async fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::var("PORT").map_or(Ok(50051), |port| port.parse())?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let keys = ApiKeys::new();
+    keys.insert(API_KEY, Principal::new("bart"))?;
     // The same layers as on axum: a refusal becomes a gRPC status by itself.
     let layers = ServiceBuilder::new()
         .layer(LoadShedLayer::new(LoadShedder::new("greeter")))
         .layer(ClientIpLayer::new(ClientIp::peer()))
-        .layer(RateLimitLayer::new(RateLimiter::new(Quota::per_minute(30)?.burst(3)?)))
+        .layer(AuthLayer::new(Authenticator::new("greeter").scheme(keys)))
+        .layer(
+            RateLimitLayer::new(RateLimiter::new(Quota::per_minute(30)?.burst(3)?))
+                .key(key::principal()),
+        )
         .into_inner();
     println!("greeter listens on {address}");
     Server::builder().layer(layers).add_service(GreeterServer::new(Polite)).serve(address).await?;

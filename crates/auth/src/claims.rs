@@ -1,0 +1,232 @@
+//! What a token must say, and what is taken from it. Pure: `now` is an argument.
+
+use std::time::Duration;
+
+use bartizan_core::Principal;
+use serde_json::{Map, Value};
+
+use crate::{Audience, Fault, Issuer};
+
+/// The last second of the year 9999: what is later was not meant in seconds.
+const LAST_SECOND: f64 = 253_402_300_799.0;
+
+/// What a token must say, and where the principal is found in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) issuer: Issuer,
+    pub(crate) audience: Audience,
+    pub(crate) leeway: Duration,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) subject: String,
+    /// JSON pointers (RFC 6901).
+    pub(crate) roles: Vec<String>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) tier: Option<String>,
+}
+
+impl Rules {
+    /// Checks the claims at `now`, the time since 1970.
+    pub(crate) fn judge(&self, claims: &Map<String, Value>, now: Duration) -> Result<(), Fault> {
+        let (now, leeway) = (now.as_secs_f64(), self.leeway.as_secs_f64());
+        let expires = date(claims, "exp")?.ok_or(Fault::Claims)?;
+        let not_before = date(claims, "nbf")?;
+        let issued = date(claims, "iat")?;
+        if !self.issuer.accepts(claims.get("iss")) {
+            return Err(Fault::Issuer);
+        }
+        if !self.audience.accepts(claims.get("aud")) {
+            return Err(Fault::Audience);
+        }
+        let ahead = |date: Option<f64>| date.is_some_and(|date| date > now + leeway);
+        if ahead(not_before) || ahead(issued) {
+            return Err(Fault::NotYetValid);
+        }
+        // On or after it, a token must not be accepted (RFC 7519 §4.1.4).
+        let outlives =
+            self.max_lifetime.is_some_and(|most| expires > now + most.as_secs_f64() + leeway);
+        if now - leeway >= expires || outlives {
+            return Err(Fault::Expired);
+        }
+        Ok(())
+    }
+
+    /// Takes the principal from claims that were judged well.
+    pub(crate) fn principal(&self, claims: Map<String, Value>) -> Result<Principal, Fault> {
+        let subject = claims
+            .get(&self.subject)
+            .and_then(Value::as_str)
+            .filter(|subject| !subject.is_empty())
+            .ok_or(Fault::Claims)?;
+        let mut principal = Principal::new(subject).with_scopes(
+            ["scope", "scp"]
+                .into_iter()
+                .flat_map(|name| words(claims.get(name)))
+                .map(str::to_owned),
+        );
+        let roles: Vec<_> = self.roles.iter().flat_map(|at| words(find(&claims, at))).collect();
+        if !roles.is_empty() {
+            principal = principal.with_roles(roles);
+        }
+        if let Some(issuer) = claims.get("iss").and_then(Value::as_str) {
+            principal = principal.with_issuer(issuer);
+        }
+        let text = |at: &Option<String>| at.as_ref().and_then(|at| find(&claims, at)?.as_str());
+        if let Some(tenant) = text(&self.tenant) {
+            principal = principal.with_tenant(tenant);
+        }
+        if let Some(tier) = text(&self.tier) {
+            principal = principal.with_tier(tier);
+        }
+        Ok(principal.with_claims(claims))
+    }
+}
+
+/// A `NumericDate` (RFC 7519 §2) that may be left out, but must be a number within reason.
+fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Fault> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    value
+        .as_f64()
+        .filter(|seconds| (0.0..=LAST_SECOND).contains(seconds))
+        .map(Some)
+        .ok_or(Fault::Claims)
+}
+
+/// The words of a list by spaces (RFC 6749 §3.3) or of an array; providers use both.
+fn words(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    let (text, array) = match value {
+        Some(Value::String(text)) => (text.as_str(), &[][..]),
+        Some(Value::Array(array)) => ("", array.as_slice()),
+        _ => ("", &[][..]),
+    };
+    text.split(' ').filter(|word| !word.is_empty()).chain(array.iter().filter_map(Value::as_str))
+}
+
+/// [`Value::pointer`], from the claims.
+fn find<'a>(claims: &'a Map<String, Value>, pointer: &str) -> Option<&'a Value> {
+    let path = pointer.strip_prefix('/')?;
+    let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+    claims.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn rules() -> Rules {
+        Rules {
+            issuer: "https://id.test".into(),
+            audience: "api".into(),
+            leeway: Duration::from_secs(30),
+            max_lifetime: None,
+            subject: "sub".into(),
+            roles: vec!["/roles".into(), "/realm_access/roles".into()],
+            tenant: Some("/org~1id".into()),
+            tier: Some("/plan".into()),
+        }
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "`json!` makes values")]
+    fn judge(rules: &Rules, change: Value) -> Result<(), Fault> {
+        let mut claims = json!({"iss": "https://id.test", "aud": "api", "exp": 2000, "sub": "a"});
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        rules.judge(claims.as_object().unwrap(), Duration::from_secs(1000))
+    }
+
+    #[test]
+    fn u24_dates_are_kept_within_the_leeway() {
+        let rules = rules();
+        assert_eq!(judge(&rules, json!({"nbf": 1020})), Ok(()));
+        assert_eq!(judge(&rules, json!({"nbf": 1040})), Err(Fault::NotYetValid));
+        assert_eq!(judge(&rules, json!({"iat": 1040})), Err(Fault::NotYetValid));
+        assert_eq!(judge(&rules, json!({"exp": 980})), Ok(()));
+        assert_eq!(judge(&rules, json!({"exp": 970})), Err(Fault::Expired));
+        assert_eq!(judge(&rules, json!({"exp": 960})), Err(Fault::Expired));
+        let bounded = Rules { max_lifetime: Some(Duration::from_secs(100)), ..rules };
+        assert_eq!(judge(&bounded, json!({"exp": 1130})), Ok(()));
+        assert_eq!(judge(&bounded, json!({"exp": 1131})), Err(Fault::Expired));
+    }
+
+    #[test]
+    fn dates_are_numbers_of_seconds() {
+        for name in ["exp", "nbf", "iat"] {
+            let wrong = [json!("2000"), json!(null), json!(-1), json!([2000]), json!(u64::MAX)];
+            for value in wrong.into_iter().chain([json!(1e300), json!(1_700_000_000_000_u64)]) {
+                assert_eq!(
+                    judge(&rules(), json!({name: value.clone()})),
+                    Err(Fault::Claims),
+                    "{name} {value}"
+                );
+            }
+        }
+        assert_eq!(judge(&rules(), json!({"exp": 2000.5})), Ok(()));
+        let none = rules().judge(json!({}).as_object().unwrap(), Duration::ZERO);
+        assert_eq!(none, Err(Fault::Claims));
+    }
+
+    #[test]
+    fn issuer_and_audience_are_required_and_typed() {
+        let with = |name: &str, value| judge(&rules(), json!({name: value}));
+        let issuers =
+            [json!(null), json!(1), json!("https://id.test/"), json!(["https://id.test"])];
+        for value in issuers {
+            assert_eq!(with("iss", value.clone()), Err(Fault::Issuer), "{value}");
+        }
+        assert_eq!(with("aud", json!(["other", "api"])), Ok(()));
+        let wrong = [json!(null), json!(7), json!({}), json!([["api"]]), json!([]), json!("ap")];
+        for value in wrong.into_iter().chain([json!(["api", 1])]) {
+            assert_eq!(with("aud", value.clone()), Err(Fault::Audience), "{value}");
+        }
+        let absent = json!({"exp": 2000, "iss": "https://id.test"});
+        let now = Duration::from_secs(1000);
+        assert_eq!(rules().judge(absent.as_object().unwrap(), now), Err(Fault::Audience));
+        let waived = Rules { issuer: Issuer::Unchecked, audience: Audience::Unchecked, ..rules() };
+        assert_eq!(waived.judge(json!({"exp": 2000}).as_object().unwrap(), now), Ok(()));
+    }
+
+    #[test]
+    fn the_principal_is_found_in_all_dialects() {
+        let claims = json!({
+            "sub": "a", "iss": "https://id.test", "scope": "read  write", "scp": ["admin"],
+            "roles": ["x"], "realm_access": {"roles": ["y"]}, "org/id": "acme", "plan": "gold",
+        });
+        let alice = rules().principal(claims.as_object().unwrap().clone()).unwrap();
+        assert_eq!(alice.subject(), "a");
+        assert_eq!(alice.issuer(), Some("https://id.test"));
+        assert_eq!(alice.scopes(), ["read", "write", "admin"]);
+        assert_eq!(alice.roles(), ["x", "y"]);
+        assert_eq!((alice.tenant(), alice.tier()), (Some("acme"), Some("gold")));
+        for subject in [json!({}), json!({"sub": ""}), json!({"sub": 1})] {
+            let result = rules().principal(subject.as_object().unwrap().clone());
+            assert_eq!(result.unwrap_err(), Fault::Claims);
+        }
+    }
+
+    proptest! {
+        /// Against the rule as one would say it, in whole seconds.
+        #[test]
+        fn dates_agree_with_a_naive_model(
+            now in 0_u32..5000, exp in 0_u32..5000, nbf in proptest::option::of(0_u32..5000),
+            leeway in 0_u32..300,
+        ) {
+            let rules = Rules { leeway: Duration::from_secs(leeway.into()), ..rules() };
+            let mut claims = json!({"iss": "https://id.test", "aud": "api", "exp": exp});
+            if let Some(nbf) = nbf {
+                claims["nbf"] = nbf.into();
+            }
+            let now_at = Duration::from_secs(now.into());
+            let expected = if nbf.is_some_and(|nbf| now + leeway < nbf) {
+                Err(Fault::NotYetValid)
+            } else if now < exp + leeway {
+                Ok(())
+            } else {
+                Err(Fault::Expired)
+            };
+            prop_assert_eq!(rules.judge(claims.as_object().unwrap(), now_at), expected);
+        }
+    }
+}

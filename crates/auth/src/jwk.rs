@@ -1,0 +1,193 @@
+//! One key, and the gate that it must pass to verify anything.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde_json::Value;
+
+use crate::algorithm::Family;
+use crate::members::Members;
+use crate::{Algorithm, backend, roca};
+
+/// A key and the one algorithm that it is for.
+#[derive(Clone)]
+pub(crate) struct VerifyKey {
+    pub(crate) kid: Option<String>,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key: DecodingKey,
+}
+
+/// What is wrong with a key, and what to do about it.
+pub(crate) type Flaw = (&'static str, &'static str);
+
+impl VerifyKey {
+    /// Reads a JWK (RFC 7517). A key without `alg` gets the algorithm of its curve; RSA gets
+    /// RS256, which is what providers that leave `alg` out sign with.
+    pub(crate) fn from_jwk(jwk: &Members) -> Result<Self, Flaw> {
+        let algorithm = meant_for(jwk)?;
+        let key = match algorithm.family() {
+            Family::Hmac => secret(algorithm, &bytes(jwk, "k")?)?,
+            Family::Rsa => rsa(&bytes(jwk, "n")?, &bytes(jwk, "e")?)?,
+            Family::Ec => {
+                let mut point = vec![4];
+                for coordinate in ["x", "y"] {
+                    let coordinate = bytes(jwk, coordinate)?;
+                    if coordinate.len() != algorithm.hash_bytes() {
+                        return Err(("a coordinate is not as long as its curve", FIX));
+                    }
+                    point.extend(coordinate);
+                }
+                DecodingKey::from_ec_der(&point)
+            }
+            Family::Ed => ed(&bytes(jwk, "x")?)?,
+        };
+        let kid = match jwk.0.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.clone()),
+            Some(_) => return Err(("`kid` is not a string", FIX)),
+        };
+        Ok(Self { kid, algorithm, key })
+    }
+
+    /// Takes a shared secret.
+    pub(crate) fn from_secret(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, Flaw> {
+        if algorithm.family() != Family::Hmac {
+            return Err(("a secret is for HMAC only", "use HS256, HS384 or HS512"));
+        }
+        Ok(Self { kid: None, algorithm, key: secret(algorithm, bytes)? })
+    }
+
+    /// Reads a public key in PEM.
+    pub(crate) fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, Flaw> {
+        let unreadable =
+            |_| ("not a public key for this algorithm in PEM", "start with BEGIN PUBLIC KEY");
+        let key = match algorithm.family() {
+            Family::Hmac => return Err(("a secret is not public", "use `KeySet::secret`")),
+            Family::Rsa => {
+                let key = DecodingKey::from_rsa_pem(pem).map_err(unreadable)?;
+                let der = key.try_get_as_bytes().map_err(unreadable)?;
+                let (modulus, exponent) =
+                    backend::rsa_components(der).ok_or(("not an RSA public key", FIX))?;
+                rsa(&modulus, &exponent)?
+            }
+            Family::Ec => {
+                let key = DecodingKey::from_ec_pem(pem).map_err(unreadable)?;
+                let point = key.try_get_as_bytes().map_err(unreadable)?;
+                if point.len() != 1 + 2 * algorithm.hash_bytes() || point[0] != 4 {
+                    return Err(("a point on another curve, or a compressed one", FIX));
+                }
+                key
+            }
+            Family::Ed => {
+                let key = DecodingKey::from_ed_pem(pem).map_err(unreadable)?;
+                ed(key.try_get_as_bytes().map_err(unreadable)?)?
+            }
+        };
+        Ok(Self { kid: None, algorithm, key })
+    }
+}
+
+impl fmt::Debug for VerifyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyKey")
+            .field("kid", &self.kid)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The algorithm that the key says it verifies, whether it is sound or not.
+pub(crate) fn meant_for(jwk: &Members) -> Result<Algorithm, Flaw> {
+    may_verify(jwk)?;
+    algorithm(jwk)
+}
+
+const FIX: &str = "have the issuer publish it as RFC 7518 says";
+
+/// `use` and `key_ops` must not say otherwise.
+fn may_verify(jwk: &Members) -> Result<(), Flaw> {
+    if jwk.0.get("use").is_some_and(|use_for| use_for != "sig") {
+        return Err(("not for signatures by its `use`", "leave it out"));
+    }
+    let verifies = match jwk.0.get("key_ops") {
+        None => true,
+        Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
+        Some(_) => false,
+    };
+    if verifies { Ok(()) } else { Err(("cannot verify by its `key_ops`", "leave it out")) }
+}
+
+/// The algorithm that the key is for, which `kty` and `crv` must agree with.
+fn algorithm(jwk: &Members) -> Result<Algorithm, Flaw> {
+    const OTHER: Flaw = ("of a type or curve that is not supported", "leave it out");
+    let (family, by_curve) = match (jwk.text("kty"), jwk.text("crv")) {
+        (Some("oct"), None) => (Family::Hmac, None),
+        (Some("RSA"), None) => (Family::Rsa, None),
+        (Some("EC"), Some("P-256")) => (Family::Ec, Some(Algorithm::Es256)),
+        (Some("EC"), Some("P-384")) => (Family::Ec, Some(Algorithm::Es384)),
+        (Some("OKP"), Some("Ed25519")) => (Family::Ed, Some(Algorithm::EdDsa)),
+        _ => return Err(OTHER),
+    };
+    let algorithm = match (jwk.0.get("alg"), by_curve) {
+        (None, Some(algorithm)) => algorithm,
+        (None, None) if family == Family::Rsa => Algorithm::Rs256,
+        (None, None) => return Err(("a secret without an `alg`", "add one, as \"HS256\"")),
+        (Some(name), _) => name
+            .as_str()
+            .and_then(Algorithm::named)
+            .ok_or(("its `alg` is unknown or no signature", "leave it out"))?,
+    };
+    if algorithm.family() != family || by_curve.is_some_and(|curve| curve != algorithm) {
+        return Err(("its `alg` is for another type of key or curve", FIX));
+    }
+    Ok(algorithm)
+}
+
+fn bytes(jwk: &Members, name: &str) -> Result<Vec<u8>, Flaw> {
+    jwk.text(name)
+        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        .ok_or(("a part of it is missing or not base64url", FIX))
+}
+
+fn secret(algorithm: Algorithm, bytes: &[u8]) -> Result<DecodingKey, Flaw> {
+    if bytes.len() < algorithm.hash_bytes() {
+        return Err(("a secret shorter than its hash", "draw 32, 48 or 64 random bytes"));
+    }
+    Ok(DecodingKey::from_secret(bytes))
+}
+
+fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, Flaw> {
+    let (modulus, exponent) = (without_zeros(modulus), without_zeros(exponent));
+    let bits = match modulus {
+        [first, rest @ ..] => rest.len() * 8 + 8 - first.leading_zeros() as usize,
+        [] => 0,
+    };
+    if bits < 2048 {
+        return Err(("an RSA modulus of less than 2048 bits", "use 2048 bits or more"));
+    }
+    if bits > 8192 {
+        return Err(("an RSA modulus of more than 8192 bits", "use at most 8192 bits"));
+    }
+    let odd = exponent.last().is_some_and(|last| last % 2 == 1);
+    if !odd || exponent == [1] || exponent.len() > 4 {
+        return Err(("an RSA exponent that is even, 1 or too large", "use 65537"));
+    }
+    if roca::is_weak(modulus) {
+        return Err(("an RSA key made by a broken generator (ROCA)", "make another"));
+    }
+    Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+fn ed(point: &[u8]) -> Result<DecodingKey, Flaw> {
+    if point.len() != 32 {
+        return Err(("an Ed25519 key that is not 32 bytes long", FIX));
+    }
+    Ok(DecodingKey::from_ed_der(point))
+}

@@ -1,0 +1,247 @@
+use bartizan_core::{ConfigError, Live};
+use serde::Deserialize;
+
+use crate::jwk::{self, Flaw, VerifyKey};
+use crate::members::Members;
+use crate::{Algorithm, Fault, jws};
+
+/// The most keys that a set may hold, and the most bytes of its document.
+const MAX_KEYS: usize = 128;
+const MAX_BYTES: usize = 256 * 1024;
+
+/// The keys of one issuer, each with the one algorithm that it is for.
+///
+/// Key identifiers are unique, and secrets and public keys never stand side by side.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct KeySet {
+    keys: Vec<VerifyKey>,
+    skipped: Vec<ConfigError>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Members>,
+}
+
+impl KeySet {
+    /// Reads a JWKS document of public keys (RFC 7517 §5).
+    ///
+    /// Keys that cannot be used (unknown types, for encryption, too weak) are left out and told by
+    /// [`KeySet::skipped`], so that a new kind of key does not take the others down.
+    ///
+    /// # Errors
+    ///
+    /// If the document is none, holds secrets beside public keys or an identifier twice, or no key
+    /// of it can be used.
+    pub fn from_jwks(json: &str) -> Result<Self, ConfigError> {
+        let set = Self::from_secret_jwks(json)?;
+        if set.keys.iter().any(|key| key.algorithm.is_for_secrets()) {
+            return Err(ConfigError::new(
+                "keys",
+                "secrets in a document of public keys",
+                "take them out, or use `from_secret_jwks` if nobody else can read it",
+            ));
+        }
+        Ok(set)
+    }
+
+    /// Reads a JWKS document that may hold secrets (`kty` of `oct`), as from a file of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::from_jwks`].
+    pub fn from_secret_jwks(json: &str) -> Result<Self, ConfigError> {
+        let error = |problem, fix| Err(ConfigError::new("keys", problem, fix));
+        if json.len() > MAX_BYTES {
+            return error("a document of more than 256 KiB", "publish fewer keys");
+        }
+        // What serde says could hold a part of the document.
+        let Ok(document) = serde_json::from_str::<Document>(json) else {
+            return error("not a JWKS document", "see RFC 7517, section 5");
+        };
+        if document.keys.len() > MAX_KEYS {
+            return error("more than 128 keys", "publish fewer keys");
+        }
+        // A key that is left out as unsound still makes its set ambiguous.
+        let meant = |jwk| Some((Members::text(jwk, "kid"), jwk::meant_for(jwk).ok()?));
+        unambiguous(&document.keys.iter().filter_map(meant).collect::<Vec<_>>())?;
+        let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
+        for (index, jwk) in document.keys.iter().enumerate() {
+            match VerifyKey::from_jwk(jwk) {
+                Ok(key) => set.keys.push(key),
+                Err(flaw) => set.skipped.push(flawed(format!("keys[{index}]"), flaw)),
+            }
+        }
+        if set.keys.is_empty() {
+            return error("no key that can be used", "see that one is for signatures and strong");
+        }
+        Ok(set)
+    }
+
+    /// Takes a shared secret, at least as long as the hash.
+    ///
+    /// # Errors
+    ///
+    /// If it is shorter, or the algorithm is not one of HMAC.
+    pub fn secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
+        VerifyKey::from_secret(algorithm, secret)
+            .map(Self::one)
+            .map_err(|flaw| flawed("secret".into(), flaw))
+    }
+
+    /// Reads a public key in PEM (`BEGIN PUBLIC KEY`).
+    ///
+    /// # Errors
+    ///
+    /// If it is none, of another kind than the algorithm's, or too weak.
+    pub fn public_pem(algorithm: Algorithm, pem: &str) -> Result<Self, ConfigError> {
+        VerifyKey::from_pem(algorithm, pem.as_bytes())
+            .map(Self::one)
+            .map_err(|flaw| flawed("pem".into(), flaw))
+    }
+
+    fn one(key: VerifyKey) -> Self {
+        Self { keys: vec![key], skipped: Vec::new() }
+    }
+
+    /// Gives the keys that have none this identifier.
+    ///
+    /// # Errors
+    ///
+    /// If more than one would get it, or another has it already.
+    pub fn named(mut self, kid: &str) -> Result<Self, ConfigError> {
+        for key in &mut self.keys {
+            key.kid.get_or_insert_with(|| kid.to_owned());
+        }
+        self.unambiguous()
+    }
+
+    /// Adds the keys of `other`.
+    ///
+    /// # Errors
+    ///
+    /// If an identifier would come twice, or secrets beside public keys.
+    pub fn and(mut self, other: Self) -> Result<Self, ConfigError> {
+        self.keys.extend(other.keys);
+        self.skipped.extend(other.skipped);
+        self.unambiguous()
+    }
+
+    /// The number of keys that can be used.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Never: a set has a key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The keys of the document that were left out, and why.
+    #[must_use]
+    pub fn skipped(&self) -> &[ConfigError] {
+        &self.skipped
+    }
+
+    /// Verifies a signed token in compact form (RFC 7515) and returns its payload, whatever that
+    /// is. Looks at no claim: for requests use [`Jwt`](crate::Jwt).
+    ///
+    /// # Errors
+    ///
+    /// Says which check failed.
+    pub fn verify(&self, token: &str) -> Result<Vec<u8>, Fault> {
+        jws::verify(self, token.as_bytes()).map(|verified| verified.payload)
+    }
+
+    /// The key that a header asks for. The algorithm only tells apart keys that have no
+    /// identifier; it is compared with the key's own afterwards.
+    pub(crate) fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerifyKey> {
+        if kid.is_some()
+            && let Some(key) = self.keys.iter().find(|key| key.kid.as_deref() == kid)
+        {
+            return Some(key);
+        }
+        if let ([key], None) = (&*self.keys, kid) {
+            return Some(key);
+        }
+        let mut fitting = self
+            .keys
+            .iter()
+            .filter(|key| key.algorithm == algorithm && (kid.is_none() || key.kid.is_none()));
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Some(key),
+            _ => None,
+        }
+    }
+
+    fn unambiguous(self) -> Result<Self, ConfigError> {
+        let keys: Vec<_> =
+            self.keys.iter().map(|key| (key.kid.as_deref(), key.algorithm)).collect();
+        unambiguous(&keys).map(|()| self)
+    }
+}
+
+/// Identifiers are unique, and secrets and public keys do not stand side by side.
+fn unambiguous(keys: &[(Option<&str>, Algorithm)]) -> Result<(), ConfigError> {
+    let error = |problem, fix| Err(ConfigError::new("keys", problem, fix));
+    let secrets = keys.iter().filter(|(_, algorithm)| algorithm.is_for_secrets()).count();
+    if secrets != 0 && secrets != keys.len() {
+        return error("secrets beside public keys", "keep them in sets of their own");
+    }
+    for (index, (kid, _)) in keys.iter().enumerate() {
+        if kid.is_some() && keys[..index].iter().any(|(other, _)| other == kid) {
+            return error("a key identifier comes twice", "give each key its own `kid`");
+        }
+    }
+    Ok(())
+}
+
+fn flawed(field: String, (problem, fix): Flaw) -> ConfigError {
+    ConfigError::new(field, problem, fix)
+}
+
+/// A [`KeySet`] that can be replaced while it is in use. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Keys(Live<Option<KeySet>>);
+
+impl Keys {
+    /// Starts with `set`.
+    #[must_use]
+    pub fn new(set: KeySet) -> Self {
+        Self(Live::new(Some(set)))
+    }
+
+    /// Starts with nothing: until a set is there, tokens are answered with 503, not 401.
+    #[must_use]
+    pub fn pending() -> Self {
+        Self(Live::new(None))
+    }
+
+    /// Replaces the set.
+    pub fn replace(&self, set: KeySet) {
+        self.0.store(Some(set));
+    }
+
+    /// Replaces the set by what a JWKS document of public keys says.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::from_jwks`]; the old set stays.
+    pub fn replace_jwks(&self, json: &str) -> Result<(), ConfigError> {
+        self.replace(KeySet::from_jwks(json)?);
+        Ok(())
+    }
+
+    pub(crate) fn verify(&self, token: &[u8]) -> Result<jws::Verified, Fault> {
+        (**self.0.load()).as_ref().ok_or(Fault::Unavailable).and_then(|set| jws::verify(set, token))
+    }
+}
+
+impl From<KeySet> for Keys {
+    fn from(set: KeySet) -> Self {
+        Self::new(set)
+    }
+}

@@ -1,0 +1,149 @@
+//! Who calls, and whether they may.
+//!
+//! An [`Authenticator`] holds one or more [`Scheme`]s: [`Jwt`] for tokens of an issuer (HS, RS, PS,
+//! ES and EdDSA, by static keys or a JWKS document), [`ApiKeys`] for keys of one's own.
+//! [`AuthLayer`] asks it about every request, puts the [`Principal`] into the request's extensions
+//! (and removes one that was there), and answers whoever proves nothing with 401, problem details
+//! and challenges (RFC 6750; gRPC: `UNAUTHENTICATED`). [`RequireLayer`] guards what is inside it by
+//! scopes and roles and answers with 403 (gRPC: `PERMISSION_DENIED`).
+//!
+//! # Examples
+//!
+//! API keys on an axum router. Reading takes any caller, writing a scope:
+//!
+//! ```
+//! use axum::{Extension, Router, routing::{get, post}};
+//! use bartizan_auth::{ApiKeys, AuthLayer, Authenticator, Principal, RequireLayer};
+//! use http::{Request, StatusCode};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let keys = ApiKeys::new();
+//! keys.insert("bz_Yk3vD0mQx8sT1nB6wLr9aC2e", Principal::new("billing").with_scopes(["orders:read"]))?;
+//! let auth = Authenticator::new("orders").scheme(keys);
+//!
+//! let writers = RequireLayer::new(auth.clone()).scopes(["orders:write"]);
+//! let app: Router = Router::new()
+//!     .route("/orders", post(|| async { "created" }).route_layer(writers))
+//!     .route("/me", get(|Extension(who): Extension<Principal>| async move {
+//!         who.subject().to_owned()
+//!     }))
+//!     .route_layer(AuthLayer::new(auth));
+//!
+//! let request = |method, path, key| {
+//!     Request::builder().method(method).uri(path).header("x-api-key", key).body(String::new())
+//! };
+//! let key = "bz_Yk3vD0mQx8sT1nB6wLr9aC2e";
+//! let response = app.clone().oneshot(request("GET", "/me", key)?).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! let response = app.clone().oneshot(request("POST", "/orders", key)?).await?;
+//! assert_eq!(response.status(), StatusCode::FORBIDDEN);
+//! let response = app.clone().oneshot(request("GET", "/me", "another")?).await?;
+//! assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(response.headers()["www-authenticate"], r#"ApiKey realm="orders""#);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tokens, without tower, and with a clock that the test moves:
+//!
+#![cfg_attr(any(feature = "aws-lc", feature = "rust-crypto"), doc = include_str!("jwt.md"))]
+//!
+//! # Place in the stack
+//!
+//! Inside `CorsLayer`, so that 401 carries its fields and preflights never get here; where that
+//! cannot be, [`Settings::preflight`]. Inside the limit by address, which bounds guessing; outside
+//! all that reads the principal, and outside the cache, which would serve one caller's answers to
+//! another. With axum's `Router::layer` an unknown route is 401 without a credential, with
+//! `Router::route_layer` it is 404.
+//!
+//! # When not to use it
+//!
+//! - For passwords and sessions: hashes here are fast, and nothing is ever written.
+//! - For opaque tokens of an issuer (introspection), client certificates, DPoP: not built yet.
+//! - For decisions on a single object, as whether this order is this caller's: ask the principal
+//!   where the object is loaded.
+//!
+//! # When things fail
+//!
+//! - **Keys are not there yet** ([`Keys::pending`]): 503 and `Retry-After` for every token, since
+//!   it may be valid. Nothing is fetched by this crate: whoever fetches a document hands it to
+//!   [`Keys::replace_jwks`].
+//! - **A new document is broken**: the error says why; the last good keys stay.
+//! - **One key of a document is of no use** (unknown type, weak, for encryption): it is left out and
+//!   told by [`KeySet::skipped`]. A point that is not on its curve shows only when a token is
+//!   verified: the token is refused.
+//! - **The wall clock is wrong**: tokens expire early or late by as much. Leeway is 30 seconds by
+//!   default, and 5 minutes at most.
+//! - **A token is revoked**: it is good until it expires. There is no denylist yet.
+//! - **A kid flood, huge tokens**: keys are looked up in memory only; what is longer than 8 KiB is
+//!   refused before it is decoded.
+//!
+//! # Costs
+//!
+//! Each token is verified anew, by jsonwebtoken's verifier for the key's algorithm and no other;
+//! verified tokens are not remembered yet. A caller that is let in costs an allocation for the
+//! extension, and with a token those of parsing it; an anonymous one costs none.
+//!
+//! # Features
+//!
+//! - `aws-lc` (default): tokens are verified with AWS-LC. If both backends are on, by this one.
+//! - `rust-crypto`: tokens are verified with RustCrypto.
+//! - `axum`: the extractor `Caller`.
+//!
+//! Without a backend there are API keys and schemes of one's own only. The backend is named
+//! explicitly: the process-wide provider of jsonwebtoken is neither read nor set.
+
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod algorithm;
+mod api_key;
+mod authorize;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod backend;
+mod bearer;
+mod challenge;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod claims;
+mod engine;
+mod error;
+#[cfg(feature = "axum")]
+mod extract;
+mod future;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod jwk;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod jwks;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod jws;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod jwt;
+mod layer;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod members;
+mod observe;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod roca;
+mod scheme;
+mod service;
+mod settings;
+
+pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Principal, Switch};
+
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+pub use self::algorithm::Algorithm;
+pub use self::api_key::ApiKeys;
+pub use self::authorize::{Require, RequireLayer};
+pub use self::engine::{Authenticator, Decision};
+pub use self::error::{Denial, Fault};
+#[cfg(feature = "axum")]
+pub use self::extract::{Caller, NoCaller};
+pub use self::future::ResponseFuture;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+pub use self::jwks::{KeySet, Keys};
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+pub use self::jwt::{Audience, Issuer, Jwt};
+pub use self::layer::AuthLayer;
+pub use self::scheme::Scheme;
+pub use self::service::Auth;
+pub use self::settings::Settings;

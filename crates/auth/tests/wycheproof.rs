@@ -1,0 +1,66 @@
+//! Project Wycheproof's vectors for signed tokens and key sets, as they are.
+//! `data/` is from C2SP/wycheproof dac1dd47, Apache-2.0 (`data/LICENSE`).
+
+#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use bartizan_auth::KeySet;
+use serde_json::{Value, json};
+
+/// Cases whose label we contradict, and why.
+const DISPUTED: [(u64, &str); 8] = [
+    (346, "key for PS256, token PS384, labelled valid: against 338 and 340 of the same file"),
+    (347, "ES512, which the backend lacks, under a key whose `alg` is misspelt \"ES521\""),
+    (350, "as 346"),
+    (351, "as 347"),
+    (367, "labelled invalid, but byte for byte the valid 357 (C2SP/wycheproof#236)"),
+    (370, "as 367"),
+    (372, "labelled valid though a \"?\" stands in its base64url, against 361 to 364"),
+    (373, "as 372"),
+];
+
+/// The cases, and those of them that came out other than labelled.
+fn run(json: &str) -> (usize, Vec<u64>) {
+    let suite: Value = serde_json::from_str(json).unwrap();
+    let (mut cases, mut other) = (0, Vec::new());
+    for group in suite["testGroups"].as_array().unwrap() {
+        let key = group.get("public").unwrap_or_else(|| &group["private"]);
+        let document = if key.get("keys").is_some() { key.clone() } else { json!({"keys": [key]}) };
+        let set = KeySet::from_secret_jwks(&document.to_string());
+        for test in group["tests"].as_array().unwrap() {
+            cases += 1;
+            let accepted =
+                set.as_ref().is_ok_and(|set| set.verify(test["jws"].as_str().unwrap()).is_ok());
+            if accepted != (test["result"] == "valid") {
+                other.push(test["tcId"].as_u64().unwrap());
+            }
+        }
+    }
+    (cases, other)
+}
+
+#[test]
+fn signatures_are_judged_as_labelled_but_for_eight_defects() {
+    let (cases, other) = run(include_str!("data/json_web_signature_test.json"));
+    assert_eq!(cases, 401);
+    assert_eq!(other, DISPUTED.map(|(case, _)| case));
+}
+
+#[test]
+fn key_sets_are_judged_as_labelled() {
+    assert_eq!(run(include_str!("data/json_web_key_test.json")), (26, vec![]));
+}
+
+/// Wycheproof has no EdDSA for JWS: RFC 8037, appendix A.4, instead.
+#[test]
+fn rfc_8037_is_verified() {
+    let set = KeySet::from_jwks(
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+    )
+    .unwrap();
+    let token = concat!(
+        "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.",
+        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+    );
+    assert_eq!(set.verify(token).as_deref(), Ok(&b"Example of Ed25519 signing"[..]));
+}

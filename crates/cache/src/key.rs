@@ -1,0 +1,226 @@
+//! What requests are told apart by: the target URI and `Vary`, and the extractors that a layer's
+//! keys can be partitioned by.
+
+use std::hash::{Hash, Hasher};
+
+use http::header::{AsHeaderName, HOST, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+
+pub use bartizan_core::key::*;
+
+use crate::list;
+
+/// Longer than any name of a host.
+const MAX_HOST: usize = 255;
+
+/// More fields than anybody negotiates by.
+const MAX_VARY: usize = 16;
+
+/// The target URI of a request (RFC 9110 §7.1), normalised: case and default port of the origin
+/// do not matter. Path and query are taken as they are, for the service may tell them apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    scheme: &'static str,
+    host: [u8; MAX_HOST],
+    host_len: u8,
+    path: &'a str,
+}
+
+impl<'a> Target<'a> {
+    /// The target of `uri`; its origin is by `host` and `scheme` where the URI does not say it.
+    ///
+    /// `None` if it is ambiguous, or no HTTP.
+    pub(crate) fn of(uri: &'a Uri, host: Option<&[u8]>, scheme: &'static str) -> Option<Self> {
+        let scheme = match uri.scheme_str() {
+            None => scheme,
+            Some(said) => ["http", "https"].into_iter().find(|s| said.eq_ignore_ascii_case(s))?,
+        };
+        let authority = match uri.authority() {
+            Some(authority) => authority.as_str().as_bytes(),
+            None => host.unwrap_or_default(),
+        };
+        // Who the user is matters nothing to where the resource is.
+        let name = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
+        let default_port: &[u8] = if scheme == "http" { b":80" } else { b":443" };
+        let name =
+            name.strip_suffix(default_port).or_else(|| name.strip_suffix(b":")).unwrap_or(name);
+        let mut lower = [0; MAX_HOST];
+        let slot = lower.get_mut(..name.len())?;
+        slot.copy_from_slice(name);
+        slot.make_ascii_lowercase();
+        Some(Self {
+            scheme,
+            host: lower,
+            host_len: u8::try_from(name.len()).ok()?,
+            path: uri.path_and_query().map_or("/", |path| path.as_str()),
+        })
+    }
+
+    /// The same origin, another path and query.
+    pub(crate) const fn with_path(self, path: &str) -> Target<'_> {
+        let Self { scheme, host, host_len, .. } = self;
+        Target { scheme, host, host_len, path }
+    }
+
+    pub(crate) const fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    pub(crate) const fn path(&self) -> &'a str {
+        self.path
+    }
+
+    pub(crate) fn same_origin(&self, other: &Target<'_>) -> bool {
+        self.scheme == other.scheme && self.host() == other.host()
+    }
+
+    fn host(&self) -> &[u8] {
+        &self.host[..usize::from(self.host_len)]
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        // Each part is hashed with its length or end: no two targets run into each other.
+        Key::of(&(self.scheme, self.host(), self.path))
+    }
+}
+
+/// The URI that the client sent, and the host that the request names beside it.
+///
+/// `None` if it names several.
+pub(crate) fn sent<B>(request: &Request<B>) -> Option<(&Uri, Option<&HeaderValue>)> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    hosts.next().is_none().then_some((uri(request), host))
+}
+
+fn uri<B>(request: &Request<B>) -> &Uri {
+    // A nested router cuts the URI: what is left would be the same for two of them.
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions().get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    request.uri()
+}
+
+/// What a response's `Vary` names, with the values that the request had (RFC 9111 §4.1).
+///
+/// Values are hashed: they may be long, or secret.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Vary(Box<[(HeaderName, Option<Key>)]>);
+
+impl Vary {
+    /// `None` if no other request can match.
+    pub(crate) fn of(response: &HeaderMap, request: &HeaderMap) -> Option<Self> {
+        let mut fields = Vec::new();
+        for member in list::members(response, VARY).filter(|member| !member.is_empty()) {
+            // `*` is a valid name of a field.
+            if member == b"*" || fields.len() == MAX_VARY {
+                return None;
+            }
+            let name = HeaderName::from_bytes(member).ok()?;
+            let value = value_key(request, &name);
+            fields.push((name, value));
+        }
+        Some(Self(fields.into_boxed_slice()))
+    }
+
+    pub(crate) fn matches(&self, request: &HeaderMap) -> bool {
+        self.0.iter().all(|(name, value)| value_key(request, name) == *value)
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+}
+
+/// A field's members as one key: white space and the split into lines do not matter.
+fn value_key(headers: &HeaderMap, name: impl AsHeaderName + Copy) -> Option<Key> {
+    headers.contains_key(name).then(|| Key::of(&Members(headers, name)))
+}
+
+struct Members<'a, N>(&'a HeaderMap, N);
+
+impl<N: AsHeaderName + Copy> Hash for Members<'_, N> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        list::members(self.0, self.1).for_each(|member| member.hash(state));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(uri: &str, host: &str) -> Option<Key> {
+        let uri: Uri = uri.parse().unwrap();
+        Target::of(&uri, Some(host.as_bytes()), "https").map(|target| target.key())
+    }
+
+    #[test]
+    fn the_whole_target_uri_is_the_key() {
+        let key = |uri, host| key(uri, host).unwrap();
+        let one = key("/x?page=1", "a.test");
+        for other in ["/x?page=2", "/x", "/x?", "/X?page=1", "//x?page=1"] {
+            assert_ne!(key(other, "a.test"), one, "{other}");
+        }
+        assert_ne!(key("/x?page=1", "b.test"), one);
+        assert_ne!(key("/x?page=1", "a.test:8443"), one);
+        assert_ne!(key("http://a.test/x?page=1", ""), one);
+    }
+
+    #[test]
+    fn spellings_of_one_origin_are_one() {
+        let key = |uri, host| key(uri, host).unwrap();
+        let one = key("/x", "a.test");
+        for (uri, host) in [
+            ("/x", "A.TEST:443"),
+            ("/x", "a.test:"),
+            ("https://a.test/x", "other.test"),
+            ("https://user@A.test:443/x", ""),
+            ("HTTPS://a.test/x", ""),
+        ] {
+            assert_eq!(key(uri, host), one, "{uri} {host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_or_has_no_clear_host_has_no_key() {
+        assert_eq!(key("ftp://a.test/", ""), None);
+        assert_eq!(key("/", &"a".repeat(256)), None);
+        let mut request = Request::new(());
+        request.headers_mut().append(HOST, HeaderValue::from_static("a"));
+        assert!(sent(&request).is_some());
+        request.headers_mut().append(HOST, HeaderValue::from_static("b"));
+        assert!(sent(&request).is_none());
+    }
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn variants_are_told_apart_by_the_named_fields_only() {
+        let german = headers(&[("accept-language", "de, en"), ("x", "1")]);
+        let vary = Vary::of(&headers(&[("vary", "Accept-Language"), ("vary", "foo")]), &german);
+        let vary = vary.unwrap();
+        assert!(vary.matches(&headers(&[("accept-language", "de,en"), ("x", "2")])));
+        assert!(vary.matches(&headers(&[("accept-language", "de"), ("accept-language", "en")])));
+        for other in ["de", "en, de", "", "de, en, fr"] {
+            assert!(!vary.matches(&headers(&[("accept-language", other)])), "{other}");
+        }
+        assert!(!vary.matches(&HeaderMap::new()));
+        assert!(!vary.matches(&headers(&[("accept-language", "de, en"), ("foo", "")])));
+    }
+
+    #[test]
+    fn a_star_anywhere_and_what_is_no_name_match_nothing() {
+        for never in [&[("vary", "*")][..], &[("vary", "a, *")], &[("vary", "a b")]] {
+            assert!(Vary::of(&headers(never), &HeaderMap::new()).is_none(), "{never:?}");
+        }
+        let lines = [("vary", "a"), ("vary", "*")];
+        assert!(Vary::of(&headers(&lines), &HeaderMap::new()).is_none());
+        assert!(Vary::of(&HeaderMap::new(), &HeaderMap::new()).is_some());
+    }
+}

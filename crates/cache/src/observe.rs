@@ -1,0 +1,159 @@
+//! Every metric and event of this room.
+
+use bartizan_core::{Counter, Metric, Snapshot};
+
+use crate::status::Forward;
+
+static REQUESTS: Metric =
+    Metric::counter("bartizan_cache_requests_total", "Requests, by what was decided.");
+static FILLS: Metric = Metric::counter(
+    "bartizan_cache_fills_total",
+    "Responses that were to be stored, by what became of them.",
+);
+static VALIDATIONS: Metric = Metric::counter(
+    "bartizan_cache_validations_total",
+    "Stored responses that the service was asked about, by its answer.",
+);
+static INVALIDATIONS: Metric = Metric::counter(
+    "bartizan_cache_invalidations_total",
+    "Stored resources that unsafe requests or operators made invalid.",
+);
+static RESOURCES: Metric = Metric::gauge("bartizan_cache_stored_resources", "Resources stored.");
+static BYTES: Metric = Metric::gauge("bartizan_cache_stored_bytes", "Bytes stored.");
+static FILLING: Metric =
+    Metric::gauge("bartizan_cache_filling_bytes", "Bytes held of bodies that are on their way.");
+
+/// What was decided about a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verdict {
+    Forward(Forward),
+    Hit,
+    Refused,
+    ShadowHit,
+}
+
+/// What became of a response that was to be stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    /// The client went away.
+    Abandoned,
+    /// An error, or not the length that was declared.
+    Broken,
+    /// Too long, or too much on its way at once, or followed by trailers.
+    Oversized,
+    /// The resource was changed while the response was on its way.
+    Overtaken,
+    Stored,
+}
+
+/// The room's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    bypass: Counter,
+    hit: Counter,
+    method: Counter,
+    refused: Counter,
+    request: Counter,
+    shadow_hit: Counter,
+    stale: Counter,
+    uri_miss: Counter,
+    vary_miss: Counter,
+    abandoned: Counter,
+    broken: Counter,
+    oversized: Counter,
+    overtaken: Counter,
+    stored: Counter,
+    confirmed: Counter,
+    replaced: Counter,
+    invalidated: Counter,
+}
+
+impl Counts {
+    pub(crate) fn request(&self, verdict: Verdict) {
+        let counter = match verdict {
+            Verdict::Hit => &self.hit,
+            Verdict::Refused => &self.refused,
+            Verdict::ShadowHit => &self.shadow_hit,
+            Verdict::Forward(reason) => match reason {
+                Forward::Bypass => &self.bypass,
+                Forward::Method => &self.method,
+                Forward::Request => &self.request,
+                Forward::Stale => &self.stale,
+                Forward::UriMiss => &self.uri_miss,
+                Forward::VaryMiss => &self.vary_miss,
+            },
+        };
+        counter.add(1);
+    }
+
+    pub(crate) fn fill(&self, name: &str, fate: Fate) {
+        let counter = match fate {
+            Fate::Abandoned => &self.abandoned,
+            Fate::Broken => &self.broken,
+            Fate::Oversized => &self.oversized,
+            Fate::Overtaken => &self.overtaken,
+            Fate::Stored => &self.stored,
+        };
+        counter.add(1);
+        if !matches!(fate, Fate::Stored) {
+            tracing::debug!(target: "bartizan::cache", name, ?fate, "response not stored");
+        }
+    }
+
+    pub(crate) fn validation(&self, confirmed: bool) {
+        if confirmed { &self.confirmed } else { &self.replaced }.add(1);
+    }
+
+    pub(crate) fn invalidation(&self, name: &str) {
+        self.invalidated.add(1);
+        tracing::debug!(target: "bartizan::cache", name, "resource invalidated");
+    }
+
+    pub(crate) fn describe(
+        &self,
+        snapshot: Snapshot,
+        (resources, bytes): (u64, u64),
+        filling: u64,
+    ) -> Snapshot {
+        // Figures are doubles by the exposition format; exact to 2^53.
+        let requests = [
+            ("bypass", &self.bypass),
+            ("hit", &self.hit),
+            ("method", &self.method),
+            ("refused", &self.refused),
+            ("request", &self.request),
+            ("shadow_hit", &self.shadow_hit),
+            ("stale", &self.stale),
+            ("uri_miss", &self.uri_miss),
+            ("vary_miss", &self.vary_miss),
+        ];
+        let fills = [
+            ("abandoned", &self.abandoned),
+            ("broken", &self.broken),
+            ("oversized", &self.oversized),
+            ("overtaken", &self.overtaken),
+            ("stored", &self.stored),
+        ];
+        let validations = [("confirmed", &self.confirmed), ("replaced", &self.replaced)];
+        let all = requests
+            .into_iter()
+            .map(|figure| (&REQUESTS, figure))
+            .chain(fills.into_iter().map(|figure| (&FILLS, figure)))
+            .chain(validations.into_iter().map(|figure| (&VALIDATIONS, figure)))
+            .chain([(&INVALIDATIONS, ("", &self.invalidated))]);
+        all.fold(snapshot, |snapshot, (metric, (outcome, counter))| {
+            snapshot.sample(metric, outcome, counter.get() as f64)
+        })
+        .sample(&RESOURCES, "", resources as f64)
+        .sample(&BYTES, "", bytes as f64)
+        .sample(&FILLING, "", filling as f64)
+    }
+}
+
+pub(crate) fn settings_changed(name: &str) {
+    tracing::info!(target: "bartizan::cache", name, "settings changed");
+}
+
+pub(crate) fn cleared(name: &str) {
+    tracing::info!(target: "bartizan::cache", name, "store emptied");
+}

@@ -1,0 +1,239 @@
+//! Freshness lifetime and age (RFC 9111 §4.2).
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bartizan_core::Timestamp;
+use http::header::{AGE, DATE, EXPIRES};
+use http::{HeaderMap, HeaderName};
+
+use crate::directives::{ResponseDirectives, delta_seconds};
+use crate::list;
+
+/// When a response came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    /// On the monotonic clock, by which the response ages.
+    pub(crate) now: Timestamp,
+    /// On the wall clock, by which dates are judged.
+    pub(crate) unix: Duration,
+    /// The time since the request was sent.
+    pub(crate) delay: Duration,
+}
+
+/// How long a response is fresh, and how old it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Freshness {
+    lifetime: Duration,
+    initial_age: Duration,
+    received: Timestamp,
+}
+
+impl Freshness {
+    /// The freshness that a response states. One that states none has no lifetime.
+    pub(crate) fn of(
+        headers: &HeaderMap,
+        directives: &ResponseDirectives,
+        received: Received,
+    ) -> Self {
+        let date = date(headers, DATE).unwrap_or(received.unix);
+        Self {
+            lifetime: lifetime(headers, directives, date),
+            initial_age: initial_age(headers, date, received),
+            received: received.now,
+        }
+    }
+
+    /// How old the response is.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        self.initial_age.saturating_add(now.saturating_since(self.received))
+    }
+
+    /// For how long the response is still fresh; `None` if it is stale.
+    pub(crate) fn left(&self, now: Timestamp) -> Option<Duration> {
+        self.lifetime.checked_sub(self.age(now)).filter(|left| !left.is_zero())
+    }
+
+    /// For how long the response has been stale.
+    pub(crate) fn stale_for(&self, now: Timestamp) -> Duration {
+        self.age(now).saturating_sub(self.lifetime)
+    }
+
+    /// The remaining lifetime in whole seconds; negative if it is over.
+    pub(crate) fn ttl(&self, now: Timestamp) -> i64 {
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        match self.left(now) {
+            Some(left) => seconds(left),
+            None => -seconds(self.stale_for(now)),
+        }
+    }
+}
+
+fn lifetime(
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    date_value: Duration,
+) -> Duration {
+    if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
+        return Duration::from_secs(seconds.into());
+    }
+    // One that is invalid or given twice lies in the past.
+    date(headers, EXPIRES).map_or(Duration::ZERO, |expires| expires.saturating_sub(date_value))
+}
+
+fn initial_age(headers: &HeaderMap, date_value: Duration, received: Received) -> Duration {
+    let apparent = received.unix.saturating_sub(date_value);
+    let stated = list::members(headers, AGE).next().and_then(delta_seconds).unwrap_or(0);
+    let corrected = Duration::from_secs(stated.into()).saturating_add(received.delay);
+    apparent.max(corrected)
+}
+
+/// The date, since 1970, of a field that has exactly one valid value.
+pub(crate) fn date(headers: &HeaderMap, name: HeaderName) -> Option<Duration> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 784_111_777; // Sun, 06 Nov 1994 08:49:37 GMT
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+            })
+            .collect()
+    }
+
+    fn received(delay: u64) -> Received {
+        Received {
+            now: Timestamp::from_nanos(1 << 40),
+            unix: Duration::from_secs(NOW),
+            delay: Duration::from_secs(delay),
+        }
+    }
+
+    fn freshness(fields: &[(&'static str, &str)]) -> Freshness {
+        let headers = headers(fields);
+        Freshness::of(&headers, &ResponseDirectives::read(&headers), received(0))
+    }
+
+    fn lifetime_of(fields: &[(&'static str, &str)]) -> u64 {
+        freshness(fields).lifetime.as_secs()
+    }
+
+    fn age_of(fields: &[(&'static str, &str)]) -> u64 {
+        freshness(fields).initial_age.as_secs()
+    }
+
+    #[test]
+    fn s_maxage_goes_before_max_age_goes_before_expires() {
+        let expires = ("expires", "Sun, 06 Nov 1994 08:59:37 GMT");
+        assert_eq!(lifetime_of(&[expires]), 600);
+        assert_eq!(lifetime_of(&[expires, ("cache-control", "max-age=5")]), 5);
+        assert_eq!(lifetime_of(&[expires, ("cache-control", "max-age=5, s-maxage=7")]), 7);
+        assert_eq!(lifetime_of(&[expires, ("date", "Sun, 06 Nov 1994 08:58:37 GMT")]), 60);
+        assert_eq!(lifetime_of(&[]), 0);
+    }
+
+    #[test]
+    fn expires_is_read_strictly() {
+        assert_eq!(lifetime_of(&[("expires", "Sunday, 06-Nov-94 08:59:37 GMT")]), 600);
+        assert_eq!(lifetime_of(&[("expires", "Sun Nov  6 08:59:37 1994")]), 600);
+        for wrong in [
+            "0",
+            "-1",
+            "Sun, 06 Nov 1994 08:59:37 UTC",
+            "Sun, 06 Nov 1994 08:59:37 AEST",
+            "Sun, 06 Nov 1994 08:59:37 +0000",
+            "Sun, 06 Nov 94 08:59:37 GMT",
+            "Sun 06 Nov 1994 08:59:37 GMT",
+            "Sun, 06-Nov-1994 08:59:37 GMT",
+            "Sun, 06 Nov 1994 8:59:37 GMT",
+            "Sun,  06 Nov 1994 08:59:37 GMT",
+            "Mon, 06 Nov 1994 08:59:37 GMT",
+            "Sun, 06 Nov 1994 08:59:37 gmt",
+        ] {
+            assert_eq!(lifetime_of(&[("expires", wrong)]), 0, "{wrong}");
+        }
+        let expires = ("expires", "Sun, 06 Nov 1994 08:59:37 GMT");
+        assert_eq!(lifetime_of(&[expires, expires]), 0, "two lines");
+    }
+
+    #[test]
+    fn age_is_the_first_valid_member_and_saturates() {
+        assert_eq!(age_of(&[("age", "7200, 0")]), 7200);
+        assert_eq!(age_of(&[("age", "30"), ("age", "0")]), 30);
+        for ignored in ["abc", "-7200", "7200.0", "7200;a=b", ""] {
+            assert_eq!(age_of(&[("age", ignored)]), 0, "{ignored}");
+        }
+        assert_eq!(age_of(&[("age", "18446744073709551615")]), 1 << 31);
+        assert_eq!(age_of(&[("date", "Sun, 06 Nov 1994 08:49:07 GMT"), ("age", "10")]), 30);
+        assert_eq!(age_of(&[("date", "Sun, 06 Nov 1994 09:49:37 GMT")]), 0, "a fast clock");
+    }
+
+    #[test]
+    fn a_response_ages_on_the_way_and_in_the_store() {
+        let headers = headers(&[("age", "10"), ("cache-control", "max-age=20")]);
+        let received = received(3);
+        let fresh = Freshness::of(&headers, &ResponseDirectives::read(&headers), received);
+        let after = |seconds| received.now.saturating_add(Duration::from_secs(seconds));
+        assert_eq!((fresh.age(after(6)).as_secs(), fresh.ttl(after(6))), (19, 1));
+        assert_eq!(fresh.left(after(7)), None);
+        assert_eq!(fresh.stale_for(after(9)).as_secs(), 2);
+        assert_eq!(fresh.ttl(after(9)), -2);
+        assert!(fresh.ttl(Timestamp::from_nanos(u64::MAX)) < 0);
+    }
+
+    proptest! {
+        #[test]
+        fn never_fresh_again_and_never_longer_than_stated(
+            stated in any::<u32>(),
+            age in any::<u64>(),
+            delay in any::<u64>(),
+            steps in prop::collection::vec(any::<u64>(), 0..50),
+        ) {
+            let headers = headers(&[
+                ("age", &age.to_string()),
+                ("cache-control", &format!("max-age={stated}")),
+            ]);
+            let received = Received { delay: Duration::from_secs(delay), ..received(0) };
+            let fresh = Freshness::of(&headers, &ResponseDirectives::read(&headers), received);
+            let (mut now, mut stale) = (received.now, false);
+            for step in steps {
+                now = now.saturating_add(Duration::from_nanos(step));
+                match fresh.left(now) {
+                    Some(left) => {
+                        prop_assert!(!stale, "stale, and fresh again");
+                        prop_assert!(left <= Duration::from_secs(stated.into()));
+                        prop_assert!(fresh.ttl(now) >= 0);
+                    }
+                    None => stale = true,
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_date_or_none(value in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                let _ = date(&HeaderMap::from_iter([(EXPIRES, value)]), EXPIRES);
+            }
+        }
+
+        #[test]
+        fn near_dates_do_not_panic(value in "(Sun|Sunday|Wednesday),? [0-9]{1,2}[ -](Nov|Feb)[ -][0-9]{2,4} [0-9]{1,2}:[0-9]{2}:[0-9]{2} ?[GMTUC]{0,3}") {
+            let value = HeaderValue::from_str(&value).unwrap();
+            let _ = date(&HeaderMap::from_iter([(EXPIRES, value)]), EXPIRES);
+        }
+    }
+}
