@@ -11,7 +11,9 @@ use std::process::{Command, ExitCode};
 use std::task::{Context, Poll, Waker};
 
 use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
-use bartizan::core::key;
+use bartizan::core::Engine;
+use bartizan::core::key::{self, Key};
+use bartizan::flags::Flags;
 use bartizan::rate_limit::{Quota, RateLimitLayer, RateLimiter};
 use bartizan::shed::{LoadShedLayer, LoadShedder};
 use bartizan_testing::{Inner, request};
@@ -22,7 +24,13 @@ const FEW: u64 = 1_000;
 const MANY: u64 = 11_000;
 
 /// Case and the instructions that it may add to the inner service.
-const BARS: [(&str, u64); 3] = [("circuit-breaker", 400), ("rate-limit", 400), ("shed", 400)];
+const BARS: [(&str, u64); 5] = [
+    ("circuit-breaker", 400),
+    ("off-by-flag", 400),
+    ("rate-limit", 400),
+    ("rate-limit-by-address", 400),
+    ("shed", 400),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -76,10 +84,22 @@ fn run(case: &str, requests: u64) {
             let layer = CircuitBreakerLayer::new(CircuitBreaker::new("bench"));
             exchange(layer.layer(Inner::default()), requests);
         }
+        "off-by-flag" => {
+            let flags = Flags::from_json(
+                r#"{"flags": {"limiter": {"state": "ENABLED", "variants": {"off": false},
+                "defaultVariant": "off"}}}"#,
+            );
+            let limiter = RateLimiter::new(quota());
+            flags.expect("a sound document").control("limiter", limiter.switch().clone());
+            exchange(RateLimitLayer::new(limiter).layer(Inner::default()), requests);
+        }
         "rate-limit" => {
-            let quota = Quota::per_second(1_000_000_000).expect("a quota above 0");
-            let layer = RateLimitLayer::new(RateLimiter::new(quota));
-            let layer = layer.key(key::global()).fields(false);
+            let layer = rate_limit().key(key::global());
+            exchange(layer.layer(Inner::default()), requests);
+        }
+        "rate-limit-by-address" => {
+            // The hash of an address is what it costs beyond the one key for all.
+            let layer = rate_limit().key(|_: &http::Request<()>| Some(Key::of(&0x7f00_0001_u32)));
             exchange(layer.layer(Inner::default()), requests);
         }
         "shed" => {
@@ -88,6 +108,14 @@ fn run(case: &str, requests: u64) {
         }
         _ => panic!("unknown case {case}"),
     }
+}
+
+fn rate_limit() -> RateLimitLayer {
+    RateLimitLayer::new(RateLimiter::new(quota())).fields(false)
+}
+
+fn quota() -> Quota {
+    Quota::per_second(1_000_000_000).expect("a quota above 0")
 }
 
 /// Serves requests one after the other, each to the end of its body.

@@ -139,17 +139,20 @@ async fn on_method_routers_five_means_five() {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_real_connections_five_means_five() {
     let engines = Engines::new(5);
-    let app: Router = Router::new().route("/", get(hi)).layer(stack!(engines));
+    let route: MethodRouter<(), Infallible> = get(hi).layer(stack!(engines));
+    let nested = Router::new().route("/b", get(hi)).layer(stack!(engines));
+    let app: Router = Router::new().route("/a", route).nest("/nested", nested);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let make_service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, make_service).await });
 
     let calls: Vec<_> = (0..100)
-        .map(|_| {
+        .map(|n| {
             // A client of its own is a connection of its own.
             let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-            let request = request(&format!("http://{address}/"), Full::default());
+            let path = if n % 2 == 0 { "a" } else { "nested/b" };
+            let request = request(&format!("http://{address}/{path}"), Full::default());
             tokio::spawn(async move { client.request(request).await.unwrap().status() })
         })
         .collect();

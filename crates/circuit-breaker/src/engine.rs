@@ -111,6 +111,7 @@ impl CircuitBreaker {
     /// # Errors
     ///
     /// Says how long to wait if the breaker is open, or its probes are under way.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Open> {
         let shared = &*self.shared;
         let mode = shared.switch.mode(|| None);
@@ -143,6 +144,7 @@ impl Shared {
         *self.machine.lock().unwrap_or_else(PoisonError::into_inner).settings()
     }
 
+    #[inline]
     fn acquire(&self) -> Result<Token, Duration> {
         let (generation, state) = unpack(self.word.load(Ordering::Acquire));
         if state == State::Closed {

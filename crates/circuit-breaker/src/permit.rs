@@ -27,6 +27,7 @@ impl Permit {
         Self(None)
     }
 
+    #[inline]
     fn end(&mut self, outcome: Outcome) {
         if let Some(Held { shared, token }) = self.0.take() {
             shared.settle(token, outcome);
@@ -35,16 +36,20 @@ impl Permit {
 }
 
 impl Watch for Permit {
+    #[inline]
     fn settle(mut self, outcome: Outcome) {
         self.end(outcome);
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        // A panic is the service's failure; anything else is a caller that went away.
-        let panicked = std::thread::panicking();
-        self.end(if panicked { Outcome::Failure } else { Outcome::Abandoned });
+        if self.0.is_some() {
+            // A panic is the service's failure; anything else is a caller that went away.
+            let panicked = std::thread::panicking();
+            self.end(if panicked { Outcome::Failure } else { Outcome::Abandoned });
+        }
     }
 }
 

@@ -59,6 +59,9 @@ where
             }
             KindProj::Inner { body, pending } => (body, pending),
         };
+        if !W::CARES {
+            return body.poll_frame(cx);
+        }
         let frame = ready!(body.as_mut().poll_frame(cx));
         let over = match &frame {
             Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),

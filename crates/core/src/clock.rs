@@ -58,6 +58,7 @@ impl Clock {
 
     /// The time now.
     #[must_use]
+    #[inline]
     pub fn now(&self) -> Timestamp {
         match &self.manual {
             Some(nanos) => Timestamp(nanos.load(Relaxed)),

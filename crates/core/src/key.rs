@@ -10,46 +10,42 @@
 //! assert!(by.key(&request).is_some());
 //! ```
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 use std::sync::LazyLock;
 
+use ahash::RandomState;
 use http::{HeaderName, Request};
-use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::client_ip;
 use crate::{ClientAddr, Principal};
 
-/// A 128-bit keyed hash (SipHash-1-3) of what a request is counted under.
+/// A 128-bit keyed hash (two of aHash, each with keys of its own) of what a request is counted under.
 ///
 /// The hash's key is drawn at random once per process, so that nobody can craft two inputs that
 /// meet. It is not for storage or for sharing between processes.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key(u128);
 
-static SEED: LazyLock<(u64, u64)> = LazyLock::new(|| {
+/// Two independent halves: both would have to meet at once.
+static HALVES: LazyLock<[RandomState; 2]> = LazyLock::new(|| {
     // The standard library's own hash keys come from the system's random source.
-    let draw = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8);
-    (draw(), draw())
+    let draw = || std::hash::RandomState::new().hash_one(0_u8);
+    [(); 2].map(|()| RandomState::with_seeds(draw(), draw(), draw(), draw()))
 });
 
 impl Key {
     /// Hashes `value`, without allocation.
     #[must_use]
+    #[inline]
     pub fn of<T: Hash + ?Sized>(value: &T) -> Self {
-        let (k0, k1) = *SEED;
-        let mut hasher = SipHasher13::new_with_keys(k0, k1);
-        value.hash(&mut hasher);
-        Self(hasher.finish128().as_u128())
+        let [high, low] = &*HALVES;
+        Self(u128::from(high.hash_one(value)) << 64 | u128::from(low.hash_one(value)))
     }
 
     /// The key of the pair of both. The order matters.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let (k0, k1) = *SEED;
-        let mut hasher = SipHasher13::new_with_keys(k0, k1);
-        hasher.write_u128(self.0);
-        hasher.write_u128(other.0);
-        Self(hasher.finish128().as_u128())
+        Self::of(&(self.0, other.0))
     }
 
     /// A key by chance.

@@ -45,6 +45,21 @@ impl Drop for Scratch {
 }
 
 #[test]
+fn reading_a_controlled_switch_allocates_nothing() {
+    let flags = Flags::from_json(
+        r#"{"flags": {"mode": {"state": "ENABLED", "variants": {"shadow": "shadow"},
+        "defaultVariant": "shadow"}}}"#,
+    )
+    .unwrap();
+    let switch = Switch::default();
+    flags.control("mode", switch.clone());
+    let count = bartizan_testing::allocations(|| {
+        assert_eq!(switch.mode(|| None), Mode::Shadow);
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
 fn reasons_and_errors_are_told() {
     let flags = Flags::from_json(
         &json!({"flags": {

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use serde_json::Value;
 
 use crate::clock::{Instant, SharedOrigin};
-use crate::fields::{self, Fields};
+use crate::fields::{self, Left};
 use crate::observe::{self, Figures, Verdict};
 use crate::state::Table;
 use crate::{Quota, Settings};
@@ -112,9 +112,19 @@ impl RateLimiter {
     /// For use without a layer: the mode is not asked, since it is the caller who acts.
     #[must_use = "a refused request must be turned away by the caller"]
     pub fn check(&self, key: Key) -> Decision {
-        let (decision, _) = self.decide(key, false);
-        self.count(if decision.allowed { Verdict::Admitted } else { Verdict::Refused });
-        decision
+        let quota = self.settings().quota;
+        match self.decide(key) {
+            Ok(remaining) => {
+                self.count(Verdict::Admitted);
+                let used = quota.burst_size().saturating_sub(remaining);
+                Decision { allowed: true, remaining, retry_after: None, reset: quota.refill(used) }
+            }
+            Err(wait) => {
+                self.count(Verdict::Refused);
+                let reset = wait.saturating_add(quota.refill(quota.burst_size() - 1));
+                Decision { allowed: false, remaining: 0, retry_after: Some(wait), reset }
+            }
+        }
     }
 
     /// The settings as they stand.
@@ -123,30 +133,23 @@ impl RateLimiter {
         self.0.active.load().settings
     }
 
-    /// As `check`, but uncounted, and with the response fields if they are wanted.
-    pub(crate) fn decide(&self, key: Key, fields: bool) -> (Decision, Option<Fields>) {
+    /// Says how many more requests the key may make at once, or how long it has to wait. Uncounted.
+    #[inline]
+    pub(crate) fn decide(&self, key: Key) -> Result<u32, Duration> {
         self.sweep_if_full();
-        let active = self.0.active.load();
-        let quota = active.settings.quota;
-        let decision = match active.limiter.check_key(&key) {
-            Ok(state) => {
-                let remaining = state.remaining_burst_capacity();
-                let used = quota.burst_size().saturating_sub(remaining);
-                Decision { allowed: true, remaining, retry_after: None, reset: quota.refill(used) }
-            }
-            Err(refusal) => {
-                let wait = refusal.wait_time_from(Instant(self.0.clock.now()));
-                let reset = wait.saturating_add(quota.refill(quota.burst_size() - 1));
-                Decision { allowed: false, remaining: 0, retry_after: Some(wait), reset }
-            }
-        };
-        let fields = fields.then(|| Fields {
-            policy: active.policy.clone(),
-            limit: fields::limit(&self.0.name, quota, &decision),
-        });
-        (decision, fields)
+        match self.0.active.load().limiter.check_key(&key) {
+            Ok(state) => Ok(state.remaining_burst_capacity()),
+            Err(refusal) => Err(refusal.wait_time_from(Instant(self.0.clock.now()))),
+        }
     }
 
+    /// The values of `RateLimit-Policy` and `RateLimit`.
+    pub(crate) fn describe(&self, left: Left) -> (HeaderValue, HeaderValue) {
+        let active = self.0.active.load();
+        (active.policy.clone(), fields::limit(&self.0.name, active.settings.quota, left))
+    }
+
+    #[inline]
     pub(crate) fn count(&self, verdict: Verdict) {
         self.0.figures.count(&self.0.name, verdict);
     }

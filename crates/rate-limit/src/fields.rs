@@ -5,27 +5,45 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::{Decision, Quota};
+use crate::{Quota, RateLimiter};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The fields of one response.
-#[derive(Clone, Debug)]
+/// The fields of one response, rendered when it is there: a future is smaller without their text.
+#[derive(Debug)]
 pub(crate) struct Fields {
-    pub(crate) policy: HeaderValue,
-    pub(crate) limit: HeaderValue,
+    limiter: RateLimiter,
+    left: Left,
+}
+
+/// What there is to say of a decision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    pub(crate) remaining: u32,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl From<Result<u32, Duration>> for Left {
+    fn from(decision: Result<u32, Duration>) -> Self {
+        Self { remaining: decision.unwrap_or(0), retry_after: decision.err() }
+    }
 }
 
 impl Fields {
+    pub(crate) fn new(limiter: &RateLimiter, decision: Result<u32, Duration>) -> Self {
+        Self { limiter: limiter.clone(), left: decision.into() }
+    }
+
     pub(crate) fn write(self, status: StatusCode, headers: &mut HeaderMap) {
         // A client that reads `r=0` on a redirect would not follow it.
         if status.is_redirection() {
             return;
         }
         // Appended: limits further in or out have their own entries in the same lists.
-        headers.append(RATE_LIMIT_POLICY, self.policy);
-        headers.append(RATE_LIMIT, self.limit);
+        let (policy, limit) = self.limiter.describe(self.left);
+        headers.append(RATE_LIMIT_POLICY, policy);
+        headers.append(RATE_LIMIT, limit);
     }
 }
 
@@ -42,9 +60,9 @@ pub(crate) fn policy(name: &str, quota: Quota) -> HeaderValue {
 ///
 /// With some left, the window is long enough that spending `r` in `t` stays within the rate, as the
 /// draft asks; the time until all is back would invite callers to far more.
-pub(crate) fn limit(name: &str, quota: Quota, decision: &Decision) -> HeaderValue {
-    let left = decision.remaining;
-    let window = match decision.retry_after {
+pub(crate) fn limit(name: &str, quota: Quota, left: Left) -> HeaderValue {
+    let Left { remaining: left, retry_after } = left;
+    let window = match retry_after {
         Some(wait) => wait,
         // The next request comes back within an interval at the latest.
         None if left == 0 => quota.interval(),
@@ -76,9 +94,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn left(remaining: u32, wait_ms: Option<u64>) -> Decision {
-        let retry_after = wait_ms.map(Duration::from_millis);
-        Decision { allowed: wait_ms.is_none(), remaining, retry_after, reset: Duration::ZERO }
+    fn left(remaining: u32, wait_ms: Option<u64>) -> Left {
+        Left { remaining, retry_after: wait_ms.map(Duration::from_millis) }
     }
 
     #[test]
@@ -91,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_left_never_invites_beyond_the_rate() {
-        let field = |decision: Decision| limit("x", quota("100/min"), &decision);
+        let field = |left| limit("x", quota("100/min"), left);
         assert_eq!(field(left(50, None)), r#""x";r=50;t=30"#);
         assert_eq!(field(left(99, None)), r#""x";r=99;t=60"#);
         assert_eq!(field(left(0, None)), r#""x";r=0;t=1"#);

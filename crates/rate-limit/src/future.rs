@@ -50,13 +50,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Admitted { future, protocol, fields } => {
-                let mut response = protocol.deliver(ready!(future.poll(cx)), ())?;
-                if let Some(fields) = fields.take() {
-                    protocol.annotate(&mut response, |status, headers| {
-                        fields.write(status, headers);
-                    });
+                let result = ready!(future.poll(cx));
+                let Some(fields) = fields.take() else {
+                    return Poll::Ready(protocol.deliver(result, ()));
+                };
+                let mut result = protocol.deliver(result, ());
+                if let Ok(response) = &mut result {
+                    protocol.annotate(response, |status, headers| fields.write(status, headers));
                 }
-                Poll::Ready(Ok(response))
+                Poll::Ready(result)
             }
             StateProj::Refused { result } => {
                 Poll::Ready(result.take().expect("polled after completion"))

@@ -27,6 +27,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
+    #[inline]
     pub(crate) fn count(&self, name: &str, verdict: Verdict) {
         match verdict {
             Verdict::Admitted => self.admitted.add(1),

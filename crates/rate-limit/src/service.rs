@@ -5,6 +5,7 @@ use bartizan_core::{Engine, Http, KeyExtractor, Mode, Protocol, Rejection};
 use http::StatusCode;
 use tower_service::Service;
 
+use crate::fields::Fields;
 use crate::observe::Verdict;
 use crate::{RateLimiter, ResponseFuture};
 
@@ -50,11 +51,12 @@ where
             return ResponseFuture::admitted(self.inner.call(request), self.protocol.clone(), None);
         };
 
-        let (decision, fields) = self.limiter.decide(key, self.fields);
-        let Some(wait) = decision.retry_after else {
+        let decision = self.limiter.decide(key);
+        let Err(wait) = decision else {
             self.limiter.count(Verdict::Admitted);
             // In shadow, callers must not see a limit that is not in force.
-            let fields = fields.filter(|_| mode == Mode::Enforce);
+            let shown = self.fields && mode == Mode::Enforce;
+            let fields = shown.then(|| Fields::new(&self.limiter, decision));
             return ResponseFuture::admitted(
                 self.inner.call(request),
                 self.protocol.clone(),
@@ -71,7 +73,10 @@ where
             .retry_after(wait)
             .member("violated-policies", vec![self.limiter.name()].into());
         let mut result = self.protocol.refuse(self.protocol.dialect(&request), rejection);
-        if let (Ok(response), Some(fields)) = (&mut result, fields) {
+        if self.fields
+            && let Ok(response) = &mut result
+        {
+            let fields = Fields::new(&self.limiter, decision);
             self.protocol.annotate(response, |status, headers| fields.write(status, headers));
         }
         ResponseFuture::refused(result)

@@ -78,6 +78,7 @@ impl LoadShedder {
     /// Takes a slot, unless all are taken.
     ///
     /// In [`Mode::Off`] and [`Mode::Shadow`] there is always one.
+    #[inline]
     #[must_use = "the slot is given back when it is dropped"]
     pub fn admit(&self) -> Option<Slot> {
         let shared = &*self.shared;
@@ -204,6 +205,7 @@ impl Slot {
     }
 
     /// The response's head, or an error, is there: the latency is known.
+    #[inline]
     pub fn answered(&mut self) {
         let Some(held) = &mut self.0 else { return };
         let now = held.shared.clock.now();
@@ -217,6 +219,7 @@ impl Slot {
 }
 
 impl Watch for Slot {
+    #[inline]
     fn settle(self, outcome: Outcome) {
         // A fast error says nothing about how much the service can take.
         if let (Some(held), Outcome::Success) = (&self.0, outcome)
@@ -228,6 +231,7 @@ impl Watch for Slot {
 }
 
 impl Drop for Held {
+    #[inline]
     fn drop(&mut self) {
         self.shared.in_flight.fetch_sub(1, Relaxed);
         if self.head == Head::Awaited {

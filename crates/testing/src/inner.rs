@@ -1,5 +1,4 @@
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -40,8 +39,11 @@ pub fn request(path: &'static str) -> Request<()> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InnerFuture {
-    /// Answers at once.
-    Answer(Ready<Result<Response<InnerBody>, Infallible>>),
+    /// Answers at once, and makes the answer then, as a handler does.
+    Answer {
+        /// Whether the body never ends.
+        endless: bool,
+    },
     /// Panics when it is polled.
     Panic,
     /// Never answers.
@@ -51,9 +53,11 @@ pub enum InnerFuture {
 impl Future for InnerFuture {
     type Output = Result<Response<InnerBody>, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Answer(answer) => Pin::new(answer).poll(cx),
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        match *self {
+            Self::Answer { endless } => {
+                Poll::Ready(Ok(Response::new(InnerBody { endless, sent: false })))
+            }
             Self::Panic => panic!("the inner service panics on purpose"),
             Self::Pending => Poll::Pending,
         }
@@ -107,6 +111,6 @@ impl Service<Request<()>> for Inner {
             "/panic" => return InnerFuture::Panic,
             path => path == "/stream",
         };
-        InnerFuture::Answer(ready(Ok(Response::new(InnerBody { endless, sent: false }))))
+        InnerFuture::Answer { endless }
     }
 }

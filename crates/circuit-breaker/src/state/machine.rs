@@ -186,6 +186,10 @@ impl Machine {
     }
 
     fn is_too_much(&self, failures: usize, calls: usize) -> bool {
+        // Above all a healthy service must not pay for a division with each call.
+        if failures == 0 {
+            return false;
+        }
         // A quotient is rounded as the setting was: 55 of 100 are 0.55, but 0.55 * 100 is above 55.
         failures as f64 / calls as f64 >= self.settings.rate()
     }
