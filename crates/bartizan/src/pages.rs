@@ -1,4 +1,4 @@
-//! The pages under `docs/`, so that their examples are run as doctests.
+//! The README and the pages under `docs/`, so that their examples are run as doctests.
 
 #[doc = include_str!("../../../docs/auth.md")]
 mod auth {}
@@ -14,6 +14,10 @@ mod flags {}
 
 #[doc = include_str!("../../../docs/operations.md")]
 mod operations {}
+
+#[cfg(feature = "axum")]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
 
 #[doc = include_str!("../../../docs/rate-limit.md")]
 mod rate_limit {}
