@@ -15,10 +15,11 @@ here = pathlib.Path(__file__).parent
 flags = pathlib.Path(tempfile.mkdtemp()) / "flags.json"
 document = json.loads((here / "flags.json").read_text())
 flags.write_text(json.dumps(document))
+log = tempfile.TemporaryFile("w+")
 server = subprocess.Popen(
     ["cargo", "run", "--quiet", "--locked", "-p", "storefront"],
     env={**os.environ, "PORT": "0", "FLAGS": str(flags)},
-    stdout=subprocess.PIPE, text=True,
+    stdout=subprocess.PIPE, stderr=log, text=True,
 )
 passed = 0
 
@@ -112,6 +113,8 @@ try:
     flags.write_text("{ broken")
     time.sleep(0.5)
     check("a broken file keeps the last good flags", get("/products")[0].status == 200)
+    log.seek(0)
+    check("and warns", "WARN" in (text := log.read()) and "the last good one stays" in text)
     metrics = get("/metrics")[1]
     check("the metrics tell of it", 'bartizan_flags_reloads_total{name="flags",mode="enforce",outcome="refused"} 1' in metrics)
 finally:

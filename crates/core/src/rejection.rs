@@ -4,7 +4,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::{Map, Value};
+use serde::Serializer;
+use serde::ser::SerializeMap;
+use serde_json::Value;
 
 use crate::grpc;
 
@@ -105,23 +107,37 @@ impl Rejection {
 
     /// Renders problem details in JSON (RFC 9457).
     pub(crate) fn into_problem(self) -> Response<Bytes> {
-        let mut document = Map::new();
-        if let Some(uri) = self.problem_type {
-            document.insert("type".into(), uri.into());
-        }
-        document.insert("title".into(), self.status.canonical_reason().unwrap_or("").into());
-        document.insert("status".into(), self.status.as_u16().into());
-        document.insert("detail".into(), self.detail.as_ref().into());
-        document.insert("code".into(), self.code.into());
         let seconds = self.retry_after_secs();
-        document.extend(self.members.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        let mut response = Response::new(Bytes::from(Value::Object(document).to_string()));
+        let mut response = Response::new(Bytes::from(self.document()));
         *response.status_mut() = self.status;
         response.extensions_mut().insert(Refused { code: self.code });
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         add_common(headers, seconds, self.fields);
         response
+    }
+
+    /// The problem details, in the order of RFC 9457 §3.1.
+    fn document(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        let mut write = || -> serde_json::Result<()> {
+            let mut serializer = serde_json::Serializer::new(&mut out);
+            let mut document = serializer.serialize_map(None)?;
+            if let Some(uri) = self.problem_type {
+                document.serialize_entry("type", uri)?;
+            }
+            document.serialize_entry("title", self.status.canonical_reason().unwrap_or(""))?;
+            document.serialize_entry("status", &self.status.as_u16())?;
+            document.serialize_entry("detail", &self.detail)?;
+            document.serialize_entry("code", self.code)?;
+            for (name, value) in &self.members {
+                document.serialize_entry(name, value)?;
+            }
+            document.end()
+        };
+        // Nothing here has a form that JSON lacks, and writing to memory cannot fail.
+        let _ = write();
+        out
     }
 
     /// Renders a trailers-only gRPC status.

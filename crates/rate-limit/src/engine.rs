@@ -24,6 +24,8 @@ pub struct RateLimiter(Arc<Inner>);
 
 struct Inner {
     name: String,
+    /// The name as response fields have it.
+    quoted_name: String,
     clock: Clock,
     /// What the times in the table count from.
     origin: Timestamp,
@@ -101,10 +103,21 @@ impl RateLimiter {
     fn build(name: String, clock: Clock, settings: Settings, switch: Switch) -> Self {
         let origin = clock.now();
         let table = Table::new(settings.max_keys);
-        let active = Live::new(Active::new(&name, settings, &table, &clock, origin));
+        let quoted_name = fields::quoted(&name);
+        let active = Live::new(Active::new(&quoted_name, settings, &table, &clock, origin));
         let figures = Figures::default();
         let next_sweep = AtomicU64::new(0);
-        Self(Arc::new(Inner { name, clock, origin, table, active, figures, switch, next_sweep }))
+        Self(Arc::new(Inner {
+            name,
+            quoted_name,
+            clock,
+            origin,
+            table,
+            active,
+            figures,
+            switch,
+            next_sweep,
+        }))
     }
 
     /// Counts a request under `key` and says whether it is within the quota.
@@ -146,7 +159,7 @@ impl RateLimiter {
     /// The values of `RateLimit-Policy` and `RateLimit`.
     pub(crate) fn describe(&self, left: Left) -> (HeaderValue, HeaderValue) {
         let active = self.0.active.load();
-        (active.policy.clone(), fields::limit(&self.0.name, active.settings.quota, left))
+        (active.policy.clone(), fields::limit(&self.0.quoted_name, active.settings.quota, left))
     }
 
     #[inline]
@@ -176,7 +189,7 @@ impl RateLimiter {
 
 impl Active {
     fn new(
-        name: &str,
+        quoted_name: &str,
         settings: Settings,
         table: &Table,
         clock: &Clock,
@@ -185,7 +198,7 @@ impl Active {
         let clock = SharedOrigin::new(clock.clone(), origin);
         let quota = settings.quota.to_governor();
         let limiter = governor::RateLimiter::new(quota, table.clone(), clock);
-        Self { settings, limiter, policy: fields::policy(name, settings.quota) }
+        Self { settings, limiter, policy: fields::policy(quoted_name, settings.quota) }
     }
 }
 
@@ -213,9 +226,9 @@ impl Engine for RateLimiter {
     /// exhausted key of the new quota does.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         let settings = Settings::from_json(settings)?;
-        let Inner { name, clock, origin, table, active, .. } = &*self.0;
+        let Inner { quoted_name, clock, origin, table, active, .. } = &*self.0;
         table.set_cap(settings.max_keys);
-        active.store(Active::new(name, settings, table, clock, *origin));
+        active.store(Active::new(quoted_name, settings, table, clock, *origin));
         table.forgive(self.since_origin() + settings.quota.refill(settings.quota.burst_size()));
         Ok(())
     }

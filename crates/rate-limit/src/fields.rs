@@ -48,9 +48,9 @@ impl Fields {
 }
 
 /// The policy: the burst as the quota, and the time in which it comes back as the window.
-pub(crate) fn policy(name: &str, quota: Quota) -> HeaderValue {
+pub(crate) fn policy(quoted_name: &str, quota: Quota) -> HeaderValue {
     let burst = quota.burst_size();
-    let mut text = quoted(name);
+    let mut text = quoted_name.to_owned();
     // Writing to a string cannot fail.
     let _ = write!(text, ";q={burst};w={}", ceil_secs(quota.refill(burst)).max(1));
     value(text)
@@ -60,7 +60,7 @@ pub(crate) fn policy(name: &str, quota: Quota) -> HeaderValue {
 ///
 /// With some left, the window is long enough that spending `r` in `t` stays within the rate, as the
 /// draft asks; the time until all is back would invite callers to far more.
-pub(crate) fn limit(name: &str, quota: Quota, left: Left) -> HeaderValue {
+pub(crate) fn limit(quoted_name: &str, quota: Quota, left: Left) -> HeaderValue {
     let Left { remaining: left, retry_after } = left;
     let window = match retry_after {
         Some(wait) => wait,
@@ -68,7 +68,9 @@ pub(crate) fn limit(name: &str, quota: Quota, left: Left) -> HeaderValue {
         None if left == 0 => quota.interval(),
         None => quota.refill(quota.burst_size().saturating_sub(left).max(left)),
     };
-    let mut text = quoted(name);
+    // Room for the longest figures: this is done for each response.
+    let mut text = String::with_capacity(quoted_name.len() + 40);
+    text.push_str(quoted_name);
     let _ = write!(text, ";r={left};t={}", ceil_secs(window).max(1));
     value(text)
 }
@@ -78,7 +80,7 @@ fn ceil_secs(time: Duration) -> u64 {
 }
 
 /// A String of RFC 9651.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
@@ -100,15 +102,15 @@ mod tests {
 
     #[test]
     fn policies_name_burst_and_window() {
-        assert_eq!(policy("default", quota("100/min")), r#""default";q=100;w=60"#);
-        assert_eq!(policy("default", quota("100/min;burst=1")), r#""default";q=1;w=1"#);
-        assert_eq!(policy("default", quota("3/s")), r#""default";q=3;w=1"#);
-        assert_eq!(policy(r#"a"\"#, quota("1/day")), r#""a\"\\";q=1;w=86400"#);
+        assert_eq!(policy(&quoted("default"), quota("100/min")), r#""default";q=100;w=60"#);
+        assert_eq!(policy(&quoted("default"), quota("100/min;burst=1")), r#""default";q=1;w=1"#);
+        assert_eq!(policy(&quoted("default"), quota("3/s")), r#""default";q=3;w=1"#);
+        assert_eq!(policy(&quoted(r#"a"\"#), quota("1/day")), r#""a\"\\";q=1;w=86400"#);
     }
 
     #[test]
     fn what_is_left_never_invites_beyond_the_rate() {
-        let field = |left| limit("x", quota("100/min"), left);
+        let field = |left| limit("\"x\"", quota("100/min"), left);
         assert_eq!(field(left(50, None)), r#""x";r=50;t=30"#);
         assert_eq!(field(left(99, None)), r#""x";r=99;t=60"#);
         assert_eq!(field(left(0, None)), r#""x";r=0;t=1"#);

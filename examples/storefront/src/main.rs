@@ -23,6 +23,8 @@ mod token;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // What changes, and what goes wrong, is told on the standard error output.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let port = std::env::var("PORT").map_or(Ok(3000), |port| port.parse())?;
     let file = std::env::var("FLAGS")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/flags.json").to_owned());

@@ -1,0 +1,68 @@
+use std::process::Command;
+use std::time::Instant;
+
+use crate::Serve;
+use crate::case::CHILD;
+
+/// The lengths of the two runs under valgrind.
+const FEW: u64 = 1_000;
+const MANY: u64 = 11_000;
+
+/// Short rounds, so that many of them are left alone by whatever else the machine does.
+const ROUNDS: u64 = 3_000;
+const REQUESTS_PER_ROUND: u64 = 200;
+
+/// Instructions per request.
+pub(crate) fn instructions(case: &str, contestant: &str) -> f64 {
+    // Start and warm-up are left out: tower_governor's clock calibrates itself for as long as that
+    // takes, which differs from run to run.
+    let callgrind = [
+        "--tool=callgrind",
+        "--callgrind-out-file=/dev/null",
+        "--collect-atstart=no",
+        "--toggle-collect=*serve_collected*",
+    ];
+    per_request(&callgrind, "Collected :", case, contestant)
+}
+
+/// Heap allocations per request.
+///
+/// Seen from outside: a counting allocator would charge its own work to those who allocate.
+pub(crate) fn allocations(case: &str, contestant: &str) -> f64 {
+    per_request(&["--tool=memcheck"], "total heap usage:", case, contestant)
+}
+
+/// What a request adds to a figure of valgrind's. Two lengths, so that what a run costs but once
+/// cancels out.
+fn per_request(tool: &[&str], label: &str, case: &str, contestant: &str) -> f64 {
+    let figure = |requests: u64| -> f64 {
+        let output = Command::new("valgrind")
+            .args(tool)
+            .arg(std::env::current_exe().expect("this program has a path"))
+            .args([CHILD, case, contestant, &requests.to_string()])
+            .output()
+            .expect("valgrind runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        text.split_once(label)
+            .and_then(|(_, rest)| rest.split_whitespace().next())
+            .and_then(|figure| figure.replace(',', "").parse().ok())
+            .unwrap_or_else(|| panic!("valgrind gave no figure: {text}"))
+    };
+    (figure(MANY) - figure(FEW)) / (MANY - FEW) as f64
+}
+
+/// Nanoseconds per request of each contestant: its best of many rounds, in which all take turns.
+#[expect(clippy::disallowed_methods, reason = "the layers' own clock is among what is measured")]
+pub(crate) fn nanoseconds(contestants: &mut [Serve]) -> Vec<f64> {
+    let mut best = vec![f64::INFINITY; contestants.len()];
+    for _ in 0..ROUNDS {
+        for (contestant, best) in contestants.iter_mut().zip(&mut best) {
+            let start = Instant::now();
+            contestant.serve_collected(REQUESTS_PER_ROUND);
+            let nanos = start.elapsed().as_nanos() as f64 / REQUESTS_PER_ROUND as f64;
+            *best = best.min(nanos);
+        }
+    }
+    best
+}
