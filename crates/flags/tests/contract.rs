@@ -1,0 +1,36 @@
+//! The contract that every layer keeps. The clauses are called singly: these layers count nothing
+//! that clones could share, and putting the flags into a request allocates.
+
+use bartizan_flags::{Flag, Flags, FlagsLayer, GateLayer};
+
+fn open_gate() -> GateLayer {
+    let flags = Flags::from_json(
+        r#"{"flags": {"open": {"state": "ENABLED", "variants": {"yes": true},
+        "defaultVariant": "yes"}}}"#,
+    );
+    GateLayer::new(flags.expect("the document is sound"), Flag::new("open", false))
+}
+
+#[test]
+fn the_readied_instance_is_called() {
+    bartizan_testing::readied_instance_is_called(&FlagsLayer::new(Flags::empty()));
+    bartizan_testing::readied_instance_is_called(&open_gate());
+}
+
+#[test]
+fn readiness_is_not_hoarded() {
+    bartizan_testing::readiness_is_not_hoarded(&FlagsLayer::new(Flags::empty()), |_| 0);
+    bartizan_testing::readiness_is_not_hoarded(&open_gate(), |_| 0);
+}
+
+#[test]
+fn abandoned_exchanges_leave_nothing() {
+    bartizan_testing::abandoned_exchanges_leave_nothing(&FlagsLayer::new(Flags::empty()), |_| 0);
+    bartizan_testing::abandoned_exchanges_leave_nothing(&open_gate(), |_| 0);
+}
+
+#[test]
+fn panics_leave_nothing() {
+    bartizan_testing::panics_leave_nothing(&FlagsLayer::new(Flags::empty()), |_| 0);
+    bartizan_testing::panics_leave_nothing(&open_gate(), |_| 0);
+}
