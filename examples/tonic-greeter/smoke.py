@@ -11,9 +11,9 @@ with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     port = probe.getsockname()[1]
 environment = {**os.environ, "PORT": str(port)}
-run = ["cargo", "run", "--quiet", "--locked", "-p", "tonic-greeter", "--bin"]
+run = ["cargo", "run", "--quiet", "--locked", "-p", "tonic-greeter"]
 subprocess.run(["cargo", "build", "--quiet", "--locked", "-p", "tonic-greeter"], check=True)
-server = subprocess.Popen([*run, "tonic-greeter"], env=environment, stdout=subprocess.PIPE, text=True)
+server = subprocess.Popen(run, env=environment, stdout=subprocess.PIPE, text=True)
 try:
     server.stdout.readline()
     deadline = time.monotonic() + 10
@@ -26,7 +26,7 @@ try:
                 sys.exit("greeter: the server does not listen")
             time.sleep(0.05)
     output = subprocess.run(
-        [*run, "tonic-greeter-client"], env=environment, capture_output=True, text=True, check=True
+        [*run, "--bin", "tonic-greeter-client"], env=environment, capture_output=True, text=True, check=True
     ).stdout
 finally:
     server.terminate()

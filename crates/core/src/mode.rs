@@ -66,6 +66,8 @@ pub struct Switch(Arc<AtomicU64>);
 /// The mode's number is in the low two bits, the share of keys (of 2^32) above.
 const ALL: u64 = 1 << 32;
 
+const ENFORCED: u64 = pack(Mode::Enforce, ALL);
+
 impl Switch {
     /// Creates a switch that stands on `mode`.
     #[must_use]
@@ -93,7 +95,7 @@ impl Switch {
     pub fn mode(&self, key: impl FnOnce() -> Option<Key>) -> Mode {
         let word = self.0.load(Relaxed);
         // How it stands nearly always, told by one comparison.
-        if word == ALL << 2 {
+        if word == ENFORCED {
             return Mode::Enforce;
         }
         let (mode, share) = unpack(word);
@@ -112,7 +114,7 @@ impl Switch {
     }
 }
 
-fn pack(mode: Mode, share: u64) -> u64 {
+const fn pack(mode: Mode, share: u64) -> u64 {
     let mode = match mode {
         Mode::Enforce => 0,
         Mode::Off => 1,

@@ -29,10 +29,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let file = std::env::var("FLAGS")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/flags.json").to_owned());
 
-    let mut secret = [0; 32];
+    // Drawn apart: the key is printed, and must say nothing about the secret that signs tokens.
+    let (mut secret, mut key) = ([0; 32], [0; 16]);
     getrandom::fill(&mut secret)?;
-    let api_key =
-        format!("shop_{:032x}", u128::from_ne_bytes(secret[..16].try_into()?).rotate_left(9));
+    getrandom::fill(&mut key)?;
+    let api_key = format!("shop_{:032x}", u128::from_ne_bytes(key));
     let source = FileSource::load(&file)?;
     let app = app(source.flags(), authenticator(&secret, &api_key)?)?;
     tokio::spawn(source.watch(Duration::from_millis(100)));

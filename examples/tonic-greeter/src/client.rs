@@ -32,11 +32,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(reply) => println!("{}", reply.into_inner().message),
             Err(status) => {
                 let pushback = status.metadata().get("grpc-retry-pushback-ms");
-                let pushback = pushback.and_then(|value| value.to_str().ok()).unwrap_or("none");
-                let retry = match pushback {
-                    "none" => String::new(),
-                    millis => format!(", retry in {millis} ms"),
-                };
+                let retry = pushback
+                    .and_then(|value| value.to_str().ok())
+                    .map_or_else(String::new, |millis| format!(", retry in {millis} ms"));
                 let code = match status.code() {
                     Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
                     Code::Unauthenticated => "UNAUTHENTICATED",
