@@ -46,8 +46,20 @@ impl Snapshot {
 
     /// Adds a figure.
     #[must_use]
-    pub fn sample(mut self, metric: &'static Metric, outcome: &'static str, value: f64) -> Self {
-        self.samples.push(Sample::new(metric, outcome, value));
+    pub fn sample(self, metric: &'static Metric, outcome: &'static str, value: f64) -> Self {
+        self.sample_of(metric, "", outcome, value)
+    }
+
+    /// Adds a figure of a part of the engine: one of few, by a name from its configuration.
+    #[must_use]
+    pub fn sample_of(
+        mut self,
+        metric: &'static Metric,
+        part: &str,
+        outcome: &'static str,
+        value: f64,
+    ) -> Self {
+        self.samples.push(Sample::new(metric, part, outcome, value));
         self
     }
 
@@ -75,13 +87,21 @@ impl Snapshot {
         &self.samples
     }
 
-    /// The figure of a metric by name and outcome.
+    /// The figure of a metric by name and outcome: of the first part, if the engine has several.
     #[must_use]
     pub fn value(&self, metric: &str, outcome: &str) -> Option<f64> {
         self.samples
             .iter()
             .find(|sample| sample.metric.name() == metric && sample.outcome == outcome)
             .map(|sample| sample.value)
+    }
+
+    /// The figure of a metric by name, part and outcome.
+    #[must_use]
+    pub fn value_of(&self, metric: &str, part: &str, outcome: &str) -> Option<f64> {
+        let of_part = |sample: &&Sample| sample.metric.name() == metric && sample.part == part;
+        let mut samples = self.samples.iter().filter(of_part);
+        samples.find(|sample| sample.outcome == outcome).map(|sample| sample.value)
     }
 }
 
@@ -135,6 +155,9 @@ impl Registry {
                     escaped(&snapshot.name),
                     snapshot.mode
                 );
+                if !sample.part.is_empty() {
+                    let _ = write!(lines, ",part=\"{}\"", escaped(&sample.part));
+                }
                 if !sample.outcome.is_empty() {
                     let _ = write!(lines, ",outcome=\"{}\"", sample.outcome);
                 }
@@ -177,7 +200,9 @@ mod tests {
             &self.1
         }
         fn snapshot(&self) -> Snapshot {
-            Snapshot::new(self.0, "test", self.1.setting().0).sample(&CALLS, "admitted", 2.0)
+            Snapshot::new(self.0, "test", self.1.setting().0)
+                .sample(&CALLS, "admitted", 2.0)
+                .sample_of(&CALLS, "x", "admitted", 3.0)
         }
         fn apply(&self, _: Value) -> Result<(), ConfigError> {
             Ok(())
@@ -195,7 +220,9 @@ mod tests {
             registry.to_prometheus(),
             "# HELP bartizan_test_calls_total Calls.\n# TYPE bartizan_test_calls_total counter\n\
              bartizan_test_calls_total{name=\"a\\\"\",mode=\"enforce\",outcome=\"admitted\"} 2\n\
-             bartizan_test_calls_total{name=\"b\",mode=\"off\",outcome=\"admitted\"} 2\n"
+             bartizan_test_calls_total{name=\"a\\\"\",mode=\"enforce\",part=\"x\",outcome=\"admitted\"} 3\n\
+             bartizan_test_calls_total{name=\"b\",mode=\"off\",outcome=\"admitted\"} 2\n\
+             bartizan_test_calls_total{name=\"b\",mode=\"off\",part=\"x\",outcome=\"admitted\"} 3\n"
         );
     }
 }

@@ -34,6 +34,9 @@ static HALVES: LazyLock<[RandomState; 2]> = LazyLock::new(|| {
 });
 
 impl Key {
+    /// The one key for all; see [`global`].
+    pub const GLOBAL: Self = Self(0);
+
     /// Hashes `value`, without allocation.
     #[must_use]
     #[inline]
@@ -52,6 +55,12 @@ impl Key {
     #[must_use]
     pub fn random() -> Self {
         Self(fastrand::u128(..))
+    }
+
+    /// A key whose hash was made elsewhere: it must be keyed, and spread over all 128 bits.
+    #[must_use]
+    pub const fn from_u128(hash: u128) -> Self {
+        Self(hash)
     }
 
     /// The hash itself.
@@ -207,7 +216,7 @@ pub const fn global() -> Global {
 
 impl<Req> KeyExtractor<Req> for Global {
     fn key(&self, _: &Req) -> Option<Key> {
-        Some(Key(0))
+        Some(Key::GLOBAL)
     }
 }
 

@@ -51,11 +51,13 @@ impl Metric {
 }
 
 /// One value of a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Sample {
     /// What is measured.
     pub metric: &'static Metric,
+    /// Which part of the engine, as a policy; empty if it has none.
+    pub part: String,
     /// Which kind of event; empty if the metric has no kinds.
     pub outcome: &'static str,
     /// The figure.
@@ -63,8 +65,13 @@ pub struct Sample {
 }
 
 impl Sample {
-    pub(crate) const fn new(metric: &'static Metric, outcome: &'static str, value: f64) -> Self {
-        Self { metric, outcome, value }
+    pub(crate) fn new(
+        metric: &'static Metric,
+        part: &str,
+        outcome: &'static str,
+        value: f64,
+    ) -> Self {
+        Self { metric, part: part.to_owned(), outcome, value }
     }
 }
 

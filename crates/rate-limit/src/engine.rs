@@ -1,204 +1,339 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use bartizan_core::{Clock, ConfigError, Engine, Key, Live, Mode, Snapshot, Switch, Timestamp};
-use governor::middleware::StateInformationMiddleware;
-use governor::nanos::Nanos;
-use http::HeaderValue;
+use bartizan_core::{Clock, ConfigError, Engine, Mode, Snapshot, Switch};
 use serde_json::Value;
 
-use crate::clock::{Instant, SharedOrigin};
-use crate::fields::{self, Left};
-use crate::observe::{self, Figures, Verdict};
-use crate::state::Table;
-use crate::{Quota, Settings};
+use crate::ask::{MAX_POLICIES, PolicyKeys};
+use crate::judgement::{Judgement, Verdict};
+use crate::limit::{Limit, SHARED_KEY};
+use crate::observe::Verdict as Count;
+use crate::policy::printable;
+use crate::{Ask, Policy, Quota, Reservation, Settings};
 
 /// Counts requests by key and says which are too many. Clones share all counts.
 ///
-/// Give [`named`](Self::named), [`clock`](Self::clock), [`max_keys`](Self::max_keys) and
-/// [`mode`](Self::mode) first, before anything is checked or cloned: each starts the limiter anew.
+/// Give [`named`](Self::named), [`clock`](Self::clock) and [`mode`](Self::mode) first, before
+/// anything is checked or cloned: on a clone, each makes a limiter of its own.
 #[derive(Clone)]
 pub struct RateLimiter(Arc<Inner>);
 
 struct Inner {
-    name: String,
-    /// The name as response fields have it.
-    quoted_name: String,
+    name: Arc<str>,
     clock: Clock,
-    /// What the times in the table count from.
-    origin: Timestamp,
-    table: Table,
-    active: Live<Active>,
-    figures: Figures,
+    /// What the times in the tables count from, so that they stay small.
+    origin: u64,
+    limits: Box<[Limit]>,
     switch: Switch,
-    /// When the table may be swept next, in nanoseconds since the origin.
-    next_sweep: AtomicU64,
+    /// Whether the limiter's name is also the name of its only policy.
+    shares_name: bool,
 }
 
-/// What follows from the settings.
-struct Active {
-    settings: Settings,
-    limiter: governor::RateLimiter<Key, Table, SharedOrigin, StateInformationMiddleware>,
-    policy: HeaderValue,
-}
-
-/// What a limiter says about one request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What a limiter says about one request: of the policy that refuses it, else of the one of which
+/// the smallest share is left.
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Decision {
-    /// Whether the request is within the quota.
+    /// Whether the request is within every quota.
     pub allowed: bool,
-    /// How many more requests the key may make at once.
+    /// The policy that the other figures are of.
+    pub policy: Arc<str>,
+    /// How much more the key may spend at once.
     pub remaining: u32,
-    /// When the key's next request can be allowed, if this one is not.
+    /// When this request can be allowed, if it is not; `None` then means never, since it costs more
+    /// than the policy's burst.
     pub retry_after: Option<Duration>,
-    /// When the key has its full burst back if it makes no request: rounded up to a whole interval
-    /// of the quota if this one is allowed.
+    /// When the key has its full burst back if it makes no request.
     pub reset: Duration,
 }
 
-/// A sweep looks at every key, so a full table is swept no more often than this.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// What becomes of a request without a key.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Unkeyed {
+    /// It is refused, as a bad request.
+    Refuse,
+    /// All such requests are counted under one key.
+    Share,
+    /// It is not counted. The default.
+    #[default]
+    Skip,
+}
 
 impl RateLimiter {
-    /// Creates a limiter by the name `default`, with the system's clock.
+    /// Creates a limiter of one policy, both by the name `default`, with the system's clock.
     #[must_use]
     pub fn new(quota: Quota) -> Self {
-        let settings = Settings::new(quota);
-        Self::build("default".into(), Clock::system(), settings, Switch::default())
+        Self::build(&[Policy::new("default", quota)], true)
     }
 
-    /// Names the limiter, for operators and as the policy that callers read in the response.
+    /// Creates a limiter of several policies, by the name `default`. A request must be within every
+    /// one of them; if it is not, it is counted by none.
+    ///
+    /// # Errors
+    ///
+    /// If there is no policy, or more than four, two have one name, or one has more than 255 tiers.
+    pub fn with_policies(policies: impl IntoIterator<Item = Policy>) -> Result<Self, ConfigError> {
+        let policies: Vec<_> = policies.into_iter().collect();
+        if !(1..=MAX_POLICIES).contains(&policies.len()) {
+            let problem = format!("are {}", policies.len());
+            return Err(ConfigError::new(
+                "policies",
+                problem,
+                "write one to four, and put further ones into another limiter",
+            ));
+        }
+        for (place, policy) in policies.iter().enumerate() {
+            policy.settings.check()?;
+            if policies[..place].iter().any(|other| other.name == policy.name) {
+                let problem = format!("has two of the name `{}`", policy.name);
+                return Err(ConfigError::new("policies", problem, "name each otherwise"));
+            }
+        }
+        Ok(Self::build(&policies, false))
+    }
+
+    fn build(policies: &[Policy], shares_name: bool) -> Self {
+        let clock = Clock::system();
+        Self(Arc::new(Inner {
+            name: "default".into(),
+            origin: clock.now().as_nanos(),
+            clock,
+            limits: policies.iter().map(Limit::new).collect(),
+            switch: Switch::default(),
+            shares_name,
+        }))
+    }
+
+    /// Changes a limiter that nobody else knows yet; of one that is shared, makes another.
+    fn change(mut self, set: impl FnOnce(&mut Inner)) -> Self {
+        if Arc::get_mut(&mut self.0).is_none() {
+            let policies: Vec<_> = self.0.limits.iter().map(Limit::policy).collect();
+            let mut fresh = Self::build(&policies, self.0.shares_name);
+            if let Some(inner) = Arc::get_mut(&mut fresh.0) {
+                inner.name = Arc::clone(&self.0.name);
+                inner.clock = self.0.clock.clone();
+                inner.origin = inner.clock.now().as_nanos();
+                inner.switch = Switch::new(self.0.switch.setting().0);
+            }
+            self = fresh;
+        }
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            set(inner);
+        }
+        self
+    }
+
+    /// Names the limiter, for operators; and its policy, for callers, if it was created with
+    /// [`new`](Self::new).
     ///
     /// Characters beyond printable ASCII, which the response fields cannot hold, become `_`.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
-        let printable = |c: char| if matches!(c, ' '..='~') { c } else { '_' };
-        let name = name.chars().map(printable).collect();
-        Self::build(name, self.0.clock.clone(), self.settings(), self.0.switch.clone())
+        self.change(|inner| {
+            inner.name = printable(name);
+            if inner.shares_name {
+                inner.limits[0].rename(&inner.name);
+            }
+        })
     }
 
     /// Takes the time from `clock`.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
-        Self::build(self.0.name.clone(), clock, self.settings(), self.0.switch.clone())
+        self.change(|inner| {
+            inner.origin = clock.now().as_nanos();
+            inner.clock = clock;
+        })
     }
 
-    /// Keeps at most `cap` keys apart; see [`Settings::max_keys`].
+    /// Takes so many bytes for the keys of each policy; see [`Policy::memory`].
     #[must_use]
-    pub fn max_keys(self, cap: usize) -> Self {
-        let settings = Settings { max_keys: cap, ..self.settings() };
-        Self::build(self.0.name.clone(), self.0.clock.clone(), settings, self.0.switch.clone())
+    pub fn memory(self, bytes: usize) -> Self {
+        self.change(|inner| {
+            let policies = inner.limits.iter().map(|limit| limit.policy().memory(bytes));
+            inner.limits = policies.map(|policy| Limit::new(&policy)).collect();
+        })
     }
 
     /// Sets the mode to start in; [`Engine::switch`] changes it later.
     #[must_use]
     pub fn mode(self, mode: Mode) -> Self {
-        let (name, clock) = (self.0.name.clone(), self.0.clock.clone());
-        Self::build(name, clock, self.settings(), Switch::new(mode))
+        self.change(|inner| inner.switch = Switch::new(mode))
     }
 
-    fn build(name: String, clock: Clock, settings: Settings, switch: Switch) -> Self {
-        let origin = clock.now();
-        let table = Table::new(settings.max_keys);
-        let quoted_name = fields::quoted(&name);
-        let active = Live::new(Active::new(&quoted_name, settings, &table, &clock, origin));
-        let figures = Figures::default();
-        let next_sweep = AtomicU64::new(0);
-        Self(Arc::new(Inner {
-            name,
-            quoted_name,
-            clock,
-            origin,
-            table,
-            active,
-            figures,
-            switch,
-            next_sweep,
-        }))
-    }
-
-    /// Counts a request under `key` and says whether it is within the quota.
+    /// Counts a request and says whether it is within the quotas.
     ///
-    /// For use without a layer: the mode is not asked, since it is the caller who acts.
+    /// For use without a layer: the limiter's mode is not asked, since it is the caller who acts;
+    /// those of the policies are.
     #[must_use = "a refused request must be turned away by the caller"]
-    pub fn check(&self, key: Key) -> Decision {
-        let quota = self.settings().quota;
-        match self.decide(key) {
-            Ok(remaining) => {
-                self.count(Verdict::Admitted);
-                let used = quota.burst_size().saturating_sub(remaining);
-                Decision { allowed: true, remaining, retry_after: None, reset: quota.refill(used) }
-            }
-            Err(wait) => {
-                self.count(Verdict::Refused);
-                let reset = wait.saturating_add(quota.refill(quota.burst_size() - 1));
-                Decision { allowed: false, remaining: 0, retry_after: Some(wait), reset }
+    pub fn check<'a>(&self, ask: impl Into<Ask<'a>>) -> Decision {
+        let ask = ask.into();
+        self.decision(&self.judge(ask.keys, ask.cost, ask.tier, Unkeyed::Skip, Mode::Enforce))
+    }
+
+    /// Says what [`check`](Self::check) would, and counts nothing.
+    #[must_use]
+    pub fn peek<'a>(&self, ask: impl Into<Ask<'a>>) -> Decision {
+        let ask = ask.into();
+        let mut judgement = Judgement::new(self.now(), ask.cost);
+        for (place, limit) in self.0.limits.iter().enumerate() {
+            let Some(key) = ask.keys.get(place) else { continue };
+            let mode = limit.switch.mode(|| Some(key));
+            if mode != Mode::Off {
+                limit.peek(&mut judgement, place, key, ask.tier, mode == Mode::Enforce);
             }
         }
+        self.decision(&judgement)
+    }
+
+    /// Spends the cost now and corrects it later, once the true one is known.
+    ///
+    /// # Errors
+    ///
+    /// If the estimated cost is not within the quotas.
+    pub fn reserve<'a>(&self, ask: impl Into<Ask<'a>>) -> Result<Reservation, Decision> {
+        let ask = ask.into();
+        let judgement = self.judge(ask.keys, ask.cost, ask.tier, Unkeyed::Skip, Mode::Enforce);
+        match judgement.verdict {
+            Verdict::Admitted => Ok(self.reservation(ask.keys, &judgement)),
+            _ => Err(self.decision(&judgement)),
+        }
+    }
+
+    /// Gives back what a request has spent, as for one that failed through no fault of the caller.
+    pub fn refund<'a>(&self, ask: impl Into<Ask<'a>>) {
+        let (ask, now) = (ask.into(), self.now());
+        for (place, limit) in self.0.limits.iter().enumerate() {
+            if let Some(key) = ask.keys.get(place) {
+                let rules = limit.rules.load();
+                limit.refund(key, now, rules.grade(ask.tier).1.rate, ask.cost);
+            }
+        }
+    }
+
+    /// Spends the cost, whether it is within the quotas or not; an exhausted key stays exhausted.
+    pub fn charge<'a>(&self, ask: impl Into<Ask<'a>>) {
+        let (ask, now) = (ask.into(), self.now());
+        for (place, limit) in self.0.limits.iter().enumerate() {
+            if let Some(key) = ask.keys.get(place) {
+                let rules = limit.rules.load();
+                limit.charge(key, now, rules.grade(ask.tier).1.rate, ask.cost);
+            }
+        }
+    }
+
+    /// The switch of one policy: it can be off, or in shadow, while others act.
+    #[must_use]
+    pub fn policy_switch(&self, policy: &str) -> Option<&Switch> {
+        self.0.limits.iter().find(|limit| *limit.name == *policy).map(|limit| &limit.switch)
     }
 
     /// The settings as they stand.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        self.0.active.load().settings
+        let policies = self.0.limits.iter();
+        Settings {
+            policies: policies.map(|limit| (limit.name.to_string(), limit.settings())).collect(),
+        }
     }
 
-    /// Says how many more requests the key may make at once, or how long it has to wait. Uncounted.
+    /// Judges a request by every policy, all or nothing: what it spent is given back if one refuses.
     #[inline]
-    pub(crate) fn decide(&self, key: Key) -> Result<u32, Duration> {
-        self.sweep_if_full();
-        match self.0.active.load().limiter.check_key(&key) {
-            Ok(state) => Ok(state.remaining_burst_capacity()),
-            Err(refusal) => Err(refusal.wait_time_from(Instant(self.0.clock.now()))),
+    pub(crate) fn judge(
+        &self,
+        keys: impl PolicyKeys,
+        cost: u32,
+        tier: Option<&str>,
+        unkeyed: Unkeyed,
+        mode: Mode,
+    ) -> Judgement {
+        let mut judgement = Judgement::new(self.now(), cost);
+        for (place, limit) in self.0.limits.iter().enumerate() {
+            let key = keys.get(place);
+            let enforces = match limit.switch.mode(|| key) {
+                Mode::Off => continue,
+                own => own == Mode::Enforce && mode == Mode::Enforce,
+            };
+            let Some(key) = key.or_else(|| limit.without_key(&mut judgement, unkeyed, enforces))
+            else {
+                continue;
+            };
+            if judgement.verdict == Verdict::Admitted {
+                limit.take(&mut judgement, place, key, tier, enforces);
+            } else {
+                limit.peek(&mut judgement, place, key, tier, enforces);
+            }
+        }
+        if judgement.verdict != Verdict::Admitted {
+            self.give_back(keys, &mut judgement);
+        }
+        judgement
+    }
+
+    /// Returns what the policies took from a request that another one refuses.
+    #[cold]
+    fn give_back(&self, keys: impl PolicyKeys, judgement: &mut Judgement) {
+        for place in judgement.taken.iter() {
+            let limit = self.limit(place);
+            let rate = limit.rules.load().at(judgement.grades[place]).rate;
+            let key = keys.get(place).unwrap_or(SHARED_KEY);
+            limit.figures.count(&limit.name, Count::GivenBack);
+            if let Some(arrival) = limit.refund(key, judgement.now, rate, judgement.cost) {
+                judgement.arrivals[place] = arrival;
+            }
         }
     }
 
-    /// The values of `RateLimit-Policy` and `RateLimit`.
-    pub(crate) fn describe(&self, left: Left) -> (HeaderValue, HeaderValue) {
-        let active = self.0.active.load();
-        (active.policy.clone(), fields::limit(&self.0.quoted_name, active.settings.quota, left))
+    pub(crate) fn reservation(&self, keys: impl PolicyKeys, judgement: &Judgement) -> Reservation {
+        let keys = std::array::from_fn(|place| {
+            judgement.taken.has(place).then(|| keys.get(place).unwrap_or(SHARED_KEY))
+        });
+        Reservation::new(self.clone(), keys, judgement.grades, judgement.cost)
     }
 
+    /// Puts a judgement into the words of those who decide without a layer.
+    fn decision(&self, judgement: &Judgement) -> Decision {
+        let told = judgement.enforced.iter().map(|place| {
+            let limit = self.limit(place);
+            let standing = judgement.standing(limit, place);
+            let burst = limit.rules.load().at(judgement.grades[place]).rate.burst();
+            // The one that refuses for longest, or else the one of which least is left.
+            let rank = match (judgement.exceeded.has(place), standing.wait) {
+                (true, None) => (0, 0.0),
+                (true, Some(wait)) => (1, -wait.as_secs_f64()),
+                (false, _) => (2, f64::from(standing.left) / f64::from(burst)),
+            };
+            (rank, place, standing)
+        });
+        let first = told.min_by(|(a, ..), (b, ..)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let allowed = matches!(judgement.verdict, Verdict::Admitted);
+        let Some((_, place, standing)) = first else {
+            // Nothing is in force, so nothing is limited.
+            let policy = Arc::clone(&self.0.limits[0].name);
+            let (remaining, reset) = (u32::MAX, Duration::ZERO);
+            return Decision { allowed, policy, remaining, retry_after: None, reset };
+        };
+        Decision {
+            allowed,
+            policy: Arc::clone(&self.limit(place).name),
+            remaining: standing.left,
+            retry_after: standing.wait,
+            reset: Duration::from_nanos(judgement.arrivals[place].saturating_sub(judgement.now)),
+        }
+    }
+
+    /// Time since the limiter's origin, in nanoseconds.
     #[inline]
-    pub(crate) fn count(&self, verdict: Verdict) {
-        self.0.figures.count(&self.0.name, verdict);
+    pub(crate) fn now(&self) -> u64 {
+        self.0.clock.now().as_nanos().saturating_sub(self.0.origin)
     }
 
-    fn since_origin(&self) -> Nanos {
-        self.0.clock.now().saturating_since(self.0.origin).into()
-    }
-
-    fn sweep_if_full(&self) {
-        if !self.0.table.is_full() {
-            return;
-        }
-        let (now, due) = (self.since_origin(), self.0.next_sweep.load(Relaxed));
-        if now.as_u64() < due {
-            return;
-        }
-        let next = (now + SWEEP_INTERVAL).as_u64();
-        // Whoever moves the date sweeps; the others go on without waiting.
-        if self.0.next_sweep.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
-            self.0.table.sweep(now);
-        }
-    }
-}
-
-impl Active {
-    fn new(
-        quoted_name: &str,
-        settings: Settings,
-        table: &Table,
-        clock: &Clock,
-        origin: Timestamp,
-    ) -> Self {
-        let clock = SharedOrigin::new(clock.clone(), origin);
-        let quota = settings.quota.to_governor();
-        let limiter = governor::RateLimiter::new(quota, table.clone(), clock);
-        Self { settings, limiter, policy: fields::policy(quoted_name, settings.quota) }
+    /// The policy at a place that a judgement has named.
+    #[inline]
+    pub(crate) fn limit(&self, place: usize) -> &Limit {
+        &self.0.limits[place]
     }
 }
 
@@ -216,20 +351,22 @@ impl Engine for RateLimiter {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let snapshot = Snapshot::new(&self.0.name, self.kind(), self.0.switch.setting().0)
-            .sample(&observe::KEYS, "", self.0.table.len() as f64)
-            .sample(&observe::OVERFLOW, "", self.0.table.overflowed() as f64);
-        self.0.figures.add_to(snapshot)
+        let snapshot = Snapshot::new(&*self.0.name, self.kind(), self.0.switch.setting().0);
+        let now = self.now();
+        self.0.limits.iter().fold(snapshot, |snapshot, limit| limit.add_to(snapshot, now))
     }
 
     /// Takes [`Settings`] as JSON. Keys keep what they have used, but nobody waits longer than an
     /// exhausted key of the new quota does.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
-        let settings = Settings::from_json(settings)?;
-        let Inner { quoted_name, clock, origin, table, active, .. } = &*self.0;
-        table.set_cap(settings.max_keys);
-        active.store(Active::new(quoted_name, settings, table, clock, *origin));
-        table.forgive(self.since_origin() + settings.quota.refill(settings.quota.burst_size()));
+        let names = self.0.limits.iter().map(|limit| &*limit.name);
+        let settings = Settings::from_json(settings, names)?;
+        for limit in &self.0.limits {
+            if let Some(settings) = settings.policies.get(&*limit.name) {
+                limit.apply(settings);
+            }
+        }
+        tracing::info!(target: "bartizan::rate_limit", name = &*self.0.name, "settings applied");
         Ok(())
     }
 }
@@ -240,7 +377,6 @@ impl fmt::Debug for RateLimiter {
             .field("name", &self.0.name)
             .field("settings", &self.settings())
             .field("switch", &self.0.switch)
-            .field("keys", &self.0.table.len())
             .finish_non_exhaustive()
     }
 }
@@ -248,6 +384,7 @@ impl fmt::Debug for RateLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bartizan_core::Key;
     use serde_json::json;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -279,25 +416,12 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_bounded_and_idle_ones_make_room() {
-        let (limiter, clock) = limiter("1/s");
-        let limiter = limiter.max_keys(2);
-        assert_eq!(allowed(&limiter, "a", 1) + allowed(&limiter, "b", 1), 2);
-        // Both share the bucket of the overflow.
-        assert_eq!(allowed(&limiter, "c", 1) + allowed(&limiter, "d", 1), 1);
-        assert_eq!(limiter.snapshot().value("bartizan_rate_limit_keys", ""), Some(2.0));
-        clock.advance(SECOND);
-        assert_eq!(allowed(&limiter, "c", 1) + allowed(&limiter, "d", 1), 2);
-        assert_eq!(limiter.snapshot().value("bartizan_rate_limit_overflow_total", ""), Some(2.0));
-    }
-
-    #[test]
     fn settings_change_while_running() {
         let (limiter, clock) = limiter("1/day");
         let twin = limiter.clone();
         assert_eq!(allowed(&limiter, "a", 2), 1);
         assert_eq!(limiter.apply(json!({"quota": "0/s"})).unwrap_err().field(), "quota.limit");
-        assert_eq!(limiter.settings().quota.to_string(), "1/day");
+        assert_eq!(limiter.settings().policies["default"].quota.to_string(), "1/day");
 
         limiter.apply(json!({"quota": "2/s"})).unwrap();
         // What was used stays used, but the day's wait is forgiven.
@@ -310,5 +434,135 @@ mod tests {
     fn names_fit_into_fields() {
         let (limiter, _) = limiter("1/s");
         assert_eq!(limiter.named("für\n").name(), "f_r_");
+    }
+
+    fn several(policies: &[(&str, &str)]) -> (RateLimiter, Clock) {
+        let clock = Clock::manual();
+        let policies =
+            policies.iter().map(|(name, quota)| Policy::new(name, quota.parse().unwrap()));
+        (RateLimiter::with_policies(policies).unwrap().clock(clock.clone()), clock)
+    }
+
+    #[test]
+    fn policies_are_judged_all_or_nothing() {
+        let (limiter, clock) = several(&[("second", "2/s"), ("day", "3/day")]);
+        assert_eq!(allowed(&limiter, "a", 5), 2);
+        // The three refusals cost the day nothing.
+        clock.advance(SECOND);
+        assert_eq!(allowed(&limiter, "a", 5), 1);
+        let refused = limiter.check(Key::of("a"));
+        assert_eq!((&*refused.policy, refused.remaining), ("day", 0));
+        assert_eq!(refused.retry_after, Some(Duration::from_secs(28_800) - SECOND));
+        // And the day's refusals cost the second nothing.
+        limiter.policy_switch("day").unwrap().set(Mode::Off);
+        assert_eq!(allowed(&limiter, "a", 5), 1);
+        let snapshot = limiter.snapshot();
+        let figure = |policy, outcome| {
+            snapshot.value_of("bartizan_rate_limit_decisions_total", policy, outcome).unwrap()
+        };
+        assert_eq!(figure("day", "admitted"), 3.0);
+        assert_eq!(figure("second", "admitted") - figure("second", "given_back"), 4.0);
+    }
+
+    #[test]
+    fn policies_have_keys_of_their_own() {
+        let (limiter, _) = several(&[("address", "2/s"), ("caller", "9/s")]);
+        let ask =
+            |address: &str, caller: &str| Ask::each([address, caller].map(|k| Some(Key::of(k))));
+        assert!(limiter.check(ask("x", "ann")).allowed);
+        assert!(limiter.check(ask("x", "bob")).allowed);
+        assert!(!limiter.check(ask("x", "ann")).allowed);
+        assert_eq!(limiter.peek(ask("y", "ann")).remaining, 8);
+        // What the refused request took of the caller's was given back.
+        assert_eq!(limiter.peek(Ask::each([None, Some(Key::of("ann"))])).remaining, 8);
+    }
+
+    #[test]
+    fn costs_are_spent_refunded_charged_and_settled() {
+        let (limiter, _) = limiter("100/min");
+        let key = Key::of("a");
+        assert_eq!(limiter.check(Ask::new(key).cost(30)).remaining, 70);
+        assert_eq!(limiter.peek(key).remaining, 70);
+        limiter.refund(Ask::new(key).cost(10));
+        assert_eq!(limiter.peek(key).remaining, 80);
+        limiter.charge(Ask::new(key).cost(20));
+        assert_eq!(limiter.peek(key).remaining, 60);
+
+        let never = limiter.check(Ask::new(key).cost(101));
+        assert_eq!((never.allowed, never.retry_after), (false, None));
+        let later = limiter.check(Ask::new(key).cost(70));
+        assert_eq!((later.allowed, later.retry_after), (false, Some(6 * SECOND)));
+        assert_eq!(limiter.peek(key).remaining, 60);
+
+        let reservation = limiter.reserve(Ask::new(key).cost(50)).unwrap();
+        assert_eq!((reservation.cost(), limiter.peek(key).remaining), (50, 10));
+        reservation.settle(20);
+        reservation.clone().settle(0);
+        assert_eq!(limiter.peek(key).remaining, 40);
+        // The true cost may be more than there is: then the next requests wait.
+        limiter.reserve(Ask::new(key).cost(1)).unwrap().settle(500);
+        assert_eq!(limiter.peek(key).remaining, 0);
+        assert_eq!(limiter.reserve(key).unwrap_err().retry_after, Some(SECOND * 6 / 10));
+    }
+
+    #[test]
+    fn a_flat_policy_counts_requests_beside_one_that_counts_costs() {
+        let policies = [
+            Policy::new("requests", "3/min".parse().unwrap()).flat(),
+            Policy::new("tokens", "1000/min".parse().unwrap()),
+        ];
+        let limiter = RateLimiter::with_policies(policies).unwrap().clock(Clock::manual());
+        let ask = Ask::new(Key::of("a")).cost(300);
+        for _ in 0..3 {
+            limiter.reserve(ask).unwrap().settle(100);
+        }
+        let refused = limiter.check(ask);
+        assert_eq!((refused.allowed, &*refused.policy), (false, "requests"));
+    }
+
+    #[test]
+    fn a_tier_changes_the_quota_and_keeps_the_debt() {
+        let policy = Policy::new("calls", "10/min".parse().unwrap());
+        let policy = policy.tier("gold", "100/min".parse().unwrap());
+        let limiter = RateLimiter::with_policies([policy]).unwrap().clock(Clock::manual());
+        let gold = Ask::new(Key::of("a")).tier("gold");
+        assert_eq!(limiter.check(gold.cost(60)).remaining, 40);
+        // 36 seconds of debt are six of ten at ten a minute.
+        assert_eq!(limiter.peek(Key::of("a")).remaining, 4);
+        assert_eq!(limiter.peek(Ask::new(Key::of("a")).tier("unheard of")).remaining, 4);
+        limiter.apply(json!({"quota": "10/min", "tiers": {"gold": "200/min"}})).unwrap();
+        assert_eq!(limiter.peek(gold).remaining, 80);
+    }
+
+    #[test]
+    fn a_policy_in_shadow_says_what_it_would_refuse() {
+        let (limiter, _) = several(&[("second", "9/s"), ("new", "1/s")]);
+        limiter.policy_switch("new").unwrap().set(Mode::Shadow);
+        assert_eq!(allowed(&limiter, "a", 5), 5);
+        let decisions = "bartizan_rate_limit_decisions_total";
+        assert_eq!(limiter.snapshot().value_of(decisions, "new", "shadow_refused"), Some(4.0));
+        assert_eq!(&*limiter.check(Key::of("a")).policy, "second");
+        limiter.apply(json!({"policies": {"new": {"quota": "1/s", "mode": "enforce"}}})).unwrap();
+        assert_eq!(allowed(&limiter, "a", 5), 0);
+    }
+
+    #[test]
+    fn policies_that_cannot_be_are_said_so() {
+        let policies = |names: &[&str]| {
+            let policies = names.iter().map(|name| Policy::new(name, "1/s".parse().unwrap()));
+            RateLimiter::with_policies(policies).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert!(policies(&["a", "b", "c", "d"]).is_ok());
+        assert!(policies(&[]).unwrap_err().contains("are 0"));
+        assert!(policies(&["a", "b", "c", "d", "e"]).unwrap_err().contains("are 5"));
+        assert!(policies(&["a", "a"]).unwrap_err().contains("two of the name `a`"));
+    }
+
+    #[test]
+    fn a_clone_that_is_changed_becomes_a_limiter_of_its_own() {
+        let (limiter, _) = limiter("2/s");
+        let other = limiter.clone().named("other");
+        assert_eq!((limiter.name(), other.name()), ("default", "other"));
+        assert_eq!(allowed(&limiter, "a", 5) + allowed(&other, "a", 5), 4);
     }
 }

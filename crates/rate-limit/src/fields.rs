@@ -1,120 +1,134 @@
-//! `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-11.
-
-use std::fmt::Write;
-use std::time::Duration;
+//! What responses tell the caller of the policies.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::{Quota, RateLimiter};
+use crate::RateLimiter;
+use crate::grade::{ceil_secs, item};
+use crate::judgement::{Judgement, Standing};
+use crate::limit::Limit;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The fields of one response, rendered when it is there: a future is smaller without their text.
+/// The form of the response fields that tell callers what is left.
+///
+/// The forms with one figure only ([`Draft6`](Self::Draft6), [`Draft7`](Self::Draft7),
+/// [`XRateLimit`](Self::XRateLimit)) tell of the policy that is nearest to its limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`, as in drafts 3 to 6 of
+    /// draft-ietf-httpapi-ratelimit-headers.
+    Draft6,
+    /// `RateLimit: limit=100, remaining=50, reset=5` and `RateLimit-Policy: 100;w=60`.
+    Draft7,
+    /// `RateLimit: "name";r=50;t=30` and `RateLimit-Policy: "name";q=100;w=60`, an item for each
+    /// policy. The default.
+    #[default]
+    Draft11,
+    /// What the draft is about to become (its pull request 166): as draft 11, but
+    /// `RateLimit: "name";a=50;w=30;c=1`, with the cost of this request.
+    Draft12,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`, the last in seconds
+    /// from now.
+    XRateLimit,
+}
+
+/// The fields of one response, written when it is there: a future is smaller without their text.
 #[derive(Debug)]
 pub(crate) struct Fields {
-    limiter: RateLimiter,
-    left: Left,
-}
-
-/// What there is to say of a decision.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Left {
-    pub(crate) remaining: u32,
-    pub(crate) retry_after: Option<Duration>,
-}
-
-impl From<Result<u32, Duration>> for Left {
-    fn from(decision: Result<u32, Duration>) -> Self {
-        Self { remaining: decision.unwrap_or(0), retry_after: decision.err() }
-    }
+    pub(crate) limiter: RateLimiter,
+    pub(crate) judgement: Judgement,
+    pub(crate) dialect: Dialect,
 }
 
 impl Fields {
-    pub(crate) fn new(limiter: &RateLimiter, decision: Result<u32, Duration>) -> Self {
-        Self { limiter: limiter.clone(), left: decision.into() }
-    }
-
-    pub(crate) fn write(self, status: StatusCode, headers: &mut HeaderMap) {
+    pub(crate) fn write(&self, status: StatusCode, headers: &mut HeaderMap) {
         // A client that reads `r=0` on a redirect would not follow it.
         if status.is_redirection() {
             return;
         }
-        // Appended: limits further in or out have their own entries in the same lists.
-        let (policy, limit) = self.limiter.describe(self.left);
-        headers.append(RATE_LIMIT_POLICY, policy);
-        headers.append(RATE_LIMIT, limit);
+        match self.dialect {
+            Dialect::Draft11 => self.write_items(headers, |limit, place, standing| {
+                let wait = standing.wait.map(ceil_secs);
+                limit.rules.load().at(self.judgement.grades[place]).limit(standing.left, wait)
+            }),
+            Dialect::Draft12 => self.write_items(headers, |limit, place, standing| {
+                let rules = limit.rules.load();
+                let grade = rules.at(self.judgement.grades[place]);
+                let window = standing.wait.map_or_else(|| grade.window(standing.left), ceil_secs);
+                let text = [&grade.name, ";a=", itoa::Buffer::new().format(standing.left)].concat();
+                let cost = limit.cost(self.judgement.cost);
+                item(&text, (";w=", window), (";c=", cost.into()))
+            }),
+            Dialect::Draft6 | Dialect::Draft7 | Dialect::XRateLimit => self.write_nearest(headers),
+        }
+    }
+
+    /// An item for each policy, in a field line of its own: limits further in or out have theirs in
+    /// the same lists.
+    fn write_items(
+        &self,
+        headers: &mut HeaderMap,
+        limit: impl Fn(&Limit, usize, Standing) -> HeaderValue,
+    ) {
+        for (place, policy) in self.shown() {
+            let standing = self.judgement.standing(policy, place);
+            let grade = self.judgement.grades[place];
+            headers.append(RATE_LIMIT_POLICY, policy.rules.load().at(grade).policy.clone());
+            headers.append(RATE_LIMIT, limit(policy, place, standing));
+        }
+    }
+
+    /// The figures of the policy of which the smallest share is left.
+    fn write_nearest(&self, headers: &mut HeaderMap) {
+        let standings = self.shown().map(|(place, limit)| {
+            let standing = self.judgement.standing(limit, place);
+            let rules = limit.rules.load();
+            let grade = rules.at(self.judgement.grades[place]);
+            let reset = standing.wait.map_or_else(
+                || {
+                    let used = grade.rate.burst() - standing.left.min(grade.rate.burst());
+                    grade.rate.interval() * u64::from(used)
+                },
+                |wait| wait.as_nanos() as u64,
+            );
+            let reset = reset.div_ceil(1_000_000_000);
+            let window = ceil_secs(grade.quota.window());
+            let share = f64::from(standing.left) / f64::from(grade.rate.burst());
+            (share, grade.rate.burst(), standing.left, reset, window)
+        });
+        let Some((_, limit, left, reset, window)) = standings.min_by(|a, b| a.0.total_cmp(&b.0))
+        else {
+            return;
+        };
+        let names = match self.dialect {
+            Dialect::Draft7 => {
+                let text = format!("limit={limit}, remaining={left}, reset={reset}");
+                insert(headers, RATE_LIMIT, HeaderValue::try_from(text));
+                let text = format!("{limit};w={window}");
+                insert(headers, RATE_LIMIT_POLICY, HeaderValue::try_from(text));
+                return;
+            }
+            Dialect::XRateLimit => {
+                ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
+            }
+            _ => ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
+        };
+        for (name, figure) in names.into_iter().zip([limit.into(), left.into(), reset]) {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(figure));
+        }
+    }
+
+    /// Policies that are not in force, or did not count the request, are not told of.
+    fn shown(&self) -> impl Iterator<Item = (usize, &Limit)> {
+        self.judgement.enforced.iter().map(|place| (place, self.limiter.limit(place)))
     }
 }
 
-/// The policy: the burst as the quota, and the time in which it comes back as the window.
-pub(crate) fn policy(quoted_name: &str, quota: Quota) -> HeaderValue {
-    let burst = quota.burst_size();
-    let mut text = quoted_name.to_owned();
-    // Writing to a string cannot fail.
-    let _ = write!(text, ";q={burst};w={}", ceil_secs(quota.refill(burst)).max(1));
-    value(text)
-}
-
-/// What is left, and for how long it must last.
-///
-/// With some left, the window is long enough that spending `r` in `t` stays within the rate, as the
-/// draft asks; the time until all is back would invite callers to far more.
-pub(crate) fn limit(quoted_name: &str, quota: Quota, left: Left) -> HeaderValue {
-    let Left { remaining: left, retry_after } = left;
-    let window = match retry_after {
-        Some(wait) => wait,
-        // The next request comes back within an interval at the latest.
-        None if left == 0 => quota.interval(),
-        None => quota.refill(quota.burst_size().saturating_sub(left).max(left)),
-    };
-    // Room for the longest figures: this is done for each response.
-    let mut text = String::with_capacity(quoted_name.len() + 40);
-    text.push_str(quoted_name);
-    let _ = write!(text, ";r={left};t={}", ceil_secs(window).max(1));
-    value(text)
-}
-
-fn ceil_secs(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
-/// A String of RFC 9651.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-fn value(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).expect("names were reduced to printable ASCII")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn quota(text: &str) -> Quota {
-        text.parse().unwrap()
-    }
-
-    fn left(remaining: u32, wait_ms: Option<u64>) -> Left {
-        Left { remaining, retry_after: wait_ms.map(Duration::from_millis) }
-    }
-
-    #[test]
-    fn policies_name_burst_and_window() {
-        assert_eq!(policy(&quoted("default"), quota("100/min")), r#""default";q=100;w=60"#);
-        assert_eq!(policy(&quoted("default"), quota("100/min;burst=1")), r#""default";q=1;w=1"#);
-        assert_eq!(policy(&quoted("default"), quota("3/s")), r#""default";q=3;w=1"#);
-        assert_eq!(policy(&quoted(r#"a"\"#), quota("1/day")), r#""a\"\\";q=1;w=86400"#);
-    }
-
-    #[test]
-    fn what_is_left_never_invites_beyond_the_rate() {
-        let field = |left| limit("\"x\"", quota("100/min"), left);
-        assert_eq!(field(left(50, None)), r#""x";r=50;t=30"#);
-        assert_eq!(field(left(99, None)), r#""x";r=99;t=60"#);
-        assert_eq!(field(left(0, None)), r#""x";r=0;t=1"#);
-        assert_eq!(field(left(0, Some(1001))), r#""x";r=0;t=2"#);
-        assert_eq!(field(left(0, Some(0))), r#""x";r=0;t=1"#);
+fn insert<E>(headers: &mut HeaderMap, name: HeaderName, value: Result<HeaderValue, E>) {
+    // Digits and words are always a value.
+    if let Ok(value) = value {
+        headers.insert(name, value);
     }
 }

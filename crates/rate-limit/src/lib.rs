@@ -81,22 +81,37 @@
 //! - **A restart** forgets all counts.
 //! - **A refused request** costs nothing: its caller does not wait longer for having asked.
 
-mod clock;
+mod ask;
+mod demand;
 mod engine;
 mod fields;
 mod future;
+mod grade;
+mod judgement;
 mod layer;
+mod limit;
 mod observe;
+mod policy;
 mod quota;
+mod refusal;
+mod reservation;
 mod service;
 mod settings;
 mod state;
+mod sync;
+mod table;
+pub mod with;
 
 pub use bartizan_core::{Clock, ConfigError, Engine, Key, KeyExtractor, Mode, Switch, key};
 
-pub use self::engine::{Decision, RateLimiter};
+pub use self::ask::{Ask, PolicyKeys};
+pub use self::demand::{Demand, Each, One};
+pub use self::engine::{Decision, RateLimiter, Unkeyed};
+pub use self::fields::Dialect;
 pub use self::future::ResponseFuture;
 pub use self::layer::RateLimitLayer;
+pub use self::policy::Policy;
 pub use self::quota::Quota;
+pub use self::reservation::Reservation;
 pub use self::service::RateLimit;
-pub use self::settings::Settings;
+pub use self::settings::{PolicySettings, Settings};

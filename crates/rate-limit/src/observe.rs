@@ -3,16 +3,22 @@ use bartizan_core::{Counter, Metric, Snapshot};
 pub(crate) static DECISIONS: Metric =
     Metric::counter("bartizan_rate_limit_decisions_total", "Requests, by what was decided.");
 pub(crate) static KEYS: Metric =
-    Metric::gauge("bartizan_rate_limit_keys", "Keys that are kept apart.");
-pub(crate) static OVERFLOW: Metric = Metric::counter(
-    "bartizan_rate_limit_overflow_total",
-    "Decisions on the bucket that new keys share at the cap.",
+    Metric::gauge("bartizan_rate_limit_keys", "Keys that have not all of their quota.");
+pub(crate) static EVICTIONS: Metric = Metric::counter(
+    "bartizan_rate_limit_evictions_total",
+    "Keys that had to make room while they still owed something.",
+);
+pub(crate) static NEAR_LIMIT: Metric = Metric::counter(
+    "bartizan_rate_limit_near_limit_total",
+    "Admitted requests after which four fifths of a key's quota were spent.",
 );
 
-/// What was decided about a request.
+/// What a policy decided about a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verdict {
     Admitted,
+    /// Admitted, and given back since another policy refused.
+    GivenBack,
     NoKey,
     Refused,
     ShadowRefused,
@@ -21,6 +27,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     admitted: Counter,
+    given_back: Counter,
+    pub(crate) near_limit: Counter,
     no_key: Counter,
     refused: Counter,
     shadow_refused: Counter,
@@ -28,32 +36,36 @@ pub(crate) struct Figures {
 
 impl Figures {
     #[inline]
-    pub(crate) fn count(&self, name: &str, verdict: Verdict) {
+    pub(crate) fn count(&self, policy: &str, verdict: Verdict) {
         match verdict {
             Verdict::Admitted => self.admitted.add(1),
+            Verdict::GivenBack => self.given_back.add(1),
             Verdict::NoKey => self.no_key.add(1),
             Verdict::Refused => {
                 self.refused.add(1);
-                tracing::debug!(target: "bartizan::rate_limit", name, "request refused");
+                tracing::debug!(target: "bartizan::rate_limit", policy, "request refused");
             }
             Verdict::ShadowRefused => {
                 self.shadow_refused.add(1);
-                tracing::debug!(target: "bartizan::rate_limit", name, "request would be refused");
+                tracing::debug!(target: "bartizan::rate_limit", policy, "request would be refused");
             }
         }
     }
 
-    pub(crate) fn add_to(&self, snapshot: Snapshot) -> Snapshot {
+    pub(crate) fn add_to(&self, snapshot: Snapshot, policy: &str) -> Snapshot {
+        let near = self.near_limit.get() as f64;
+        let snapshot = snapshot.sample_of(&NEAR_LIMIT, policy, "", near);
         // Figures are doubles by the exposition format; exact to 2^53.
         [
             ("admitted", &self.admitted),
+            ("given_back", &self.given_back),
             ("no_key", &self.no_key),
             ("refused", &self.refused),
             ("shadow_refused", &self.shadow_refused),
         ]
         .into_iter()
         .fold(snapshot, |snapshot, (outcome, counter)| {
-            snapshot.sample(&DECISIONS, outcome, counter.get() as f64)
+            snapshot.sample_of(&DECISIONS, policy, outcome, counter.get() as f64)
         })
     }
 }

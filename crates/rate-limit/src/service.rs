@@ -1,34 +1,33 @@
 use std::task::{Context, Poll};
 
 use bartizan_core::key::ByIp;
-use bartizan_core::{Engine, Http, KeyExtractor, Mode, Protocol, Rejection};
-use http::StatusCode;
+use bartizan_core::{Engine, Http, Mode, Protocol};
 use tower_service::Service;
 
+use crate::ask::PolicyKeys;
+use crate::demand::One;
 use crate::fields::Fields;
-use crate::observe::Verdict;
-use crate::{RateLimiter, ResponseFuture};
-
-const QUOTA_EXCEEDED: Rejection =
-    Rejection::new(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "too many requests")
-        .problem_type("https://iana.org/assignments/http-problem-types#quota-exceeded");
+use crate::judgement::Verdict;
+use crate::layer::Options;
+use crate::refusal::refuse;
+use crate::{Demand, RateLimiter, Reservation, ResponseFuture};
 
 /// Middleware that refuses requests beyond a quota.
 ///
 /// See the [crate docs](crate) for examples.
 #[derive(Clone, Debug)]
-pub struct RateLimit<S, K = ByIp, P = Http> {
+pub struct RateLimit<S, D = One<ByIp>, P = Http, L = RateLimiter> {
     pub(crate) inner: S,
-    pub(crate) limiter: RateLimiter,
-    pub(crate) key: K,
+    pub(crate) limiter: L,
+    pub(crate) demand: D,
     pub(crate) protocol: P,
-    pub(crate) fields: bool,
+    pub(crate) options: Options,
 }
 
-impl<S, K, P, Req> Service<Req> for RateLimit<S, K, P>
+impl<S, D, P, Req> Service<Req> for RateLimit<S, D, P>
 where
     S: Service<Req>,
-    K: KeyExtractor<Req>,
+    D: Demand<Req>,
     P: Protocol<Req, S::Response, S::Error>,
 {
     type Response = P::Response<()>;
@@ -40,45 +39,32 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.protocol.error(error))
     }
 
-    fn call(&mut self, request: Req) -> Self::Future {
-        let find = || self.key.key(&request);
-        let mode = self.limiter.switch().mode(find);
-        if mode == Mode::Off {
-            return ResponseFuture::admitted(self.inner.call(request), self.protocol.clone(), None);
-        }
-        let Some(key) = find() else {
-            self.limiter.count(Verdict::NoKey);
-            return ResponseFuture::admitted(self.inner.call(request), self.protocol.clone(), None);
-        };
-
-        let decision = self.limiter.decide(key);
-        let Err(wait) = decision else {
-            self.limiter.count(Verdict::Admitted);
-            // In shadow, callers must not see a limit that is not in force.
-            let shown = self.fields && mode == Mode::Enforce;
-            let fields = shown.then(|| Fields::new(&self.limiter, decision));
-            return ResponseFuture::admitted(
-                self.inner.call(request),
-                self.protocol.clone(),
-                fields,
-            );
-        };
-        if mode == Mode::Shadow {
-            self.limiter.count(Verdict::ShadowRefused);
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let mode = self.limiter.switch().mode(|| self.demand.keys(&request).get(0));
+        if mode == Mode::Off || self.demand.skips(&request) {
+            if D::RESERVES {
+                self.demand.reserve(&mut request, Reservation::none());
+            }
             return ResponseFuture::admitted(self.inner.call(request), self.protocol.clone(), None);
         }
 
-        self.limiter.count(Verdict::Refused);
-        let rejection = QUOTA_EXCEEDED
-            .retry_after(wait)
-            .member("violated-policies", vec![self.limiter.name()].into());
-        let mut result = self.protocol.refuse(self.protocol.dialect(&request), rejection);
-        if self.fields
-            && let Ok(response) = &mut result
-        {
-            let fields = Fields::new(&self.limiter, decision);
-            self.protocol.annotate(response, |status, headers| fields.write(status, headers));
+        let keys = self.demand.keys(&request);
+        let (cost, tier) = (self.demand.cost(&request), self.demand.tier(&request));
+        let judgement = self.limiter.judge(keys, cost, tier, self.options.unkeyed, mode);
+        let fields = |dialect| Fields { limiter: self.limiter.clone(), judgement, dialect };
+        if judgement.verdict != Verdict::Admitted {
+            let dialect = self.protocol.dialect(&request);
+            let fields = self.options.dialect.map(fields);
+            let result = refuse(&self.protocol, dialect, &self.limiter, &judgement, fields);
+            return ResponseFuture::refused(result);
         }
-        ResponseFuture::refused(result)
+        // What is not in force must not be seen, so there may be nothing to tell.
+        let told = self.options.dialect.filter(|_| !judgement.enforced.is_empty());
+        let fields = told.map(fields);
+        if D::RESERVES {
+            let reservation = self.limiter.reservation(keys, &judgement);
+            self.demand.reserve(&mut request, reservation);
+        }
+        ResponseFuture::admitted(self.inner.call(request), self.protocol.clone(), fields)
     }
 }

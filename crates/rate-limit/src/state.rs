@@ -1,186 +1,217 @@
-//! The states of all keys, bounded in number.
+//! The generic cell rate algorithm (ITU-T I.371, virtual scheduling), over one number per key.
+//!
+//! That number is the theoretical arrival time: when the key will be as if it had never asked. All
+//! times are nanoseconds on one clock; `now` is an argument.
 
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::Quota;
 
-use bartizan_core::{Counter, Key};
-use governor::nanos::Nanos;
-use governor::state::keyed::DashMapStateStore;
-use governor::state::{InMemoryState, NotKeyed, StateStore};
-
-/// Takes a [`Key`] for its own hash: it is one already, keyed and of full strength.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct IdentityHasher(u64);
-
-impl Hasher for IdentityHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u128(&mut self, value: u128) {
-        self.0 = value as u64;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Not reached by a `Key`, but must not lose anything if it ever is.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
+/// A quota in the algorithm's terms.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Rate {
+    /// What one unit of cost moves the arrival time on by.
+    interval: u64,
+    /// How far ahead of now the arrival time may lie: the burst, in time.
+    capacity: u64,
+    /// How far ahead is near the limit: four fifths of the capacity.
+    near: u64,
+    burst: u32,
 }
 
-/// Governor's states by key; at the cap, all new keys share one state. Clones share.
-#[derive(Clone)]
-pub(crate) struct Table(Arc<Inner>);
-
-struct Inner {
-    states: DashMapStateStore<Key, BuildHasherDefault<IdentityHasher>>,
-    // Counted apart: the map would lock every shard to tell its size.
-    len: AtomicUsize,
-    cap: AtomicUsize,
-    overflow: InMemoryState,
-    overflowed: Counter,
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Refusal {
+    /// It costs more than can ever be there at once.
+    Never,
+    /// It can be admitted after so many nanoseconds, if nothing else is spent meanwhile.
+    Wait(u64),
 }
 
-impl Table {
-    pub(crate) fn new(cap: usize) -> Self {
-        Self(Arc::new(Inner {
-            states: DashMapStateStore::default(),
-            len: AtomicUsize::new(0),
-            cap: AtomicUsize::new(cap),
-            overflow: InMemoryState::default(),
-            overflowed: Counter::new(),
-        }))
+impl Rate {
+    pub(crate) const fn new(quota: Quota) -> Self {
+        let interval = quota.interval().as_nanos() as u64;
+        let burst = quota.burst_size();
+        let capacity = interval * burst as u64;
+        Self { interval, capacity, near: capacity / 5 * 4, burst }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len.load(Relaxed)
+    pub(crate) const fn burst(&self) -> u32 {
+        self.burst
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.len() >= self.0.cap.load(Relaxed)
+    pub(crate) const fn interval(&self) -> u64 {
+        self.interval
     }
 
-    pub(crate) fn set_cap(&self, cap: usize) {
-        self.0.cap.store(cap, Relaxed);
+    /// An arrival time as this rate takes it: nobody waits longer than an exhausted key does, though
+    /// a stricter quota may have written the time, or a clock that has since gone back.
+    #[inline]
+    pub(crate) const fn bounded(&self, arrival: u64, now: u64) -> u64 {
+        let latest = now + self.capacity;
+        if arrival > latest { latest } else { arrival }
     }
 
-    /// How many decisions were made on the shared state.
-    pub(crate) fn overflowed(&self) -> u64 {
-        self.0.overflowed.get()
-    }
-
-    /// Drops the keys whose full quota is back by `now`: a key without a state is in the same
-    /// place.
-    pub(crate) fn sweep(&self, now: Nanos) {
-        self.0.states.retain(|_, state| {
-            let keep = theoretical_arrival(state).is_some_and(|arrival| arrival > now);
-            if !keep {
-                self.0.len.fetch_sub(1, Relaxed);
-            }
-            keep
-        });
-    }
-
-    /// Lets no key owe more than up to `latest`, which is where an exhausted key stands. For when a
-    /// quota has become more generous: nobody shall wait out the debts of the old one.
-    pub(crate) fn forgive(&self, latest: Nanos) {
-        let clamp = |state: &InMemoryState| {
-            let _: Result<(), ()> =
-                state.measure_and_replace(&NotKeyed::NonKey, |arrival| match arrival {
-                    Some(arrival) if arrival > latest => Ok(((), latest)),
-                    _ => Err(()),
-                });
-        };
-        self.0.states.iter().for_each(|entry| clamp(entry.value()));
-        clamp(&self.0.overflow);
-    }
-
-    /// Takes room for one more key, if there is any.
-    fn reserve(&self) -> bool {
-        let cap = self.0.cap.load(Relaxed);
-        self.0.len.fetch_update(Relaxed, Relaxed, |len| (len < cap).then_some(len + 1)).is_ok()
-    }
-}
-
-fn theoretical_arrival(state: &InMemoryState) -> Option<Nanos> {
-    // An error leaves the state as it is, which makes this a read.
-    let read: Result<(), _> = state.measure_and_replace(&NotKeyed::NonKey, Err);
-    read.err().flatten()
-}
-
-impl StateStore for Table {
-    type Key = Key;
-
-    fn measure_and_replace<T, F, E>(&self, key: &Key, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        if let Some(state) = self.0.states.get(key) {
-            return state.measure_and_replace(&NotKeyed::NonKey, f);
+    /// The arrival time after `cost` more, if that is within the quota.
+    #[inline]
+    pub(crate) const fn take(&self, arrival: u64, now: u64, cost: u32) -> Result<u64, Refusal> {
+        if cost > self.burst {
+            return Err(Refusal::Never);
         }
-        if !self.reserve() {
-            self.0.overflowed.add(1);
-            return self.0.overflow.measure_and_replace(&NotKeyed::NonKey, f);
-        }
-        let mut fresh = false;
-        let state = self.0.states.entry(*key).or_insert_with(|| {
-            fresh = true;
-            InMemoryState::default()
-        });
-        if !fresh {
-            // Another thread put the same key in meanwhile, in the room that it reserved itself.
-            self.0.len.fetch_sub(1, Relaxed);
-        }
-        state.measure_and_replace(&NotKeyed::NonKey, f)
+        let arrival = self.bounded(arrival, now);
+        let start = if arrival > now { arrival } else { now };
+        let next = start + self.interval * cost as u64;
+        let latest = now + self.capacity;
+        if next <= latest { Ok(next) } else { Err(Refusal::Wait(next - latest)) }
+    }
+
+    /// The arrival time after `cost` more, within the quota or not; an exhausted key stays there.
+    pub(crate) const fn charge(&self, arrival: u64, now: u64, cost: u32) -> u64 {
+        let start = if arrival > now { arrival } else { now };
+        self.bounded(start.saturating_add(self.interval.saturating_mul(cost as u64)), now)
+    }
+
+    /// The arrival time after `cost` has been given back.
+    pub(crate) const fn refund(&self, arrival: u64, cost: u32) -> u64 {
+        arrival.saturating_sub(self.interval.saturating_mul(cost as u64))
+    }
+
+    /// How many units could be spent at once.
+    #[inline]
+    pub(crate) const fn left(&self, arrival: u64, now: u64) -> u32 {
+        let owed = self.bounded(arrival, now).saturating_sub(now);
+        // At most the burst, which is 32 bits.
+        ((self.capacity - owed) / self.interval) as u32
+    }
+
+    /// True if four fifths of the quota, or more, are spent: time to look at it.
+    #[inline]
+    pub(crate) const fn is_near(&self, arrival: u64, now: u64) -> bool {
+        arrival.saturating_sub(now) >= self.near
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
 
-    fn put(table: &Table, key: Key, arrival: u64) {
-        let _: Result<(), ()> = table.measure_and_replace(&key, |_| Ok(((), Nanos::new(arrival))));
+    fn rate(quota: &str) -> Rate {
+        Rate::new(quota.parse().unwrap())
     }
 
-    fn arrival(table: &Table, key: Key) -> Option<u64> {
-        let read: Result<(), _> = table.measure_and_replace(&key, Err);
-        read.err().flatten().map(Nanos::as_u64)
+    /// A bucket that is filled drop by drop: the same thing said naively, in drops of a nanosecond.
+    struct Bucket {
+        interval: u128,
+        burst: u128,
+        level: u128,
+        now: u128,
     }
 
-    #[test]
-    fn new_keys_share_one_state_at_the_cap() {
-        let table = Table::new(2);
-        for (key, at) in [("a", 10), ("b", 20), ("c", 30), ("d", 40)] {
-            put(&table, Key::of(key), at);
+    impl Bucket {
+        fn new(rate: Rate) -> Self {
+            let (interval, burst) = (u128::from(rate.interval), u128::from(rate.burst));
+            Self { interval, burst, level: interval * burst, now: 0 }
         }
-        assert_eq!((table.len(), table.0.states.len()), (2, 2));
-        assert_eq!(arrival(&table, Key::of("a")), Some(10));
-        assert_eq!(arrival(&table, Key::of("e")), Some(40));
-        assert_eq!(table.overflowed(), 3);
+
+        fn take(&mut self, now: u64, cost: u32) -> bool {
+            let passed = u128::from(now) - self.now;
+            self.now = now.into();
+            self.level = (self.level + passed).min(self.interval * self.burst);
+            let drops = self.interval * u128::from(cost);
+            let enough = self.level >= drops;
+            if enough {
+                self.level -= drops;
+            }
+            enough
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decides_as_a_bucket_does(
+            quota in "[1-9][0-9]{0,2}/(s|min|7ms);burst=[1-9][0-9]?",
+            steps in prop::collection::vec((0..3_000_000_000_u64, 1..5_u32), 500),
+            haste in 1..2_000_u64,
+        ) {
+            let rate = rate(&quota);
+            let (mut bucket, mut arrival, mut now) = (Bucket::new(rate), 0, 0);
+            for (step, cost) in steps {
+                now += step / haste;
+                let taken = rate.take(arrival, now, cost);
+                prop_assert_eq!(taken.is_ok(), bucket.take(now, cost));
+                match taken {
+                    Ok(next) => arrival = next,
+                    Err(Refusal::Never) => prop_assert!(cost > rate.burst),
+                    // Exactly then, and not a nanosecond sooner.
+                    Err(Refusal::Wait(wait)) => {
+                        prop_assert!(rate.take(arrival, now + wait - 1, cost).is_err());
+                        prop_assert!(rate.take(arrival, now + wait, cost).is_ok());
+                    }
+                }
+                let left = u128::from(rate.left(arrival, now));
+                prop_assert_eq!(left, bucket.level / bucket.interval);
+            }
+        }
+
+        #[test]
+        fn a_strict_quota_holds_in_any_window(
+            limit in 1..200_u32,
+            burst in 1..200_u32,
+            gaps in prop::collection::vec(0..2_000_000_000_u64, 1000),
+        ) {
+            let window = 60 * 1_000_000_000_u64;
+            let strict = Quota::strict(limit, Duration::from_nanos(window)).unwrap();
+            let quota = strict.burst(burst).unwrap_or(strict);
+            let rate = Rate::new(quota);
+            let (mut arrival, mut now, mut admitted) = (0, 0, Vec::new());
+            for gap in gaps {
+                // As greedy as can be, with a pause now and then.
+                now += if gap < 1_900_000_000 { gap % (rate.interval / 2 + 2) } else { gap * 20 };
+                if let Ok(next) = rate.take(arrival, now, 1) {
+                    arrival = next;
+                    admitted.push(now);
+                }
+            }
+            // A window that starts with a request holds as many as any.
+            for (first, start) in admitted.iter().enumerate() {
+                let within = admitted[first..].iter().take_while(|at| **at - start < window).count();
+                prop_assert!(within <= limit as usize, "{within} of {limit} in a window");
+            }
+        }
     }
 
     #[test]
-    fn a_sweep_drops_only_idle_keys() {
-        let table = Table::new(2);
-        put(&table, Key::of("a"), 10);
-        put(&table, Key::of("b"), 20);
-        table.sweep(Nanos::new(10));
-        assert_eq!((table.len(), table.0.states.len()), (1, 1));
-        put(&table, Key::of("c"), 30);
-        assert_eq!(arrival(&table, Key::of("c")), Some(30));
-        assert_eq!(arrival(&table, Key::of("b")), Some(20));
+    fn a_clock_that_goes_back_locks_nobody_out() {
+        let rate = rate("60/min;burst=5");
+        let later = 1_000_000 * 1_000_000_000;
+        let arrival = rate.charge(0, later, 5);
+        // Exhausted, as then, but not for eleven days.
+        let Err(Refusal::Wait(wait)) = rate.take(arrival, 0, 1) else { panic!("not exhausted") };
+        assert_eq!(wait, rate.interval);
+        assert_eq!(rate.left(arrival, 0), 0);
     }
 
     #[test]
-    fn debts_beyond_the_latest_are_forgiven() {
-        let table = Table::new(2);
-        put(&table, Key::of("a"), 10);
-        put(&table, Key::of("b"), 1000);
-        table.forgive(Nanos::new(100));
-        assert_eq!(arrival(&table, Key::of("a")), Some(10));
-        assert_eq!(arrival(&table, Key::of("b")), Some(100));
+    fn a_cost_beyond_the_burst_can_never_be() {
+        let rate = rate("60/min;burst=5");
+        assert_eq!(rate.take(0, 0, 6), Err(Refusal::Never));
+        assert!(rate.take(0, 0, 5).is_ok());
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_spent_again() {
+        let rate = rate("60/min;burst=5");
+        let arrival = rate.take(0, 0, 5).unwrap();
+        assert_eq!(rate.left(rate.refund(arrival, 2), 0), 2);
+        // Never more than the burst.
+        assert_eq!(rate.left(rate.refund(arrival, u32::MAX), 0), 5);
+        assert_eq!(rate.left(rate.charge(arrival, 0, u32::MAX), 0), 0);
+    }
+
+    #[test]
+    fn near_is_four_fifths() {
+        let rate = rate("10/s");
+        assert!(!rate.is_near(rate.charge(0, 0, 7), 0));
+        assert!(rate.is_near(rate.charge(0, 0, 8), 0));
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use bartizan_core::{Engine, key};
-use bartizan_rate_limit::{Quota, RateLimit, RateLimitLayer, RateLimiter};
+use bartizan_rate_limit::{One, Quota, RateLimit, RateLimitLayer, RateLimiter};
 
 bartizan_testing::contract! {
     layer: LayerAndEngine::new(),
@@ -30,7 +30,7 @@ impl LayerAndEngine {
 }
 
 impl<S> tower::Layer<S> for LayerAndEngine {
-    type Service = RateLimit<S, key::Global>;
+    type Service = RateLimit<S, One<key::Global>>;
 
     fn layer(&self, inner: S) -> Self::Service {
         RateLimitLayer::new(self.limiter.clone()).key(key::global()).fields(false).layer(inner)

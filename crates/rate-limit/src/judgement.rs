@@ -1,0 +1,121 @@
+use std::time::Duration;
+
+use crate::ask::MAX_POLICIES;
+use crate::limit::Limit;
+use crate::state::Refusal;
+
+/// What a limiter's policies said about one request: plain figures, to be put into words later.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    pub(crate) now: u64,
+    pub(crate) cost: u32,
+    /// By the policy's place, as are the bits below.
+    pub(crate) arrivals: [u64; MAX_POLICIES],
+    /// Which of its grades each policy applied.
+    pub(crate) grades: [u8; MAX_POLICIES],
+    /// Policies that are in force for it.
+    pub(crate) enforced: Places,
+    /// Policies that it has spent of.
+    pub(crate) taken: Places,
+    /// Policies that it exceeds, in earnest or in shadow.
+    pub(crate) exceeded: Places,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    Admitted,
+    /// It costs more than a policy ever admits.
+    Never,
+    NoKey,
+    Refused(Duration),
+}
+
+/// A set of policies.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Places(u8);
+
+impl Places {
+    #[inline]
+    pub(crate) const fn add(&mut self, place: usize) {
+        self.0 |= 1 << place;
+    }
+
+    #[inline]
+    pub(crate) const fn has(self, place: usize) -> bool {
+        self.0 & 1 << place != 0
+    }
+
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MAX_POLICIES).filter(move |place| self.has(*place))
+    }
+}
+
+/// How one policy stands towards the request's key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) left: u32,
+    /// If the policy refuses the request for now.
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Judgement {
+    #[inline]
+    pub(crate) const fn new(now: u64, cost: u32) -> Self {
+        Self {
+            verdict: Verdict::Admitted,
+            now,
+            cost,
+            arrivals: [0; MAX_POLICIES],
+            grades: [0; MAX_POLICIES],
+            enforced: Places(0),
+            taken: Places(0),
+            exceeded: Places(0),
+        }
+    }
+
+    /// Takes note of which grade a policy applies, and whether in earnest.
+    #[inline]
+    pub(crate) const fn note(&mut self, place: usize, grade: u8, enforces: bool) {
+        self.grades[place] = grade;
+        if enforces {
+            self.enforced.add(place);
+        }
+    }
+
+    /// Takes note that a policy refuses.
+    pub(crate) fn exceed(&mut self, place: usize, refusal: Refusal) {
+        self.exceeded.add(place);
+        if !self.enforced.has(place) {
+            return;
+        }
+        self.verdict = match (self.verdict, refusal) {
+            (Verdict::Never, _) | (_, Refusal::Never) => Verdict::Never,
+            (Verdict::Refused(other), Refusal::Wait(wait)) => {
+                Verdict::Refused(other.max(Duration::from_nanos(wait)))
+            }
+            (_, Refusal::Wait(wait)) => Verdict::Refused(Duration::from_nanos(wait)),
+        };
+    }
+
+    /// How the policy at `place` stands. A policy that refuses has nothing left for this request,
+    /// even if there is something for a cheaper one.
+    pub(crate) fn standing(&self, limit: &Limit, place: usize) -> Standing {
+        let (rules, arrival) = (limit.rules.load(), self.arrivals[place]);
+        let rate = rules.at(self.grades[place]).rate;
+        if self.exceeded.has(place)
+            && let Err(refusal) = rate.take(arrival, self.now, limit.cost(self.cost))
+        {
+            let wait = match refusal {
+                Refusal::Never => None,
+                Refusal::Wait(wait) => Some(Duration::from_nanos(wait)),
+            };
+            return Standing { left: 0, wait };
+        }
+        Standing { left: rate.left(arrival, self.now), wait: None }
+    }
+}

@@ -1,0 +1,61 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bartizan_core::Mode;
+
+use crate::Quota;
+use crate::settings::PolicySettings;
+
+/// One named limit of a [`RateLimiter`](crate::RateLimiter): a quota per key, and other quotas for
+/// the callers of some tiers.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Policy {
+    pub(crate) name: Arc<str>,
+    pub(crate) settings: PolicySettings,
+    pub(crate) memory: usize,
+    pub(crate) flat: bool,
+}
+
+/// 131 072 keys.
+const MEMORY: usize = 2 * 1024 * 1024;
+
+impl Policy {
+    /// Creates a policy that callers read by `name` in the response fields.
+    ///
+    /// Characters beyond printable ASCII, which the fields cannot hold, become `_`.
+    pub fn new(name: &str, quota: Quota) -> Self {
+        let settings = PolicySettings { quota, tiers: BTreeMap::new(), mode: None };
+        Self { name: printable(name), settings, memory: MEMORY, flat: false }
+    }
+
+    /// Gives callers of `tier` a quota of their own. What they owe stays when their tier changes.
+    pub fn tier(mut self, tier: impl Into<String>, quota: Quota) -> Self {
+        self.settings.tiers.insert(tier.into(), quota);
+        self
+    }
+
+    /// Sets the mode to start in; [`RateLimiter::policy_switch`](crate::RateLimiter::policy_switch)
+    /// changes it later. `Enforce` by default.
+    pub const fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = Some(mode);
+        self
+    }
+
+    /// Takes so many bytes for the keys, 16 for each: 2 MiB by default, for 131 072 keys.
+    pub const fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Counts every request as one, whatever it costs: for a limit on requests beside one on
+    /// tokens or bytes.
+    pub const fn flat(mut self) -> Self {
+        self.flat = true;
+        self
+    }
+}
+
+pub(crate) fn printable(name: &str) -> Arc<str> {
+    name.chars().map(|c| if matches!(c, ' '..='~') { c } else { '_' }).collect::<String>().into()
+}

@@ -1,0 +1,60 @@
+//! How a refusal is answered.
+
+use bartizan_core::{Protocol, Rejection};
+use http::StatusCode;
+
+use crate::RateLimiter;
+use crate::fields::Fields;
+use crate::judgement::{Judgement, Verdict};
+
+const QUOTA_EXCEEDED: Rejection =
+    Rejection::new(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "too many requests")
+        .problem_type("https://iana.org/assignments/http-problem-types#quota-exceeded");
+
+/// Without `Retry-After`: the same request can never be admitted.
+const COST_EXCEEDS_QUOTA: Rejection = Rejection::new(
+    StatusCode::FORBIDDEN,
+    "cost-exceeds-quota",
+    "the request costs more than the quota ever holds",
+);
+
+const KEY_MISSING: Rejection = Rejection::new(
+    StatusCode::BAD_REQUEST,
+    "rate-limit-key-missing",
+    "the request does not say whom it is counted under",
+);
+
+/// Answers a request that `judgement` refuses.
+pub(crate) fn refuse<P, Req, Res, E>(
+    protocol: &P,
+    dialect: P::Dialect,
+    limiter: &RateLimiter,
+    judgement: &Judgement,
+    fields: Option<Fields>,
+) -> Result<P::Response<()>, P::Error>
+where
+    P: Protocol<Req, Res, E>,
+{
+    let rejection = match judgement.verdict {
+        Verdict::NoKey => KEY_MISSING,
+        Verdict::Never => {
+            COST_EXCEEDS_QUOTA.member("violated-policies", violated(limiter, judgement))
+        }
+        _ => QUOTA_EXCEEDED.member("violated-policies", violated(limiter, judgement)),
+    };
+    let rejection = match judgement.verdict {
+        Verdict::Refused(wait) => rejection.retry_after(wait),
+        _ => rejection,
+    };
+    let mut result = protocol.refuse(dialect, rejection);
+    if let (Some(fields), Ok(response)) = (fields, &mut result) {
+        protocol.annotate(response, |status, headers| fields.write(status, headers));
+    }
+    result
+}
+
+/// The names of the policies that refuse.
+fn violated(limiter: &RateLimiter, judgement: &Judgement) -> serde_json::Value {
+    let places = judgement.exceeded.iter().filter(|place| judgement.enforced.has(*place));
+    places.map(|place| &*limiter.limit(place).name).collect()
+}
