@@ -351,4 +351,23 @@ mod model {
             assert!(!spend(&table, 8, 3) && !spend(&table, 9, 3));
         });
     }
+
+    /// One thread spends on a key while another key takes its slot, and a third slot would know
+    /// nothing of it: what was spent is still owed afterwards.
+    #[test]
+    fn no_debt_goes_astray() {
+        loom::model(|| {
+            let table = Arc::new(Table::new(SET));
+            for (print, arrival) in [(8, 1), (7, 1), (2, 100), (3, 100)] {
+                table.update(key(print), 0, |_| (arrival, ()));
+            }
+            let other = {
+                let table = Arc::clone(&table);
+                thread::spawn(move || spend(&table, 9, 50))
+            };
+            assert!(spend(&table, 8, 50));
+            other.join().unwrap();
+            assert!(table.peek(key(8)) >= 2);
+        });
+    }
 }
