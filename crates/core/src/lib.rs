@@ -71,7 +71,7 @@ pub use self::clock::{Clock, Timestamp};
 pub use self::engine::{Engine, Registry, Snapshot};
 pub use self::error::ConfigError;
 pub use self::key::{Key, KeyExtractor};
-pub use self::live::Live;
+pub use self::live::{Live, Reader};
 pub use self::metric::{Counter, Metric, MetricKind, Sample};
 pub use self::mode::{Mode, Switch};
 pub use self::outcome::{Outcome, Verdict, Watch};

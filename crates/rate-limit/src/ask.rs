@@ -3,6 +3,19 @@ use bartizan_core::Key;
 /// How many policies a limiter has at most.
 pub(crate) const MAX_POLICIES: usize = 4;
 
+/// What becomes of a request without a key.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Unkeyed {
+    /// It is refused, as a bad request.
+    Refuse,
+    /// All such requests are counted under one key.
+    Share,
+    /// It is not counted. The default.
+    #[default]
+    Skip,
+}
+
 /// What one request asks of a [`RateLimiter`](crate::RateLimiter): under which keys it is counted,
 /// at which cost, and for which tier.
 ///
@@ -82,5 +95,20 @@ impl PolicyKeys for AskKeys {
             Self::Each(keys) => keys.get(place),
             Self::One(key) => Some(*key),
         }
+    }
+}
+
+/// What a request asks, with its keys in the form in which they were found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a, K> {
+    pub(crate) keys: K,
+    pub(crate) cost: u32,
+    pub(crate) tier: Option<&'a str>,
+    pub(crate) unkeyed: Unkeyed,
+}
+
+impl<'a> From<Ask<'a>> for Asked<'a, AskKeys> {
+    fn from(Ask { keys, cost, tier }: Ask<'a>) -> Self {
+        Asked { keys, cost, tier, unkeyed: Unkeyed::Skip }
     }
 }

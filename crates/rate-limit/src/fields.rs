@@ -1,11 +1,15 @@
 //! What responses tell the caller of the policies.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::RateLimiter;
-use crate::grade::{ceil_secs, item};
-use crate::judgement::{Judgement, Standing};
+use crate::ask::MAX_POLICIES;
+use crate::grade::{Grade, ceil_secs, item};
+use crate::judgement::{Judgement, Places, Standing};
 use crate::limit::Limit;
+use crate::rules::Rules;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -34,80 +38,151 @@ pub enum Dialect {
     XRateLimit,
 }
 
-/// The fields of one response, written when it is there: a future is smaller without their text.
+/// What there is to tell the caller of an admitted request, put into words when the response is
+/// there: a future is smaller without their text.
 #[derive(Debug)]
 pub(crate) struct Fields {
-    pub(crate) limiter: RateLimiter,
-    pub(crate) judgement: Judgement,
-    pub(crate) dialect: Dialect,
+    limiter: RateLimiter,
+    left: [u32; MAX_POLICIES],
+    grades: [u8; MAX_POLICIES],
+    enforced: Places,
+    dialect: Dialect,
+    cost: u32,
 }
 
 impl Fields {
+    pub(crate) fn new(
+        limiter: &RateLimiter,
+        rules: &[Rules],
+        judgement: &Judgement,
+        dialect: Dialect,
+    ) -> Self {
+        let mut left = [0; MAX_POLICIES];
+        for place in judgement.enforced.iter() {
+            left[place] = judgement.standing(limiter.limit(place), &rules[place], place).left;
+        }
+        Self {
+            limiter: limiter.clone(),
+            left,
+            grades: judgement.grades,
+            enforced: judgement.enforced,
+            dialect,
+            cost: judgement.cost,
+        }
+    }
+
     pub(crate) fn write(&self, status: StatusCode, headers: &mut HeaderMap) {
         // A client that reads `r=0` on a redirect would not follow it.
         if status.is_redirection() {
             return;
         }
-        match self.dialect {
-            Dialect::Draft11 => self.write_items(headers, |limit, place, standing| {
-                let wait = standing.wait.map(ceil_secs);
-                limit.rules.load().at(self.judgement.grades[place]).limit(standing.left, wait)
-            }),
-            Dialect::Draft12 => self.write_items(headers, |limit, place, standing| {
-                let rules = limit.rules.load();
-                let grade = rules.at(self.judgement.grades[place]);
-                let window = standing.wait.map_or_else(|| grade.window(standing.left), ceil_secs);
-                let text = [&grade.name, ";a=", itoa::Buffer::new().format(standing.left)].concat();
-                let cost = limit.cost(self.judgement.cost);
-                item(&text, (";w=", window), (";c=", cost.into()))
-            }),
-            Dialect::Draft6 | Dialect::Draft7 | Dialect::XRateLimit => self.write_nearest(headers),
-        }
-    }
-
-    /// An item for each policy, in a field line of its own: limits further in or out have theirs in
-    /// the same lists.
-    fn write_items(
-        &self,
-        headers: &mut HeaderMap,
-        limit: impl Fn(&Limit, usize, Standing) -> HeaderValue,
-    ) {
-        for (place, policy) in self.shown() {
-            let standing = self.judgement.standing(policy, place);
-            let grade = self.judgement.grades[place];
-            headers.append(RATE_LIMIT_POLICY, policy.rules.load().at(grade).policy.clone());
-            headers.append(RATE_LIMIT, limit(policy, place, standing));
-        }
-    }
-
-    /// The figures of the policy of which the smallest share is left.
-    fn write_nearest(&self, headers: &mut HeaderMap) {
-        let standings = self.shown().map(|(place, limit)| {
-            let standing = self.judgement.standing(limit, place);
-            let rules = limit.rules.load();
-            let grade = rules.at(self.judgement.grades[place]);
-            let reset = standing.wait.map_or_else(
-                || {
-                    let used = grade.rate.burst() - standing.left.min(grade.rate.burst());
-                    grade.rate.interval() * u64::from(used)
-                },
-                |wait| wait.as_nanos() as u64,
-            );
-            let reset = reset.div_ceil(1_000_000_000);
-            let window = ceil_secs(grade.quota.window());
-            let share = f64::from(standing.left) / f64::from(grade.rate.burst());
-            (share, grade.rate.burst(), standing.left, reset, window)
+        let rules = self.limiter.rules().load();
+        let standings = self.enforced.iter().map(|place| Told {
+            limit: self.limiter.limit(place),
+            grade: rules[place].at(self.grades[place]),
+            cost: self.cost,
+            standing: Standing { left: self.left[place], wait: None },
         });
-        let Some((_, limit, left, reset, window)) = standings.min_by(|a, b| a.0.total_cmp(&b.0))
-        else {
-            return;
-        };
-        let names = match self.dialect {
+        write(self.dialect, standings, headers);
+    }
+}
+
+/// Tells the caller of a refused request how it stands.
+pub(crate) fn write_refused(
+    limiter: &RateLimiter,
+    rules: &[Rules],
+    judgement: &Judgement,
+    dialect: Dialect,
+    headers: &mut HeaderMap,
+) {
+    let standings = judgement.enforced.iter().map(|place| Told {
+        limit: limiter.limit(place),
+        grade: rules[place].at(judgement.grades[place]),
+        cost: judgement.cost,
+        standing: judgement.standing(limiter.limit(place), &rules[place], place),
+    });
+    write(dialect, standings, headers);
+}
+
+/// How the caller stands with one policy. Policies that are not in force are not told of.
+struct Told<'a> {
+    limit: &'a Limit,
+    grade: &'a Grade,
+    cost: u32,
+    standing: Standing,
+}
+
+fn write<'a>(dialect: Dialect, told: impl Iterator<Item = Told<'a>>, headers: &mut HeaderMap) {
+    match dialect {
+        // An item for each policy, in a field line of its own: limits further in or out have theirs
+        // in the same lists.
+        Dialect::Draft11 | Dialect::Draft12 => told.for_each(|told| {
+            let limit = match dialect {
+                Dialect::Draft12 => told.draft_12(),
+                _ => told.grade.limit(told.standing.left, told.standing.wait.map(ceil_secs)),
+            };
+            headers.append(RATE_LIMIT_POLICY, told.grade.policy.clone());
+            headers.append(RATE_LIMIT, limit);
+        }),
+        Dialect::Draft6 | Dialect::Draft7 | Dialect::XRateLimit => {
+            let nearest =
+                told.map(|told| told.figures()).min_by(|a, b| a.share.total_cmp(&b.share));
+            if let Some(nearest) = nearest {
+                nearest.write(dialect, headers);
+            }
+        }
+    }
+}
+
+impl Told<'_> {
+    fn draft_12(&self) -> HeaderValue {
+        let grade = self.grade;
+        let Standing { left, wait } = self.standing;
+        let window = wait.map_or_else(|| grade.window(left), ceil_secs);
+        let text = [&grade.name, ";a=", itoa::Buffer::new().format(left)].concat();
+        item(&text, (";w=", window), (";c=", self.limit.cost(self.cost).into()))
+    }
+
+    fn figures(&self) -> Nearest {
+        let Standing { left, wait } = self.standing;
+        let grade = self.grade;
+        let burst = grade.rate.burst();
+        let used = u64::from(burst - left.min(burst));
+        let refill = Duration::from_nanos(grade.rate.interval() * used);
+        let reset = wait.unwrap_or(refill);
+        Nearest {
+            share: f64::from(left) / f64::from(burst),
+            limit: burst,
+            left,
+            reset: if reset.is_zero() { 0 } else { ceil_secs(reset) },
+            window: ceil_secs(grade.quota.window()),
+        }
+    }
+}
+
+/// The figures of the policy of which the smallest share is left, for the forms that have room for
+/// one.
+struct Nearest {
+    share: f64,
+    limit: u32,
+    left: u32,
+    /// Seconds until all is back, or until another try.
+    reset: u64,
+    window: u64,
+}
+
+impl Nearest {
+    fn write(&self, dialect: Dialect, headers: &mut HeaderMap) {
+        let Self { limit, left, reset, window, .. } = *self;
+        let names = match dialect {
             Dialect::Draft7 => {
                 let text = format!("limit={limit}, remaining={left}, reset={reset}");
                 insert(headers, RATE_LIMIT, HeaderValue::try_from(text));
-                let text = format!("{limit};w={window}");
-                insert(headers, RATE_LIMIT_POLICY, HeaderValue::try_from(text));
+                insert(
+                    headers,
+                    RATE_LIMIT_POLICY,
+                    HeaderValue::try_from(format!("{limit};w={window}")),
+                );
                 return;
             }
             Dialect::XRateLimit => {
@@ -118,11 +193,6 @@ impl Fields {
         for (name, figure) in names.into_iter().zip([limit.into(), left.into(), reset]) {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(figure));
         }
-    }
-
-    /// Policies that are not in force, or did not count the request, are not told of.
-    fn shown(&self) -> impl Iterator<Item = (usize, &Limit)> {
-        self.judgement.enforced.iter().map(|place| (place, self.limiter.limit(place)))
     }
 }
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::ask::MAX_POLICIES;
 use crate::limit::Limit;
+use crate::rules::Rules;
 use crate::state::Refusal;
 
 /// What a limiter's policies said about one request: plain figures, to be put into words later.
@@ -28,7 +29,8 @@ pub(crate) enum Verdict {
     /// It costs more than a policy ever admits.
     Never,
     NoKey,
-    Refused(Duration),
+    /// For so many nanoseconds.
+    Refused(u64),
 }
 
 /// A set of policies.
@@ -95,18 +97,15 @@ impl Judgement {
         }
         self.verdict = match (self.verdict, refusal) {
             (Verdict::Never, _) | (_, Refusal::Never) => Verdict::Never,
-            (Verdict::Refused(other), Refusal::Wait(wait)) => {
-                Verdict::Refused(other.max(Duration::from_nanos(wait)))
-            }
-            (_, Refusal::Wait(wait)) => Verdict::Refused(Duration::from_nanos(wait)),
+            (Verdict::Refused(other), Refusal::Wait(wait)) => Verdict::Refused(other.max(wait)),
+            (_, Refusal::Wait(wait)) => Verdict::Refused(wait),
         };
     }
 
     /// How the policy at `place` stands. A policy that refuses has nothing left for this request,
     /// even if there is something for a cheaper one.
-    pub(crate) fn standing(&self, limit: &Limit, place: usize) -> Standing {
-        let (rules, arrival) = (limit.rules.load(), self.arrivals[place]);
-        let rate = rules.at(self.grades[place]).rate;
+    pub(crate) fn standing(&self, limit: &Limit, rules: &Rules, place: usize) -> Standing {
+        let (rate, arrival) = (rules.at(self.grades[place]).rate, self.arrivals[place]);
         if self.exceeded.has(place)
             && let Err(refusal) = rate.take(arrival, self.now, limit.cost(self.cost))
         {

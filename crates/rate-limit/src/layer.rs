@@ -140,13 +140,14 @@ impl<D, P, L> RateLimitLayer<D, P, L> {
     }
 }
 
-impl<S, D: Clone, P: Clone, L: Clone> Layer<S> for RateLimitLayer<D, P, L> {
-    type Service = RateLimit<S, D, P, L>;
+impl<S, D: Clone, P: Clone> Layer<S> for RateLimitLayer<D, P> {
+    type Service = RateLimit<S, D, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
         RateLimit {
             inner,
             limiter: self.limiter.clone(),
+            rules: self.limiter.rules().reader(),
             demand: self.demand.clone(),
             protocol: self.protocol.clone(),
             options: self.options,

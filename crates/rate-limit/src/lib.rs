@@ -82,6 +82,7 @@
 //! - **A refused request** costs nothing: its caller does not wait longer for having asked.
 
 mod ask;
+mod decision;
 mod demand;
 mod engine;
 mod fields;
@@ -95,6 +96,7 @@ mod policy;
 mod quota;
 mod refusal;
 mod reservation;
+mod rules;
 mod service;
 mod settings;
 mod state;
@@ -104,9 +106,10 @@ pub mod with;
 
 pub use bartizan_core::{Clock, ConfigError, Engine, Key, KeyExtractor, Mode, Switch, key};
 
-pub use self::ask::{Ask, PolicyKeys};
+pub use self::ask::{Ask, PolicyKeys, Unkeyed};
+pub use self::decision::Decision;
 pub use self::demand::{Demand, Each, One};
-pub use self::engine::{Decision, RateLimiter, Unkeyed};
+pub use self::engine::RateLimiter;
 pub use self::fields::Dialect;
 pub use self::future::ResponseFuture;
 pub use self::layer::RateLimitLayer;

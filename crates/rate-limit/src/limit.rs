@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use bartizan_core::{Key, Live, Snapshot, Switch};
+use bartizan_core::{Key, Snapshot, Switch};
 
-use crate::engine::Unkeyed;
-use crate::grade::Grade;
+use crate::Unkeyed;
 use crate::judgement::{Judgement, Verdict};
 use crate::observe::{self, Figures, Verdict as Count};
 use crate::policy::Policy;
+use crate::rules::Rules;
 use crate::settings::PolicySettings;
 use crate::state::{Rate, Refusal};
 use crate::table::Table;
@@ -14,18 +14,11 @@ use crate::table::Table;
 /// A policy at work: its keys, its rules, its figures.
 pub(crate) struct Limit {
     pub(crate) name: Arc<str>,
-    pub(crate) rules: Live<Rules>,
     pub(crate) switch: Switch,
     pub(crate) figures: Figures,
     table: Table,
     flat: bool,
     memory: usize,
-}
-
-/// What follows from a policy's settings.
-pub(crate) struct Rules {
-    base: Grade,
-    tiers: Vec<(String, Grade)>,
 }
 
 /// The key of all requests that have none, where they share one.
@@ -35,7 +28,6 @@ impl Limit {
     pub(crate) fn new(policy: &Policy) -> Self {
         Self {
             name: Arc::clone(&policy.name),
-            rules: Live::new(Rules::new(&policy.name, &policy.settings)),
             switch: Switch::new(policy.settings.mode.unwrap_or_default()),
             figures: Figures::default(),
             table: Table::new(policy.memory),
@@ -44,35 +36,14 @@ impl Limit {
         }
     }
 
-    /// The policy, as it is set now.
-    pub(crate) fn policy(&self) -> Policy {
-        Policy {
-            name: Arc::clone(&self.name),
-            settings: self.settings(),
-            memory: self.memory,
-            flat: self.flat,
-        }
-    }
-
-    pub(crate) fn settings(&self) -> PolicySettings {
-        let rules = self.rules.load();
-        PolicySettings {
-            quota: rules.base.quota,
-            tiers: rules.tiers.iter().map(|(tier, grade)| (tier.clone(), grade.quota)).collect(),
-            mode: Some(self.switch.setting().0),
-        }
+    /// The policy, under its rules.
+    pub(crate) fn policy(&self, rules: &Rules) -> Policy {
+        let settings = PolicySettings { mode: Some(self.switch.setting().0), ..rules.settings() };
+        Policy { name: Arc::clone(&self.name), settings, memory: self.memory, flat: self.flat }
     }
 
     pub(crate) fn rename(&mut self, name: &Arc<str>) {
         self.name = Arc::clone(name);
-        self.rules.store(Rules::new(name, &self.settings()));
-    }
-
-    pub(crate) fn apply(&self, settings: &PolicySettings) {
-        self.rules.store(Rules::new(&self.name, settings));
-        if let Some(mode) = settings.mode {
-            self.switch.set(mode);
-        }
     }
 
     pub(crate) fn add_to(&self, snapshot: Snapshot, now: u64) -> Snapshot {
@@ -92,35 +63,37 @@ impl Limit {
         self.flat
     }
 
-    /// Spends the request's cost, if that is within the quota.
+    /// Spends `cost`, if that is within the quota, and returns how the key then stands; or how it
+    /// stands already, and why it is not.
     #[inline]
     pub(crate) fn take(
         &self,
-        judgement: &mut Judgement,
-        place: usize,
         key: Key,
-        tier: Option<&str>,
-        enforces: bool,
-    ) {
-        let rules = self.rules.load();
-        let (tier, grade) = rules.grade(tier);
-        let (rate, now, cost) = (grade.rate, judgement.now, self.cost(judgement.cost));
-        let taken = self.table.update(key, now, |arrival| match rate.take(arrival, now, cost) {
-            Ok(next) => (next, Ok(next)),
-            Err(refusal) => (rate.bounded(arrival, now), Err((arrival, refusal))),
-        });
-        judgement.note(place, tier, enforces);
-        match taken {
-            Ok(arrival) => {
-                judgement.arrivals[place] = arrival;
-                judgement.taken.add(place);
-                self.figures.count(&self.name, Count::Admitted);
-                if rate.is_near(arrival, now) {
-                    self.figures.near_limit.add(1);
+        now: u64,
+        rate: &Rate,
+        cost: u32,
+    ) -> Result<u64, (u64, Refusal)> {
+        let cost = self.cost(cost);
+        let mut refusal = None;
+        let (before, after) =
+            self.table.update(key, now, |arrival| match rate.take(arrival, now, cost) {
+                Ok(next) => {
+                    refusal = None;
+                    next
                 }
-            }
-            Err((arrival, refusal)) => self.exceed(judgement, place, arrival, refusal),
+                Err(why) => {
+                    refusal = Some(why);
+                    rate.bounded(arrival, now)
+                }
+            });
+        if let Some(why) = refusal {
+            return Err((before, why));
         }
+        self.figures.count(&self.name, Count::Admitted);
+        if rate.is_near(after, now) {
+            self.figures.near_limit.add(1);
+        }
+        Ok(after)
     }
 
     /// Says whether the request's cost is within the quota, and spends nothing.
@@ -129,11 +102,11 @@ impl Limit {
         &self,
         judgement: &mut Judgement,
         place: usize,
+        rules: &Rules,
         key: Key,
         tier: Option<&str>,
         enforces: bool,
     ) {
-        let rules = self.rules.load();
         let (tier, grade) = rules.grade(tier);
         let arrival = self.table.peek(key);
         judgement.note(place, tier, enforces);
@@ -144,7 +117,13 @@ impl Limit {
     }
 
     #[cold]
-    fn exceed(&self, judgement: &mut Judgement, place: usize, arrival: u64, refusal: Refusal) {
+    pub(crate) fn exceed(
+        &self,
+        judgement: &mut Judgement,
+        place: usize,
+        arrival: u64,
+        refusal: Refusal,
+    ) {
         judgement.arrivals[place] = arrival;
         judgement.exceed(place, refusal);
         let enforces = judgement.enforced.has(place);
@@ -171,46 +150,15 @@ impl Limit {
         None
     }
 
-    /// Gives `cost` back. Returns how the key then stands, if it is known.
-    pub(crate) fn refund(&self, key: Key, now: u64, rate: Rate, cost: u32) -> Option<u64> {
+    /// Gives `cost` back, and returns how the key then stands. One that has no slot owes nothing
+    /// that could be given back.
+    pub(crate) fn refund(&self, key: Key, now: u64, rate: Rate, cost: u32) -> u64 {
         let cost = self.cost(cost);
-        self.table.update(key, now, |arrival| {
-            let less = rate.refund(rate.bounded(arrival, now), cost);
-            // A key that has no slot owes nothing that could be given back.
-            (less, Some(less))
-        })
+        self.table.update(key, now, |arrival| rate.refund(rate.bounded(arrival, now), cost)).1
     }
 
     pub(crate) fn charge(&self, key: Key, now: u64, rate: Rate, cost: u32) {
         let cost = self.cost(cost);
-        self.table.update(key, now, |arrival| (rate.charge(arrival, now, cost), ()));
-    }
-}
-
-impl Rules {
-    fn new(name: &str, settings: &PolicySettings) -> Self {
-        let tiers = settings.tiers.iter();
-        Self {
-            base: Grade::new(name, settings.quota),
-            tiers: tiers.map(|(tier, quota)| (tier.clone(), Grade::new(name, *quota))).collect(),
-        }
-    }
-
-    /// The grade of a tier, and its place; the base for callers without one, or with one that is
-    /// not known here.
-    #[inline]
-    pub(crate) fn grade(&self, tier: Option<&str>) -> (u8, &Grade) {
-        let Some(tier) = tier else { return (0, &self.base) };
-        match self.tiers.iter().position(|(known, _)| known == tier) {
-            Some(place) => (place as u8 + 1, &self.tiers[place].1),
-            None => (0, &self.base),
-        }
-    }
-
-    /// The grade at a place; the base if it has gone.
-    #[inline]
-    pub(crate) fn at(&self, place: u8) -> &Grade {
-        let tier = usize::from(place).checked_sub(1).and_then(|tier| self.tiers.get(tier));
-        tier.map_or(&self.base, |(_, grade)| grade)
+        self.table.update(key, now, |arrival| rate.charge(arrival, now, cost));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bartizan_core::Mode;
 
 use crate::Quota;
+use crate::rules::Rules;
 use crate::settings::PolicySettings;
 
 /// One named limit of a [`RateLimiter`](crate::RateLimiter): a quota per key, and other quotas for
@@ -53,6 +54,10 @@ impl Policy {
     pub const fn flat(mut self) -> Self {
         self.flat = true;
         self
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        Rules::new(&self.name, &self.settings)
     }
 }
 

@@ -1,11 +1,14 @@
 //! How a refusal is answered.
 
+use std::time::Duration;
+
 use bartizan_core::{Protocol, Rejection};
 use http::StatusCode;
 
-use crate::RateLimiter;
-use crate::fields::Fields;
+use crate::fields::write_refused;
 use crate::judgement::{Judgement, Verdict};
+use crate::rules::Rules;
+use crate::{Dialect, RateLimiter};
 
 const QUOTA_EXCEEDED: Rejection =
     Rejection::new(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "too many requests")
@@ -29,8 +32,9 @@ pub(crate) fn refuse<P, Req, Res, E>(
     protocol: &P,
     dialect: P::Dialect,
     limiter: &RateLimiter,
+    rules: &[Rules],
     judgement: &Judgement,
-    fields: Option<Fields>,
+    fields: Option<Dialect>,
 ) -> Result<P::Response<()>, P::Error>
 where
     P: Protocol<Req, Res, E>,
@@ -43,12 +47,14 @@ where
         _ => QUOTA_EXCEEDED.member("violated-policies", violated(limiter, judgement)),
     };
     let rejection = match judgement.verdict {
-        Verdict::Refused(wait) => rejection.retry_after(wait),
+        Verdict::Refused(wait) => rejection.retry_after(Duration::from_nanos(wait)),
         _ => rejection,
     };
     let mut result = protocol.refuse(dialect, rejection);
     if let (Some(fields), Ok(response)) = (fields, &mut result) {
-        protocol.annotate(response, |status, headers| fields.write(status, headers));
+        protocol.annotate(response, |_, headers| {
+            write_refused(limiter, rules, judgement, fields, headers);
+        });
     }
     result
 }

@@ -52,7 +52,7 @@ impl Reservation {
         if inner.settled.swap(true, Relaxed) {
             return;
         }
-        let now = inner.limiter.now();
+        let (now, rules) = (inner.limiter.now(), inner.limiter.rules().load());
         for (place, key) in inner.keys.iter().enumerate() {
             let Some(key) = *key else { continue };
             let limit = inner.limiter.limit(place);
@@ -60,7 +60,7 @@ impl Reservation {
             if limit.is_flat() {
                 continue;
             }
-            let rate = limit.rules.load().at(inner.grades[place]).rate;
+            let rate = rules[place].at(inner.grades[place]).rate;
             if actual < inner.cost {
                 limit.refund(key, now, rate, inner.cost - actual);
             } else {

@@ -1,15 +1,16 @@
 use std::task::{Context, Poll};
 
 use bartizan_core::key::ByIp;
-use bartizan_core::{Engine, Http, Mode, Protocol};
+use bartizan_core::{Engine, Http, Mode, Protocol, Reader};
 use tower_service::Service;
 
-use crate::ask::PolicyKeys;
+use crate::ask::{Asked, PolicyKeys};
 use crate::demand::One;
 use crate::fields::Fields;
 use crate::judgement::Verdict;
 use crate::layer::Options;
 use crate::refusal::refuse;
+use crate::rules::Rules;
 use crate::{Demand, RateLimiter, Reservation, ResponseFuture};
 
 /// Middleware that refuses requests beyond a quota.
@@ -19,6 +20,7 @@ use crate::{Demand, RateLimiter, Reservation, ResponseFuture};
 pub struct RateLimit<S, D = One<ByIp>, P = Http, L = RateLimiter> {
     pub(crate) inner: S,
     pub(crate) limiter: L,
+    pub(crate) rules: Reader<Box<[Rules]>>,
     pub(crate) demand: D,
     pub(crate) protocol: P,
     pub(crate) options: Options,
@@ -50,17 +52,18 @@ where
 
         let keys = self.demand.keys(&request);
         let (cost, tier) = (self.demand.cost(&request), self.demand.tier(&request));
-        let judgement = self.limiter.judge(keys, cost, tier, self.options.unkeyed, mode);
-        let fields = |dialect| Fields { limiter: self.limiter.clone(), judgement, dialect };
+        let rules = self.rules.load();
+        let asked = Asked { keys, cost, tier, unkeyed: self.options.unkeyed };
+        let judgement = self.limiter.judge(rules, asked, mode);
         if judgement.verdict != Verdict::Admitted {
             let dialect = self.protocol.dialect(&request);
-            let fields = self.options.dialect.map(fields);
-            let result = refuse(&self.protocol, dialect, &self.limiter, &judgement, fields);
+            let fields = self.options.dialect;
+            let result = refuse(&self.protocol, dialect, &self.limiter, rules, &judgement, fields);
             return ResponseFuture::refused(result);
         }
         // What is not in force must not be seen, so there may be nothing to tell.
         let told = self.options.dialect.filter(|_| !judgement.enforced.is_empty());
-        let fields = told.map(fields);
+        let fields = told.map(|dialect| Fields::new(&self.limiter, rules, &judgement, dialect));
         if D::RESERVES {
             let reservation = self.limiter.reservation(keys, &judgement);
             self.demand.reserve(&mut request, reservation);

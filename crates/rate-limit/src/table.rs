@@ -67,23 +67,23 @@ impl Table {
     }
 
     /// Replaces the arrival time of `key` by the one that `decide` makes of it, at once for all
-    /// threads. `decide` may run several times; what its last run says is returned.
+    /// threads, and returns both. `decide` may run several times; its last run holds.
     ///
     /// A key without a slot gets one only if it comes to owe more than the slot's last owner did:
     /// who is refused, or given something back, needs none.
     #[inline]
-    pub(crate) fn update<T>(
+    pub(crate) fn update(
         &self,
         key: Key,
         now: u64,
-        mut decide: impl FnMut(u64) -> (u64, T),
-    ) -> T {
+        mut decide: impl FnMut(u64) -> u64,
+    ) -> (u64, u64) {
         let (place, print) = self.place(key);
         let set = &self.sets[place];
         for slot in &set.0 {
             if slot.print.load(Relaxed) == print {
-                if let Some(said) = slot.update(print, &mut decide) {
-                    return said;
+                if let Some(times) = slot.update(print, &mut decide) {
+                    return times;
                 }
                 break;
             }
@@ -116,26 +116,26 @@ impl Table {
 
     #[cold]
     #[inline(never)]
-    fn insert<T>(
+    fn insert(
         &self,
         place: usize,
         print: u64,
         now: u64,
-        mut decide: impl FnMut(u64) -> (u64, T),
-    ) -> T {
+        mut decide: impl FnMut(u64) -> u64,
+    ) -> (u64, u64) {
         let set = &self.sets[place];
         self.locks[place % self.locks.len()].hold(|| {
             loop {
                 // It may have come since we looked. Nobody else changes prints now.
                 if let Some(own) = set.0.iter().find(|slot| slot.print.load(Relaxed) == print)
-                    && let Some(said) = own.update(print, &mut decide)
+                    && let Some(times) = own.update(print, &mut decide)
                 {
-                    return said;
+                    return times;
                 }
                 let (slot, arrival) = set.nearest_to_idle();
-                let (next, said) = decide(arrival);
+                let next = decide(arrival);
                 if next <= arrival {
-                    return said;
+                    return (arrival, next);
                 }
                 // From here on the last owner's hits miss, and wait for their turn at the lock.
                 if slot.arrival.compare_exchange(arrival, TAKEN, AcqRel, Relaxed).is_err() {
@@ -146,7 +146,7 @@ impl Table {
                 if arrival > now {
                     self.evictions.add(1);
                 }
-                return said;
+                return (arrival, next);
             }
         })
     }
@@ -166,7 +166,7 @@ impl Set {
 impl Slot {
     /// `None` if the slot is not, or no longer, the key's own.
     #[inline]
-    fn update<T>(&self, print: u64, decide: &mut impl FnMut(u64) -> (u64, T)) -> Option<T> {
+    fn update(&self, print: u64, decide: &mut impl FnMut(u64) -> u64) -> Option<(u64, u64)> {
         loop {
             // In this order: a slot gets its new print before its new time, so that a time which
             // is still the same when it is replaced belonged to this print all along.
@@ -174,11 +174,11 @@ impl Slot {
             if arrival & TAKEN != 0 || self.print.load(Acquire) != print {
                 return None;
             }
-            let (next, said) = decide(arrival);
+            let next = decide(arrival);
             if next == arrival
                 || self.arrival.compare_exchange_weak(arrival, next, AcqRel, Relaxed).is_ok()
             {
-                return Some(said);
+                return Some((arrival, next));
             }
         }
     }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn add(table: &Table, key: Key, now: u64, more: u64) -> u64 {
-        table.update(key, now, |arrival| (arrival.max(now) + more, arrival))
+        table.update(key, now, |arrival| arrival.max(now) + more).0
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
     fn who_owes_nothing_takes_no_slot() {
         let table = Table::new(SET);
         add(&table, key(1, 0), 0, 10);
-        table.update(key(2, 0), 0, |arrival| (arrival.saturating_sub(5), ()));
+        table.update(key(2, 0), 0, |arrival| arrival.saturating_sub(5));
         assert_eq!((table.peek(key(1, 0)), table.peek(key(2, 0))), (10, 0));
         assert_eq!(table.live(0), 1);
     }
@@ -265,10 +265,8 @@ mod tests {
                     for n in 0..50_000_u64 {
                         let key = key(1 + (n * (thread + 1)) % 7, 0);
                         // At most ten units may ever be spent in a set by one key.
-                        let taken = table.update(key, 0, |arrival| {
-                            let next = arrival + 1;
-                            if next <= 10 { (next, true) } else { (arrival, false) }
-                        });
+                        let (before, after) = table.update(key, 0, |arrival| (arrival + 1).min(10));
+                        let taken = after > before;
                         spent.fetch_add(usize::from(taken), std::sync::atomic::Ordering::Relaxed);
                     }
                 });
@@ -309,9 +307,8 @@ mod model {
 
     /// Spends one unit of at most `limit`.
     fn spend(table: &Table, print: u64, limit: u64) -> bool {
-        table.update(key(print), 0, |arrival| {
-            if arrival < limit { (arrival + 1, true) } else { (arrival, false) }
-        })
+        let (before, after) = table.update(key(print), 0, |arrival| (arrival + 1).min(limit));
+        after > before
     }
 
     /// Two threads bring the same new key: it gets one slot, and its quota once.
@@ -337,7 +334,7 @@ mod model {
             let table = Arc::new(Table::new(SET));
             // Three slots are out of reach, so that both keys want the fourth.
             for print in 1..=3 {
-                table.update(key(print), 0, |_| (100, ()));
+                table.update(key(print), 0, |_| 100);
             }
             assert!(spend(&table, 8, 2));
             let other = {
@@ -359,7 +356,7 @@ mod model {
         loom::model(|| {
             let table = Arc::new(Table::new(SET));
             for (print, arrival) in [(8, 1), (7, 1), (2, 100), (3, 100)] {
-                table.update(key(print), 0, |_| (arrival, ()));
+                table.update(key(print), 0, |_| arrival);
             }
             let other = {
                 let table = Arc::clone(&table);
