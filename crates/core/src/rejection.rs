@@ -24,6 +24,7 @@ pub struct Rejection {
     retry_after: Option<Duration>,
     fields: Vec<(HeaderName, HeaderValue)>,
     members: Vec<(&'static str, Value)>,
+    document: Option<Bytes>,
 }
 
 /// Marks a response as a refusal by a layer, so that layers further out do not take it for the
@@ -47,13 +48,23 @@ impl Rejection {
             retry_after: None,
             fields: Vec::new(),
             members: Vec::new(),
+            document: None,
         }
+    }
+
+    /// Renders the problem details now, so that every clone shares them: a layer that refuses for
+    /// few reasons keeps one for each. A type that is named afterwards no longer shows.
+    #[must_use]
+    pub fn prepared(mut self) -> Self {
+        self.document = Some(self.document().into());
+        self
     }
 
     /// Explains this occurrence to a person.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = detail.into();
+        self.document = None;
         self
     }
 
@@ -82,6 +93,7 @@ impl Rejection {
     #[must_use]
     pub fn member(mut self, name: &'static str, value: Value) -> Self {
         self.members.push((name, value));
+        self.document = None;
         self
     }
 
@@ -106,9 +118,10 @@ impl Rejection {
     }
 
     /// Renders problem details in JSON (RFC 9457).
-    pub(crate) fn into_problem(self) -> Response<Bytes> {
+    pub(crate) fn into_problem(mut self) -> Response<Bytes> {
         let seconds = self.retry_after_secs();
-        let mut response = Response::new(Bytes::from(self.document()));
+        let document = self.document.take().unwrap_or_else(|| self.document().into());
+        let mut response = Response::new(document);
         *response.status_mut() = self.status;
         response.extensions_mut().insert(Refused { code: self.code });
         let headers = response.headers_mut();
@@ -158,7 +171,10 @@ fn add_common(
     fields: Vec<(HeaderName, HeaderValue)>,
 ) {
     if let Some(seconds) = retry_after {
-        headers.insert(RETRY_AFTER, seconds.into());
+        // By way of a slice: as a number, it would be allocated twice.
+        if let Ok(value) = HeaderValue::from_str(itoa::Buffer::new().format(seconds)) {
+            headers.insert(RETRY_AFTER, value);
+        }
     }
     for (name, value) in fields {
         headers.append(name, value);
@@ -180,6 +196,16 @@ mod tests {
         assert_eq!(secs(Duration::from_millis(1001)), Some(2));
         assert_eq!(secs(Duration::MAX), Some(u64::MAX));
         assert_eq!(BUSY.retry_after_secs(), None);
+    }
+
+    #[test]
+    fn what_is_prepared_is_what_is_rendered() {
+        let prepared = BUSY.member("policies", Value::from(vec!["a"])).prepared();
+        let body = |rejection: Rejection| rejection.into_problem().into_body();
+        assert_eq!(body(prepared.clone()), body(BUSY.member("policies", vec!["a"].into())));
+        assert_eq!(prepared.clone().retry_after(Duration::ZERO).into_problem().headers().len(), 2);
+        // What is changed afterwards shows.
+        assert!(body(prepared.detail("otherwise")).windows(9).any(|part| part == b"otherwise"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
-use bartizan_core::{Key, Snapshot, Switch};
+use bartizan_core::{Key, Rejection, Snapshot, Switch};
 
 use crate::Unkeyed;
 use crate::judgement::{Judgement, Verdict};
 use crate::observe::{self, Figures, Verdict as Count};
 use crate::policy::Policy;
+use crate::refusal;
 use crate::rules::Rules;
 use crate::settings::PolicySettings;
 use crate::state::{Rate, Refusal};
@@ -16,6 +17,8 @@ pub(crate) struct Limit {
     pub(crate) name: Arc<str>,
     pub(crate) switch: Switch,
     pub(crate) figures: Figures,
+    /// For requests that exceed this policy alone.
+    pub(crate) refusal: Rejection,
     table: Table,
     flat: bool,
     memory: usize,
@@ -30,6 +33,7 @@ impl Limit {
             name: Arc::clone(&policy.name),
             switch: Switch::new(policy.settings.mode.unwrap_or_default()),
             figures: Figures::default(),
+            refusal: refusal::of(&policy.name),
             table: Table::new(policy.memory),
             flat: policy.flat,
             memory: policy.memory,
@@ -44,6 +48,7 @@ impl Limit {
 
     pub(crate) fn rename(&mut self, name: &Arc<str>) {
         self.name = Arc::clone(name);
+        self.refusal = refusal::of(name);
     }
 
     pub(crate) fn add_to(&self, snapshot: Snapshot, now: u64) -> Snapshot {

@@ -10,6 +10,9 @@ use crate::judgement::{Judgement, Verdict};
 use crate::rules::Rules;
 use crate::{Dialect, RateLimiter};
 
+/// The member that names the policies, as the draft's problem types have it.
+const VIOLATED: &str = "violated-policies";
+
 const QUOTA_EXCEEDED: Rejection =
     Rejection::new(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "too many requests")
         .problem_type("https://iana.org/assignments/http-problem-types#quota-exceeded");
@@ -41,14 +44,11 @@ where
 {
     let rejection = match judgement.verdict {
         Verdict::NoKey => KEY_MISSING,
-        Verdict::Never => {
-            COST_EXCEEDS_QUOTA.member("violated-policies", violated(limiter, judgement))
+        Verdict::Never => COST_EXCEEDS_QUOTA.member(VIOLATED, violated(limiter, judgement)),
+        Verdict::Refused(wait) => {
+            quota_exceeded(limiter, judgement).retry_after(Duration::from_nanos(wait))
         }
-        _ => QUOTA_EXCEEDED.member("violated-policies", violated(limiter, judgement)),
-    };
-    let rejection = match judgement.verdict {
-        Verdict::Refused(wait) => rejection.retry_after(Duration::from_nanos(wait)),
-        _ => rejection,
+        Verdict::Admitted => unreachable!("only refusals are answered here"),
     };
     let mut result = protocol.refuse(dialect, rejection);
     if let (Some(fields), Ok(response)) = (fields, &mut result) {
@@ -57,6 +57,19 @@ where
         });
     }
     result
+}
+
+/// The rejection of those who exceed the policy `name`.
+pub(crate) fn of(name: &str) -> Rejection {
+    QUOTA_EXCEEDED.member(VIOLATED, vec![name].into()).prepared()
+}
+
+fn quota_exceeded(limiter: &RateLimiter, judgement: &Judgement) -> Rejection {
+    let mut places = judgement.exceeded.iter().filter(|place| judgement.enforced.has(*place));
+    match (places.next(), places.next()) {
+        (Some(only), None) => limiter.limit(only).refusal.clone(),
+        _ => QUOTA_EXCEEDED.member(VIOLATED, violated(limiter, judgement)),
+    }
 }
 
 /// The names of the policies that refuse.
