@@ -9,9 +9,13 @@ use crate::judgement::{Judgement, Verdict};
 use crate::limit::{Limit, SHARED_KEY};
 use crate::observe::Verdict as Count;
 use crate::policy::printable;
+use crate::reservation::Ledger;
 use crate::rules::Rules;
 use crate::state::Rate;
-use crate::{Ask, Decision, Policy, PolicyKeys, Quota, Reservation, Settings};
+use crate::{
+    Ask, Decision, Outage, Policy, PolicyKeys, Quota, Reservation, Settings, SharedRateLimiter,
+    Store,
+};
 
 /// Counts requests by key and says which are too many. Clones share all counts.
 ///
@@ -136,6 +140,18 @@ impl RateLimiter {
             let policies = inner.policies().into_iter().map(|policy| policy.memory(bytes));
             inner.limits = policies.map(|policy| Limit::new(&policy)).collect();
         })
+    }
+
+    /// Says what every policy does while a shared store is away; see [`Policy::outage`].
+    #[must_use]
+    pub fn outage(self, outage: Outage) -> Self {
+        self.change(|inner| inner.limits.iter_mut().for_each(|limit| limit.outage = outage))
+    }
+
+    /// Keeps the counts in `store`, for all processes that use it under the same names.
+    #[must_use]
+    pub fn shared<T: Store>(self, store: T) -> SharedRateLimiter<T> {
+        SharedRateLimiter::new(self, store)
     }
 
     /// Sets the mode to start in; [`Engine::switch`] changes it later.
@@ -273,7 +289,7 @@ impl RateLimiter {
         let keys = std::array::from_fn(|place| {
             judgement.taken.has(place).then(|| keys.get(place).unwrap_or(SHARED_KEY))
         });
-        Reservation::new(self.clone(), keys, judgement.grades, judgement.cost)
+        Reservation::new(Box::new(self.clone()), keys, judgement.grades, judgement.cost)
     }
 
     /// Time since the limiter's origin, in nanoseconds.
@@ -286,10 +302,30 @@ impl RateLimiter {
         &self.0.rules
     }
 
+    pub(crate) fn limits(&self) -> &[Limit] {
+        &self.0.limits
+    }
+
     /// The policy at a place that a judgement has named.
     #[inline]
     pub(crate) fn limit(&self, place: usize) -> &Limit {
         &self.0.limits[place]
+    }
+}
+
+impl Ledger for RateLimiter {
+    fn correct(&self, place: usize, key: Key, grade: u8, units: i64) {
+        let (limit, now) = (self.limit(place), self.now());
+        if limit.is_flat() {
+            return;
+        }
+        let rate = self.0.rules.load()[place].at(grade).rate;
+        let cost = u32::try_from(units.unsigned_abs()).unwrap_or(u32::MAX);
+        if units < 0 {
+            limit.refund(key, now, rate, cost);
+        } else {
+            limit.charge(key, now, rate, cost);
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Judgement {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
     Admitted,
+    /// The shared store is away, and a policy is closed then.
+    Away,
     /// It costs more than a policy ever admits.
     Never,
     NoKey,
@@ -41,6 +43,10 @@ impl Places {
     #[inline]
     pub(crate) const fn add(&mut self, place: usize) {
         self.0 |= 1 << place;
+    }
+
+    pub(crate) const fn remove(&mut self, place: usize) {
+        self.0 &= !(1 << place);
     }
 
     #[inline]
@@ -87,6 +93,11 @@ impl Judgement {
         if enforces {
             self.enforced.add(place);
         }
+    }
+
+    /// Takes note that the policy at `place` does not count the request after all.
+    pub(crate) const fn forget(&mut self, place: usize) {
+        self.enforced.remove(place);
     }
 
     /// Takes note that a policy refuses.

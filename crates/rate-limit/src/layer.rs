@@ -1,8 +1,9 @@
 use bartizan_core::key::{self, ByIp};
-use bartizan_core::{Http, Plain};
+use bartizan_core::{Http, Plain, Reader};
 use tower_layer::Layer;
 
 use crate::demand::{Each, One};
+use crate::rules::Rules;
 use crate::with::{Cost, Estimate, Paths, Preflights, PrincipalTier, Skip, Tier, With};
 use crate::{Dialect, RateLimit, RateLimiter, Unkeyed};
 
@@ -14,7 +15,7 @@ use crate::{Dialect, RateLimit, RateLimiter, Unkeyed};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RateLimitLayer<D = One<ByIp>, P = Http, L = RateLimiter> {
-    limiter: L,
+    pub(crate) limiter: L,
     demand: D,
     protocol: P,
     options: Options,
@@ -144,10 +145,20 @@ impl<S, D: Clone, P: Clone> Layer<S> for RateLimitLayer<D, P> {
     type Service = RateLimit<S, D, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.service(inner, self.limiter.rules().reader())
+    }
+}
+
+impl<D: Clone, P: Clone, L: Clone> RateLimitLayer<D, P, L> {
+    pub(crate) fn service<S>(
+        &self,
+        inner: S,
+        rules: Reader<Box<[Rules]>>,
+    ) -> RateLimit<S, D, P, L> {
         RateLimit {
             inner,
             limiter: self.limiter.clone(),
-            rules: self.limiter.rules().reader(),
+            rules,
             demand: self.demand.clone(),
             protocol: self.protocol.clone(),
             options: self.options,

@@ -5,7 +5,7 @@ use bartizan_core::{Key, Rejection, Snapshot, Switch};
 use crate::Unkeyed;
 use crate::judgement::{Judgement, Verdict};
 use crate::observe::{self, Figures, Verdict as Count};
-use crate::policy::Policy;
+use crate::policy::{Outage, Policy};
 use crate::refusal;
 use crate::rules::Rules;
 use crate::settings::PolicySettings;
@@ -21,6 +21,7 @@ pub(crate) struct Limit {
     pub(crate) refusal: Rejection,
     table: Table,
     flat: bool,
+    pub(crate) outage: Outage,
     memory: usize,
 }
 
@@ -36,6 +37,7 @@ impl Limit {
             refusal: refusal::of(&policy.name),
             table: Table::new(policy.memory),
             flat: policy.flat,
+            outage: policy.outage,
             memory: policy.memory,
         }
     }
@@ -43,7 +45,13 @@ impl Limit {
     /// The policy, under its rules.
     pub(crate) fn policy(&self, rules: &Rules) -> Policy {
         let settings = PolicySettings { mode: Some(self.switch.setting().0), ..rules.settings() };
-        Policy { name: Arc::clone(&self.name), settings, memory: self.memory, flat: self.flat }
+        Policy {
+            name: Arc::clone(&self.name),
+            settings,
+            memory: self.memory,
+            flat: self.flat,
+            outage: self.outage,
+        }
     }
 
     pub(crate) fn rename(&mut self, name: &Arc<str>) {

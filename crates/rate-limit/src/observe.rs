@@ -1,4 +1,8 @@
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use bartizan_core::{Counter, Metric, Snapshot};
+
+use crate::StoreError;
 
 pub(crate) static DECISIONS: Metric =
     Metric::counter("bartizan_rate_limit_decisions_total", "Requests, by what was decided.");
@@ -11,6 +15,11 @@ pub(crate) static EVICTIONS: Metric = Metric::counter(
 pub(crate) static NEAR_LIMIT: Metric = Metric::counter(
     "bartizan_rate_limit_near_limit_total",
     "Admitted requests after which four fifths of a key's quota were spent.",
+);
+
+pub(crate) static STORE_FAILURES: Metric = Metric::counter(
+    "bartizan_rate_limit_store_failures_total",
+    "Requests that the shared store did not decide, by what was wrong with it.",
 );
 
 /// What a policy decided about a request.
@@ -67,5 +76,41 @@ impl Figures {
         .fold(snapshot, |snapshot, (outcome, counter)| {
             snapshot.sample_of(&DECISIONS, policy, outcome, counter.get() as f64)
         })
+    }
+}
+
+/// How the shared store does.
+#[derive(Debug, Default)]
+pub(crate) struct StoreFigures {
+    garbled: Counter,
+    late: Counter,
+    unreachable: Counter,
+    away: AtomicBool,
+}
+
+impl StoreFigures {
+    /// Counts a failure, and warns of the first in a row.
+    pub(crate) fn failed(&self, name: &str, error: StoreError) {
+        match error {
+            StoreError::Garbled => self.garbled.add(1),
+            StoreError::Late => self.late.add(1),
+            StoreError::Unreachable => self.unreachable.add(1),
+        }
+        if !self.away.swap(true, Relaxed) {
+            tracing::warn!(target: "bartizan::rate_limit", name, %error, "shared store is away");
+        }
+    }
+
+    pub(crate) fn answered(&self, name: &str) {
+        if self.away.load(Relaxed) && self.away.swap(false, Relaxed) {
+            tracing::info!(target: "bartizan::rate_limit", name, "shared store answers again");
+        }
+    }
+
+    pub(crate) fn add_to(&self, snapshot: Snapshot) -> Snapshot {
+        snapshot
+            .sample(&STORE_FAILURES, "garbled", self.garbled.get() as f64)
+            .sample(&STORE_FAILURES, "late", self.late.get() as f64)
+            .sample(&STORE_FAILURES, "unreachable", self.unreachable.get() as f64)
     }
 }

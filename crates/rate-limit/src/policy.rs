@@ -16,6 +16,23 @@ pub struct Policy {
     pub(crate) settings: PolicySettings,
     pub(crate) memory: usize,
     pub(crate) flat: bool,
+    pub(crate) outage: Outage,
+}
+
+/// What a policy does while its shared store is away.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Outage {
+    /// Requests are refused, with 503 and `temporary-reduced-capacity`.
+    Closed,
+    /// Each process counts for itself, and allows its share of the quota.
+    Local {
+        /// How many processes divide the quota; at least 1.
+        nodes: u32,
+    },
+    /// Requests pass uncounted. The default.
+    #[default]
+    Open,
 }
 
 /// 131 072 keys.
@@ -27,7 +44,7 @@ impl Policy {
     /// Characters beyond printable ASCII, which the fields cannot hold, become `_`.
     pub fn new(name: &str, quota: Quota) -> Self {
         let settings = PolicySettings { quota, tiers: BTreeMap::new(), mode: None };
-        Self { name: printable(name), settings, memory: MEMORY, flat: false }
+        Self { name: printable(name), settings, memory: MEMORY, flat: false, outage: Outage::Open }
     }
 
     /// Gives callers of `tier` a quota of their own. What they owe stays when their tier changes.
@@ -53,6 +70,13 @@ impl Policy {
     /// tokens or bytes.
     pub const fn flat(mut self) -> Self {
         self.flat = true;
+        self
+    }
+
+    /// What happens while the store of a [shared](crate::RateLimiter::shared) limiter is away: the
+    /// policy is open by default.
+    pub const fn outage(mut self, outage: Outage) -> Self {
+        self.outage = outage;
         self
     }
 

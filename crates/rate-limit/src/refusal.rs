@@ -24,6 +24,13 @@ const COST_EXCEEDS_QUOTA: Rejection = Rejection::new(
     "the request costs more than the quota ever holds",
 );
 
+const STORE_AWAY: Rejection = Rejection::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "temporary-reduced-capacity",
+    "requests cannot be counted just now",
+)
+.problem_type("https://iana.org/assignments/http-problem-types#temporary-reduced-capacity");
+
 const KEY_MISSING: Rejection = Rejection::new(
     StatusCode::BAD_REQUEST,
     "rate-limit-key-missing",
@@ -43,6 +50,7 @@ where
     P: Protocol<Req, Res, E>,
 {
     let rejection = match judgement.verdict {
+        Verdict::Away => STORE_AWAY.retry_after(Duration::from_secs(1)),
         Verdict::NoKey => KEY_MISSING,
         Verdict::Never => COST_EXCEEDS_QUOTA.member(VIOLATED, violated(limiter, judgement)),
         Verdict::Refused(wait) => {

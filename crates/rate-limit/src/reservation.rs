@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bartizan_core::Key;
 
-use crate::RateLimiter;
 use crate::ask::MAX_POLICIES;
 
 /// A cost that was estimated and spent, to be settled when the true one is known: bytes sent, or
@@ -15,7 +14,7 @@ use crate::ask::MAX_POLICIES;
 pub struct Reservation(Option<Arc<Inner>>);
 
 struct Inner {
-    limiter: RateLimiter,
+    ledger: Box<dyn Ledger>,
     /// Of the policies that it was spent of.
     keys: [Option<Key>; MAX_POLICIES],
     grades: [u8; MAX_POLICIES],
@@ -25,13 +24,13 @@ struct Inner {
 
 impl Reservation {
     pub(crate) fn new(
-        limiter: RateLimiter,
+        ledger: Box<dyn Ledger>,
         keys: [Option<Key>; MAX_POLICIES],
         grades: [u8; MAX_POLICIES],
         cost: u32,
     ) -> Self {
         let settled = AtomicBool::new(false);
-        Self(Some(Arc::new(Inner { limiter, keys, grades, cost, settled })))
+        Self(Some(Arc::new(Inner { ledger, keys, grades, cost, settled })))
     }
 
     /// Of a request that is not limited: there is nothing to settle.
@@ -52,22 +51,20 @@ impl Reservation {
         if inner.settled.swap(true, Relaxed) {
             return;
         }
-        let (now, rules) = (inner.limiter.now(), inner.limiter.rules().load());
+        let missing = i64::from(actual) - i64::from(inner.cost);
         for (place, key) in inner.keys.iter().enumerate() {
-            let Some(key) = *key else { continue };
-            let limit = inner.limiter.limit(place);
-            // A flat policy counts the request, whatever it costs.
-            if limit.is_flat() {
-                continue;
-            }
-            let rate = rules[place].at(inner.grades[place]).rate;
-            if actual < inner.cost {
-                limit.refund(key, now, rate, inner.cost - actual);
-            } else {
-                limit.charge(key, now, rate, actual - inner.cost);
+            if let Some(key) = *key {
+                inner.ledger.correct(place, key, inner.grades[place], missing);
             }
         }
     }
+}
+
+/// Where a reservation was spent.
+pub(crate) trait Ledger: Send + Sync {
+    /// Spends `units` more of the policy at `place`, whatever the quota, or gives them back if they
+    /// are below 0. A flat policy counts the request, whatever it costs.
+    fn correct(&self, place: usize, key: Key, grade: u8, units: i64);
 }
 
 impl fmt::Debug for Reservation {

@@ -34,6 +34,16 @@ impl Rate {
         Self { interval, capacity, near: capacity / 5 * 4, burst }
     }
 
+    /// The share of one of `nodes` that count apart: at least one unit at once.
+    pub(crate) const fn divided(&self, nodes: u32) -> Self {
+        let nodes = if nodes == 0 { 1 } else { nodes };
+        let burst = self.burst / nodes;
+        let burst = if burst == 0 { 1 } else { burst };
+        let interval = self.interval.saturating_mul(nodes as u64);
+        let capacity = interval.saturating_mul(burst as u64);
+        Self { interval, capacity, near: capacity / 5 * 4, burst }
+    }
+
     pub(crate) const fn burst(&self) -> u32 {
         self.burst
     }
