@@ -41,6 +41,13 @@ impl<B, W: Watch> ResponseBody<B, W> {
     }
 }
 
+/// Empty: what a layer further out answers by itself, as CORS does to a preflight.
+impl<B, W: Watch> Default for ResponseBody<B, W> {
+    fn default() -> Self {
+        Self::refusal(Bytes::new())
+    }
+}
+
 impl<B, W> Body for ResponseBody<B, W>
 where
     B: Body<Data = Bytes>,

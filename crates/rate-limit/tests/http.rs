@@ -5,8 +5,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use bartizan_core::Rejection;
-use bartizan_rate_limit::{Clock, Engine, Key, Mode, Quota, RateLimitLayer, RateLimiter, key};
+use bartizan_core::{Principal, Rejection};
+use bartizan_rate_limit::{
+    Clock, Dialect, Engine, Key, Mode, Policy, Quota, RateLimitLayer, RateLimiter, Reservation,
+    Unkeyed, key,
+};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -169,4 +172,165 @@ async fn plain_services_get_an_error() {
     assert_eq!(ask("a").await.unwrap(), "a");
     assert_eq!(ask("a").await.unwrap_err().code(), "quota-exceeded");
     assert_eq!(ask("b").await.unwrap(), "b");
+}
+
+#[tokio::test]
+async fn several_policies_tell_of_themselves_and_of_who_refuses() {
+    let policies = ["second 2/s", "day 1000/day", "week 9/min"].map(|policy| {
+        let (name, quota) = policy.split_once(' ').unwrap();
+        Policy::new(name, quota.parse().unwrap())
+    });
+    let limiter = RateLimiter::with_policies(policies).unwrap().clock(Clock::manual());
+    let layer = RateLimitLayer::new(limiter).key(key::global());
+    let told = |response: &Response<_>, name: &str| -> Vec<String> {
+        let values = response.headers().get_all(name).iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    };
+    let response = send!(layer);
+    let policies = [r#""second";q=2;w=1"#, r#""day";q=1000;w=86400"#, r#""week";q=9;w=60"#];
+    assert_eq!(told(&response, "ratelimit-policy"), policies);
+    // Each with its own figures: an obedient client does not wait a day for a second's sake.
+    let left = [r#""second";r=1;t=1"#, r#""day";r=999;t=86314"#, r#""week";r=8;t=54"#];
+    assert_eq!(told(&response, "ratelimit"), left);
+    send!(layer);
+    let refused = send!(layer);
+    let left = [r#""second";r=0;t=1"#, r#""day";r=998;t=86228"#, r#""week";r=7;t=47"#];
+    assert_eq!(told(&refused, "ratelimit"), left);
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["violated-policies"], serde_json::json!(["second"]));
+}
+
+#[tokio::test]
+async fn every_dialect_says_the_same() {
+    let ask = async |dialect| {
+        let limiter = limiter("100/min;burst=10").0.named("api");
+        let layer = RateLimitLayer::new(limiter).key(key::global()).dialect(dialect);
+        let response = send!(layer);
+        let mut fields: Vec<_> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        fields.sort();
+        fields.join("\n")
+    };
+    let expected = "ratelimit-policy: \"api\";q=10;w=6\nratelimit: \"api\";r=9;t=6";
+    assert_eq!(ask(Dialect::Draft11).await, expected);
+    let expected = "ratelimit-policy: \"api\";q=10;w=6\nratelimit: \"api\";a=9;w=6;c=1";
+    assert_eq!(ask(Dialect::Draft12).await, expected);
+    let expected = "ratelimit-policy: 10;w=6\nratelimit: limit=10, remaining=9, reset=1";
+    assert_eq!(ask(Dialect::Draft7).await, expected);
+    let expected = "ratelimit-limit: 10\nratelimit-remaining: 9\nratelimit-reset: 1";
+    assert_eq!(ask(Dialect::Draft6).await, expected);
+    let expected = "x-ratelimit-limit: 10\nx-ratelimit-remaining: 9\nx-ratelimit-reset: 1";
+    assert_eq!(ask(Dialect::XRateLimit).await, expected);
+}
+
+#[tokio::test]
+async fn requests_without_a_key_are_skipped_shared_or_refused() {
+    let layer = |unkeyed| RateLimitLayer::new(limiter("1/min").0).unkeyed(unkeyed);
+    let share = layer(Unkeyed::Share);
+    assert_eq!([send!(share).status(), send!(share).status()], [200, 429]);
+    let refuse = layer(Unkeyed::Refuse);
+    let refused = send!(refuse);
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert!(!refused.headers().contains_key("retry-after"));
+    let skip = layer(Unkeyed::Skip);
+    assert_eq!([send!(skip).status(), send!(skip).status()], [200, 200]);
+}
+
+#[tokio::test]
+async fn a_cost_beyond_the_burst_is_refused_for_good() {
+    let weight = |request: &Request<()>| request.uri().path().len() as u32;
+    let layer = RateLimitLayer::new(limiter("10/min").0).key(key::global()).cost_with(weight);
+    let get = |path: &str| Request::builder().uri(path).body(()).unwrap();
+    assert_eq!(send!(layer, get("/eight67")).headers()["ratelimit"], r#""default";r=2;t=48"#);
+    let later = send!(layer, get("/four"));
+    assert_eq!(
+        (later.status(), &later.headers()["retry-after"]),
+        (StatusCode::TOO_MANY_REQUESTS, &"18".parse().unwrap())
+    );
+    let never = send!(layer, get("/longer-than-ten"));
+    assert_eq!(never.status(), StatusCode::FORBIDDEN);
+    assert!(!never.headers().contains_key("retry-after"));
+    // It cost nothing.
+    assert_eq!(send!(layer, get("/a")).headers()["ratelimit"], r#""default";r=0;t=6"#);
+}
+
+#[tokio::test]
+async fn tiers_come_from_the_principal_or_a_closure() {
+    let policy = || Policy::new("calls", "1/min".parse().unwrap());
+    let limiter = || {
+        let policy = policy().tier("gold", "5/min".parse().unwrap());
+        RateLimiter::with_policies([policy]).unwrap().clock(Clock::manual())
+    };
+    let gold = || {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Principal::new("ann").with_tier("gold"));
+        request
+    };
+    let layer = RateLimitLayer::new(limiter()).key(key::global()).principal_tier();
+    assert_eq!(send!(layer, gold()).headers()["ratelimit-policy"], r#""calls";q=5;w=60"#);
+    assert_eq!(send!(layer).headers()["ratelimit-policy"], r#""calls";q=1;w=60"#);
+
+    let layer = RateLimitLayer::new(limiter())
+        .key(key::global())
+        .tier_with(|request: &Request<()>| request.headers().get("x-plan")?.to_str().ok());
+    let planned = Request::builder().header("x-plan", "gold").body(()).unwrap();
+    assert_eq!(send!(layer, planned).headers()["ratelimit-policy"], r#""calls";q=5;w=60"#);
+}
+
+#[tokio::test]
+async fn probes_and_whatever_a_closure_says_are_let_off() {
+    let layer = RateLimitLayer::new(limiter("1/day").0)
+        .key(key::global())
+        .skip_paths(&["/livez", "/readyz"])
+        .skip_with(|request: &Request<()>| request.headers().contains_key("x-internal"));
+    let get = |path: &str| Request::builder().uri(path).body(()).unwrap();
+    for _ in 0..3 {
+        let response = send!(layer, get("/livez"));
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(!response.headers().contains_key("ratelimit"));
+        let internal = Request::builder().header("x-internal", "1").body(()).unwrap();
+        assert_eq!(send!(layer, internal).status(), StatusCode::OK);
+    }
+    assert_eq!(send!(layer, get("/livez/x")).status(), StatusCode::OK);
+    assert_eq!(send!(layer, get("/livez/x")).status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn policies_have_keys_of_their_own() {
+    let policies = ["host 2/min", "agent 3/min"].map(|policy| {
+        let (name, quota) = policy.split_once(' ').unwrap();
+        Policy::new(name, quota.parse().unwrap())
+    });
+    let limiter = RateLimiter::with_policies(policies).unwrap().clock(Clock::manual());
+    let keys = (key::header(http::header::HOST), key::header(http::header::USER_AGENT));
+    let layer = RateLimitLayer::new(limiter).keys(keys);
+    let get = |host: &str, agent: &str| {
+        let request = Request::builder().header("host", host).header("user-agent", agent);
+        request.body(()).unwrap()
+    };
+    assert_eq!(send!(layer, get("a", "x")).status(), 200);
+    assert_eq!(send!(layer, get("a", "x")).status(), 200);
+    assert_eq!(send!(layer, get("a", "x")).status(), 429);
+    assert_eq!(send!(layer, get("b", "x")).status(), 200);
+    assert_eq!(send!(layer, get("b", "x")).status(), 429);
+    assert_eq!(send!(layer, get("b", "y")).status(), 200);
+}
+
+#[tokio::test]
+async fn the_service_settles_what_the_layer_reserved() {
+    let (limiter, _) = limiter("100/min");
+    let layer =
+        RateLimitLayer::new(limiter.clone()).key(key::global()).reserve_with(|_: &Request<()>| 50);
+    let handler = service_fn(async |request: Request<()>| {
+        request.extensions().get::<Reservation>().unwrap().settle(5);
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    for left in [95, 90, 85] {
+        layer.layer(handler).oneshot(Request::new(())).await.unwrap();
+        assert_eq!(limiter.peek(Key::GLOBAL).remaining, left);
+    }
 }
