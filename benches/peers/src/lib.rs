@@ -2,9 +2,4 @@
 //!
 //! See `benches/` for the cases and `docs/performance.md` for how to read the figures.
 
-mod case;
-mod measure;
-mod serve;
-
-pub use self::case::{Case, run};
-pub use self::serve::{NoOp, Serve, Traffic};
+pub use bartizan_benches::*;

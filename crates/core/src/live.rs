@@ -50,7 +50,7 @@ pub struct Reader<T>(Cache<Arc<ArcSwap<T>>, Arc<T>>);
 impl<T> Reader<T> {
     /// The value as it stands.
     #[inline]
-    pub fn load(&mut self) -> &T {
+    pub fn load(&mut self) -> &Arc<T> {
         self.0.load()
     }
 }
@@ -85,6 +85,6 @@ mod tests {
         assert_eq!(*reader.load(), 1);
         live.store(2);
         live.update(|value| value + 1);
-        assert_eq!((*reader.load(), *twin.load(), *live.load_full()), (3, 3, 3));
+        assert_eq!((**reader.load(), **twin.load(), *live.load_full()), (3, 3, 3));
     }
 }

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,9 +24,12 @@ pub struct Rejection {
     problem_type: Option<&'static str>,
     retry_after: Option<Duration>,
     fields: Vec<(HeaderName, HeaderValue)>,
-    members: Vec<(&'static str, Value)>,
+    members: Option<Arc<Members>>,
     document: Option<Bytes>,
 }
+
+/// Shared, since a rejection that is kept for a reason is cloned for each refusal.
+type Members = Vec<(&'static str, Value)>;
 
 /// Marks a response as a refusal by a layer, so that layers further out do not take it for the
 /// service's own failure. Found in the response's extensions.
@@ -47,7 +51,7 @@ impl Rejection {
             problem_type: None,
             retry_after: None,
             fields: Vec::new(),
-            members: Vec::new(),
+            members: None,
             document: None,
         }
     }
@@ -92,7 +96,7 @@ impl Rejection {
     /// Adds an extension member to the problem details.
     #[must_use]
     pub fn member(mut self, name: &'static str, value: Value) -> Self {
-        self.members.push((name, value));
+        Arc::make_mut(self.members.get_or_insert_default()).push((name, value));
         self.document = None;
         self
     }
@@ -143,7 +147,7 @@ impl Rejection {
             document.serialize_entry("status", &self.status.as_u16())?;
             document.serialize_entry("detail", &self.detail)?;
             document.serialize_entry("code", self.code)?;
-            for (name, value) in &self.members {
+            for (name, value) in self.members.iter().flat_map(|members| &**members) {
                 document.serialize_entry(name, value)?;
             }
             document.end()

@@ -26,9 +26,9 @@ pub struct Decision {
 impl Decision {
     pub(crate) fn new(limiter: &RateLimiter, rules: &[Rules], judgement: &Judgement) -> Self {
         let told = judgement.enforced.iter().map(|place| {
-            let limit = limiter.limit(place);
-            let standing = judgement.standing(limit, &rules[place], place);
-            let burst = rules[place].at(judgement.grades[place]).rate.burst();
+            let grade = rules[place].at(judgement.grades[place]);
+            let standing = judgement.standing(grade, place);
+            let burst = grade.rate.burst();
             // The one that refuses for longest, or else the one of which least is left.
             let rank = match (judgement.exceeded.has(place), standing.wait) {
                 (true, None) => (0, 0.0),

@@ -10,7 +10,7 @@ use crate::limit::{Limit, SHARED_KEY};
 use crate::observe::Verdict as Count;
 use crate::policy::printable;
 use crate::reservation::Ledger;
-use crate::rules::Rules;
+use crate::rules::{RuleBook, Rules};
 use crate::state::Rate;
 use crate::{
     Ask, Decision, Outage, Policy, PolicyKeys, Quota, Reservation, Settings, SharedRateLimiter,
@@ -31,7 +31,7 @@ struct Inner {
     origin: u64,
     limits: Box<[Limit]>,
     /// By the place of the limit.
-    rules: Live<Box<[Rules]>>,
+    rules: Live<RuleBook>,
     switch: Switch,
     /// Whether the limiter's name is also the name of its only policy.
     shares_name: bool,
@@ -298,7 +298,7 @@ impl RateLimiter {
         self.0.clock.now().as_nanos().saturating_sub(self.0.origin)
     }
 
-    pub(crate) fn rules(&self) -> &Live<Box<[Rules]>> {
+    pub(crate) fn rules(&self) -> &Live<RuleBook> {
         &self.0.rules
     }
 
@@ -358,7 +358,7 @@ impl Engine for RateLimiter {
             let limits = self.0.limits.iter().zip(&**rules);
             let changed = limits.map(|(limit, rules)| {
                 let given = settings.policies.get(&*limit.name);
-                Rules::new(&limit.name, given.unwrap_or(&rules.settings()))
+                Rules::new(&limit.name, limit.is_flat(), given.unwrap_or(&rules.settings()))
             });
             changed.collect()
         });

@@ -1,15 +1,14 @@
 //! What responses tell the caller of the policies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::RateLimiter;
 use crate::ask::MAX_POLICIES;
 use crate::grade::{Grade, ceil_secs, item};
 use crate::judgement::{Judgement, Places, Standing};
-use crate::limit::Limit;
-use crate::rules::Rules;
+use crate::rules::{RuleBook, Rules};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -42,7 +41,7 @@ pub enum Dialect {
 /// there: a future is smaller without their text.
 #[derive(Debug)]
 pub(crate) struct Fields {
-    limiter: RateLimiter,
+    rules: Arc<RuleBook>,
     left: [u32; MAX_POLICIES],
     grades: [u8; MAX_POLICIES],
     enforced: Places,
@@ -51,18 +50,14 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    pub(crate) fn new(
-        limiter: &RateLimiter,
-        rules: &[Rules],
-        judgement: &Judgement,
-        dialect: Dialect,
-    ) -> Self {
+    pub(crate) fn new(rules: &Arc<RuleBook>, judgement: &Judgement, dialect: Dialect) -> Self {
         let mut left = [0; MAX_POLICIES];
         for place in judgement.enforced.iter() {
-            left[place] = judgement.standing(limiter.limit(place), &rules[place], place).left;
+            let grade = rules[place].at(judgement.grades[place]);
+            left[place] = judgement.standing(grade, place).left;
         }
         Self {
-            limiter: limiter.clone(),
+            rules: Arc::clone(rules),
             left,
             grades: judgement.grades,
             enforced: judgement.enforced,
@@ -76,10 +71,8 @@ impl Fields {
         if status.is_redirection() {
             return;
         }
-        let rules = self.limiter.rules().load();
         let standings = self.enforced.iter().map(|place| Told {
-            limit: self.limiter.limit(place),
-            grade: rules[place].at(self.grades[place]),
+            grade: self.rules[place].at(self.grades[place]),
             cost: self.cost,
             standing: Standing { left: self.left[place], wait: None },
         });
@@ -89,24 +82,20 @@ impl Fields {
 
 /// Tells the caller of a refused request how it stands.
 pub(crate) fn write_refused(
-    limiter: &RateLimiter,
     rules: &[Rules],
     judgement: &Judgement,
     dialect: Dialect,
     headers: &mut HeaderMap,
 ) {
-    let standings = judgement.enforced.iter().map(|place| Told {
-        limit: limiter.limit(place),
-        grade: rules[place].at(judgement.grades[place]),
-        cost: judgement.cost,
-        standing: judgement.standing(limiter.limit(place), &rules[place], place),
+    let standings = judgement.enforced.iter().map(|place| {
+        let grade = rules[place].at(judgement.grades[place]);
+        Told { grade, cost: judgement.cost, standing: judgement.standing(grade, place) }
     });
     write(dialect, standings, headers);
 }
 
 /// How the caller stands with one policy. Policies that are not in force are not told of.
 struct Told<'a> {
-    limit: &'a Limit,
     grade: &'a Grade,
     cost: u32,
     standing: Standing,
@@ -140,7 +129,7 @@ impl Told<'_> {
         let Standing { left, wait } = self.standing;
         let window = wait.map_or_else(|| grade.window(left), ceil_secs);
         let text = [&grade.name, ";a=", itoa::Buffer::new().format(left)].concat();
-        item(&text, (";w=", window), (";c=", self.limit.cost(self.cost).into()))
+        item(&text, (";w=", window), (";c=", grade.cost(self.cost).into()))
     }
 
     fn figures(&self) -> Nearest {

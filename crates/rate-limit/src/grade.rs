@@ -11,6 +11,8 @@ use crate::state::Rate;
 pub(crate) struct Grade {
     pub(crate) quota: Quota,
     pub(crate) rate: Rate,
+    /// Whether every request counts as one.
+    flat: bool,
     /// The policy's name, as a String of RFC 9651.
     pub(crate) name: String,
     /// The policy as draft 11 says it.
@@ -22,10 +24,10 @@ pub(crate) struct Grade {
 }
 
 /// What is left and what is to be waited are mostly small; the rest is written each time.
-const KEPT: usize = 256;
+const KEPT: usize = 1024;
 
 impl Grade {
-    pub(crate) fn new(name: &str, quota: Quota) -> Self {
+    pub(crate) fn new(name: &str, flat: bool, quota: Quota) -> Self {
         let name = format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
         let kept = |most: usize| (0..=most).map(|_| OnceLock::new()).collect();
         let rate = Rate::new(quota);
@@ -33,11 +35,18 @@ impl Grade {
         Self {
             quota,
             rate,
+            flat,
             policy: item(&name, (";q=", rate.burst().into()), (";w=", window)),
             name,
             left: kept(KEPT.min(rate.burst() as usize)),
             wait: kept(KEPT),
         }
+    }
+
+    /// What a request of `cost` costs here.
+    #[inline]
+    pub(crate) const fn cost(&self, cost: u32) -> u32 {
+        if self.flat { 1 } else { cost }
     }
 
     /// `RateLimit` of draft 11 for `left` units, or for a wait of so many seconds.
@@ -86,7 +95,7 @@ mod tests {
     use super::*;
 
     fn grade(quota: &str) -> Grade {
-        Grade::new("x", quota.parse().unwrap())
+        Grade::new("x", false, quota.parse().unwrap())
     }
 
     #[test]
@@ -96,7 +105,10 @@ mod tests {
         assert_eq!(grade("3/s").policy, r#""x";q=3;w=1"#);
         assert_eq!(grade("7/min").policy, r#""x";q=7;w=60"#);
         assert_eq!(grade("70/min").policy, r#""x";q=70;w=60"#);
-        assert_eq!(Grade::new(r#"a"\"#, "1/day".parse().unwrap()).policy, r#""a\"\\";q=1;w=86400"#);
+        assert_eq!(
+            Grade::new(r#"a"\"#, false, "1/day".parse().unwrap()).policy,
+            r#""a\"\\";q=1;w=86400"#
+        );
     }
 
     #[test]
@@ -109,7 +121,7 @@ mod tests {
             assert_eq!(grade.limit(0, Some(2)), r#""x";r=0;t=2"#);
             assert_eq!(grade.limit(0, Some(86_400)), r#""x";r=0;t=86400"#);
         }
-        let ample = Grade::new("x", "1000000/s".parse().unwrap());
+        let ample = Grade::new("x", false, "1000000/s".parse().unwrap());
         assert_eq!(ample.limit(999_999, None), r#""x";r=999999;t=1"#);
     }
 }

@@ -1,8 +1,7 @@
 use std::time::Duration;
 
 use crate::ask::MAX_POLICIES;
-use crate::limit::Limit;
-use crate::rules::Rules;
+use crate::grade::Grade;
 use crate::state::Refusal;
 
 /// What a limiter's policies said about one request: plain figures, to be put into words later.
@@ -115,10 +114,10 @@ impl Judgement {
 
     /// How the policy at `place` stands. A policy that refuses has nothing left for this request,
     /// even if there is something for a cheaper one.
-    pub(crate) fn standing(&self, limit: &Limit, rules: &Rules, place: usize) -> Standing {
-        let (rate, arrival) = (rules.at(self.grades[place]).rate, self.arrivals[place]);
+    pub(crate) fn standing(&self, grade: &Grade, place: usize) -> Standing {
+        let (rate, arrival) = (grade.rate, self.arrivals[place]);
         if self.exceeded.has(place)
-            && let Err(refusal) = rate.take(arrival, self.now, limit.cost(self.cost))
+            && let Err(refusal) = rate.take(arrival, self.now, grade.cost(self.cost))
         {
             let wait = match refusal {
                 Refusal::Never => None,

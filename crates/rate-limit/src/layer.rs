@@ -3,7 +3,7 @@ use bartizan_core::{Http, Plain, Reader};
 use tower_layer::Layer;
 
 use crate::demand::{Each, One};
-use crate::rules::Rules;
+use crate::rules::RuleBook;
 use crate::with::{Cost, Estimate, Paths, Preflights, PrincipalTier, Skip, Tier, With};
 use crate::{Dialect, RateLimit, RateLimiter, Unkeyed};
 
@@ -150,11 +150,7 @@ impl<S, D: Clone, P: Clone> Layer<S> for RateLimitLayer<D, P> {
 }
 
 impl<D: Clone, P: Clone, L: Clone> RateLimitLayer<D, P, L> {
-    pub(crate) fn service<S>(
-        &self,
-        inner: S,
-        rules: Reader<Box<[Rules]>>,
-    ) -> RateLimit<S, D, P, L> {
+    pub(crate) fn service<S>(&self, inner: S, rules: Reader<RuleBook>) -> RateLimit<S, D, P, L> {
         RateLimit {
             inner,
             limiter: self.limiter.clone(),

@@ -81,7 +81,7 @@ impl Policy {
     }
 
     pub(crate) fn rules(&self) -> Rules {
-        Rules::new(&self.name, &self.settings)
+        Rules::new(&self.name, self.flat, &self.settings)
     }
 }
 

@@ -61,7 +61,7 @@ where
     let mut result = protocol.refuse(dialect, rejection);
     if let (Some(fields), Ok(response)) = (fields, &mut result) {
         protocol.annotate(response, |_, headers| {
-            write_refused(limiter, rules, judgement, fields, headers);
+            write_refused(rules, judgement, fields, headers);
         });
     }
     result

@@ -1,6 +1,9 @@
 use crate::grade::Grade;
 use crate::settings::PolicySettings;
 
+/// The rules of all policies, by their place.
+pub(crate) type RuleBook = Box<[Rules]>;
+
 /// What follows from a policy's settings.
 #[derive(Debug)]
 pub(crate) struct Rules {
@@ -9,11 +12,13 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn new(name: &str, settings: &PolicySettings) -> Self {
+    pub(crate) fn new(name: &str, flat: bool, settings: &PolicySettings) -> Self {
         let tiers = settings.tiers.iter();
         Self {
-            base: Grade::new(name, settings.quota),
-            tiers: tiers.map(|(tier, quota)| (tier.clone(), Grade::new(name, *quota))).collect(),
+            base: Grade::new(name, flat, settings.quota),
+            tiers: tiers
+                .map(|(tier, quota)| (tier.clone(), Grade::new(name, flat, *quota)))
+                .collect(),
         }
     }
 

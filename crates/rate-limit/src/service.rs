@@ -10,7 +10,7 @@ use crate::fields::Fields;
 use crate::judgement::Verdict;
 use crate::layer::Options;
 use crate::refusal::refuse;
-use crate::rules::Rules;
+use crate::rules::RuleBook;
 use crate::{Demand, RateLimiter, Reservation, ResponseFuture};
 
 /// Middleware that refuses requests beyond a quota.
@@ -20,7 +20,7 @@ use crate::{Demand, RateLimiter, Reservation, ResponseFuture};
 pub struct RateLimit<S, D = One<ByIp>, P = Http, L = RateLimiter> {
     pub(crate) inner: S,
     pub(crate) limiter: L,
-    pub(crate) rules: Reader<Box<[Rules]>>,
+    pub(crate) rules: Reader<RuleBook>,
     pub(crate) demand: D,
     pub(crate) protocol: P,
     pub(crate) options: Options,
@@ -63,7 +63,7 @@ where
         }
         // What is not in force must not be seen, so there may be nothing to tell.
         let told = self.options.dialect.filter(|_| !judgement.enforced.is_empty());
-        let fields = told.map(|dialect| Fields::new(&self.limiter, rules, &judgement, dialect));
+        let fields = told.map(|dialect| Fields::new(rules, &judgement, dialect));
         if D::RESERVES {
             let reservation = self.limiter.reservation(keys, &judgement);
             self.demand.reserve(&mut request, reservation);

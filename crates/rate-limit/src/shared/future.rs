@@ -68,10 +68,10 @@ impl<D, P, T: Store> Pending<D, P, T> {
         P: Protocol<Req, S::Response, S::Error>,
     {
         let (judgement, limiter) = (&asking.judgement, &self.limiter.limiter);
-        let rules = limiter.rules().load();
+        let rules = limiter.rules().load_full();
         let state = if judgement.verdict == Verdict::Admitted {
             let told = self.dialect.filter(|_| !judgement.enforced.is_empty());
-            let fields = told.map(|dialect| Fields::new(limiter, &rules, judgement, dialect));
+            let fields = told.map(|dialect| Fields::new(&rules, judgement, dialect));
             if D::RESERVES {
                 self.demand.reserve(&mut request, self.limiter.reservation(asking));
             }

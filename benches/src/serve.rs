@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use tower::Service;
+use tower_service::Service;
 
 /// The inner service of every contestant: answers at once with a short body.
 ///
@@ -69,7 +69,7 @@ impl Default for Traffic {
 }
 
 /// A contestant with its types forgotten: serves so many requests.
-pub struct Serve(Box<dyn FnMut(u64)>);
+pub struct Serve(Box<dyn FnMut(u64) + Send>);
 
 impl Serve {
     /// Wraps `service` and warms it up by one request from each address.
@@ -79,7 +79,7 @@ impl Serve {
     /// When it serves, if the service is not ready at once, fails, or answers with another status.
     pub fn new<S, B>(mut service: S, traffic: Traffic) -> Self
     where
-        S: Service<Request<()>, Response = Response<B>, Error: Debug> + 'static,
+        S: Service<Request<()>, Response = Response<B>, Error: Debug> + Send + 'static,
         B: Body<Error: Debug>,
     {
         let mut turns = (0..traffic.addresses).cycle();

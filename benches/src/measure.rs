@@ -1,4 +1,5 @@
 use std::process::Command;
+use std::sync::Barrier;
 use std::time::Instant;
 
 use crate::Serve;
@@ -62,6 +63,41 @@ pub(crate) fn nanoseconds(contestants: &mut [Serve]) -> Vec<f64> {
             contestant.serve_collected(REQUESTS_PER_ROUND);
             let nanos = start.elapsed().as_nanos() as f64 / REQUESTS_PER_ROUND as f64;
             *best = best.min(nanos);
+        }
+    }
+    best
+}
+
+/// Nanoseconds per request of pairs that serve at once, each pair's two on a thread of their own:
+/// the best of many rounds, in which all pairs take turns.
+///
+/// # Panics
+///
+/// If a thread does.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the layers' own clock is among what is measured")]
+pub fn two_threads(pairs: &mut [[Serve; 2]]) -> Vec<f64> {
+    const ROUNDS: u64 = 300;
+    const REQUESTS: u64 = 2_000;
+    let mut best = vec![f64::INFINITY; pairs.len()];
+    for _ in 0..ROUNDS {
+        for (pair, best) in pairs.iter_mut().zip(&mut best) {
+            let barrier = Barrier::new(2);
+            let slower = std::thread::scope(|scope| {
+                let halves = pair.each_mut().map(|serve| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        let start = Instant::now();
+                        serve.serve_collected(REQUESTS);
+                        start.elapsed().as_nanos() as f64
+                    })
+                });
+                halves
+                    .map(|half| half.join().expect("a thread that serves"))
+                    .into_iter()
+                    .fold(0.0, f64::max)
+            });
+            *best = best.min(slower / REQUESTS as f64);
         }
     }
     best

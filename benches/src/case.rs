@@ -1,8 +1,8 @@
 use std::fmt::Debug;
 use std::process::{Command, ExitCode};
 
-use crate::Serve;
 use crate::measure::{allocations, instructions, nanoseconds};
+use crate::{Bars, Serve};
 
 /// The argument by which this program, under valgrind, is told to serve one contestant.
 pub(crate) const CHILD: &str = "--serve";
@@ -55,15 +55,21 @@ impl Debug for Case {
 }
 
 /// What a request costs.
-#[derive(Clone, Copy)]
-struct Figures {
-    instructions: f64,
-    nanoseconds: f64,
-    allocations: f64,
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Figures {
+    /// Instructions, by callgrind.
+    pub instructions: f64,
+    /// Nanoseconds: the best of many short rounds.
+    pub nanoseconds: f64,
+    /// Heap allocations.
+    pub allocations: f64,
 }
 
 impl Figures {
-    fn over(self, no_op: Self) -> Self {
+    /// What this costs beyond `no_op`.
+    #[must_use]
+    pub fn over(self, no_op: Self) -> Self {
         Self {
             instructions: self.instructions - no_op.instructions,
             nanoseconds: self.nanoseconds - no_op.nanoseconds,
@@ -72,7 +78,37 @@ impl Figures {
     }
 }
 
-/// The whole of a bench's `main`: measures every case and holds ours against each peer.
+/// What every contestant of every case costs.
+#[derive(Debug)]
+pub struct Results<'a>(Vec<(&'a Case, Vec<Figures>)>);
+
+impl Results<'_> {
+    /// What a request costs a contestant, with the inner service.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such case or contestant.
+    #[must_use]
+    pub fn whole(&self, case: &str, contestant: &str) -> Figures {
+        let of_case = self.0.iter().find(|(known, _)| known.name == case);
+        let (case, figures) = of_case.expect("a case of this bench");
+        let place = case.contestants.iter().position(|known| known.name == contestant);
+        figures[place.expect("a contestant of this case")]
+    }
+
+    /// What a contestant costs over the no-op.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such case or contestant.
+    #[must_use]
+    pub fn over(&self, case: &str, contestant: &str) -> Figures {
+        self.whole(case, contestant).over(self.whole(case, "no-op"))
+    }
+}
+
+/// The whole of a bench's `main`: measures every case and holds ours against each peer, which must
+/// be dearer in instructions and time, and allocate no less.
 ///
 /// Exits with 1 if a bar is short, and with 2 if valgrind is missing.
 ///
@@ -81,6 +117,32 @@ impl Figures {
 /// If a contestant does not do the work, or valgrind fails.
 #[must_use]
 pub fn run(cases: &[Case]) -> ExitCode {
+    run_with(cases, |results, bars| {
+        for (case, _) in &results.0 {
+            for peer in case.contestants.iter().skip(2) {
+                let (ours, theirs) =
+                    (results.over(&case.name, "bartizan"), results.over(&case.name, peer.name));
+                let name = format!("{}-vs-{}", case.name, peer.name);
+                let bar = |what: &str| format!("{name}-{what}");
+                let limit = theirs.instructions;
+                bars.at_most(&bar("instructions"), ours.instructions.round(), limit.round());
+                let time = ours.nanoseconds / theirs.nanoseconds;
+                bars.at_most(&bar("time"), time, 1.0);
+                bars.at_most(&bar("allocations"), ours.allocations, theirs.allocations);
+            }
+        }
+    })
+}
+
+/// Measures every case and leaves the bars to `hold`.
+///
+/// Exits with 1 if a bar is short, and with 2 if valgrind is missing.
+///
+/// # Panics
+///
+/// If a contestant does not do the work, or valgrind fails.
+#[must_use]
+pub fn run_with(cases: &[Case], hold: impl FnOnce(&Results<'_>, &mut Bars)) -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     if let [_, flag, case, contestant, requests] = &arguments[..]
         && flag == CHILD
@@ -97,18 +159,13 @@ pub fn run(cases: &[Case]) -> ExitCode {
         return ExitCode::from(2);
     }
     println!("Per request; all but the no-op itself over the no-op.\n");
-    let results: Vec<_> = cases.iter().map(|case| (case, case.figures())).collect();
-    for (case, figures) in &results {
+    let results = Results(cases.iter().map(|case| (case, case.figures())).collect());
+    for (case, figures) in &results.0 {
         table(case, figures);
     }
-    let mut all_met = true;
-    for (case, figures) in &results {
-        for (peer, theirs) in case.contestants.iter().zip(figures).skip(2) {
-            let name = format!("{}-vs-{}", case.name, peer.name);
-            all_met &= bars(&name, figures[1].over(figures[0]), theirs.over(figures[0]));
-        }
-    }
-    if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let mut bars = Bars::default();
+    hold(&results, &mut bars);
+    bars.exit()
 }
 
 fn table(case: &Case, figures: &[Figures]) {
@@ -122,27 +179,4 @@ fn table(case: &Case, figures: &[Figures]) {
         );
     }
     println!();
-}
-
-/// Prints the bars of one peer; ours must be cheaper, or allocate no more.
-fn bars(name: &str, ours: Figures, theirs: Figures) -> bool {
-    let bar = |what: &str, measured: String, limit: String, met: bool| {
-        println!("bar: {name}-{what} {measured} {limit} {}", if met { "ok" } else { "short" });
-        met
-    };
-    let instructions = bar(
-        "instructions",
-        format!("{:.0}", ours.instructions),
-        format!("{:.0}", theirs.instructions),
-        ours.instructions < theirs.instructions,
-    );
-    let time = ours.nanoseconds / theirs.nanoseconds;
-    let time = bar("time", format!("{time:.2}"), "1.00".into(), time < 1.0);
-    let allocations = bar(
-        "allocations",
-        format!("{:.2}", ours.allocations),
-        format!("{:.2}", theirs.allocations),
-        ours.allocations <= theirs.allocations,
-    );
-    instructions && time && allocations
 }
