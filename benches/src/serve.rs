@@ -52,6 +52,7 @@ impl<B: From<&'static str>> Service<Request<()>> for NoOp<B> {
 
 /// What the contestants of a case are sent, and how they must answer.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "benches name what differs from the default")]
 pub struct Traffic {
     /// The number of addresses that requests come from, in turn.
     pub addresses: u32,

@@ -159,7 +159,8 @@ fn address(text: &str) -> Option<IpAddr> {
     text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
-/// The address at the other end of the connection.
+/// The address at the other end of the connection, in its canonical form.
+#[inline]
 pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     if let Some(PeerAddr(addr)) = extensions.get() {
         return Some(canonical(addr.ip()));
@@ -181,19 +182,22 @@ pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 /// IPv4-mapped IPv6 is its IPv4 (RFC 4291 §2.5.5.2), and so is NAT64's well-known prefix.
+#[inline]
 fn canonical(addr: IpAddr) -> IpAddr {
-    match addr.to_canonical() {
-        IpAddr::V6(v6) if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => {
+    let IpAddr::V6(v6) = addr else { return addr };
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
             let [.., a, b, c, d] = v6.octets();
             Ipv4Addr::new(a, b, c, d).into()
         }
-        addr => addr,
+        _ => addr,
     }
 }
 
-/// The key of an address, IPv6 by its first `bits` bits.
+/// The key of a canonical address, IPv6 by its first `bits` bits.
+#[inline]
 pub(crate) fn prefix_key(addr: IpAddr, bits: u8) -> Key {
-    match canonical(addr) {
+    match addr {
         IpAddr::V4(v4) => Key::of(&v4.to_bits()),
         IpAddr::V6(v6) => {
             let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);

@@ -82,7 +82,7 @@ mod tests {
         let live = Live::new(1);
         let mut reader = live.reader();
         let mut twin = reader.clone();
-        assert_eq!(*reader.load(), 1);
+        assert_eq!(**reader.load(), 1);
         live.store(2);
         live.update(|value| value + 1);
         assert_eq!((**reader.load(), **twin.load(), *live.load_full()), (3, 3, 3));

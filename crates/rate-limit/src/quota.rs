@@ -199,7 +199,7 @@ fn non_zero(field: &'static str, value: u32) -> Result<NonZeroU32, ConfigError> 
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/", self.limit)?;
-        let whole = UNITS.iter().find(|(unit, _)| self.period % unit == 0);
+        let whole = UNITS.iter().find(|(unit, _)| self.period.is_multiple_of(*unit));
         let (unit, words) = whole.unwrap_or(&(1, &["ns"]));
         match self.period / unit {
             1 => f.write_str(words[0])?,

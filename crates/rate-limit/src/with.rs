@@ -119,6 +119,7 @@ impl<F: for<'a> Fn(&'a Req) -> Option<&'a str>, Req> Addition<Req> for Tier<F> {
 
 /// The tier that auth put into the [`Principal`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PrincipalTier;
 
 impl<B> Addition<Request<B>> for PrincipalTier {
@@ -140,6 +141,7 @@ impl<F: Fn(&Req) -> bool, Req> Addition<Req> for Skip<F> {
 /// True preflights of CORS, which browsers send without being asked: `OPTIONS` with `Origin` and
 /// `Access-Control-Request-Method` (Fetch standard, CORS-preflight fetch).
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Preflights;
 
 impl<B> Addition<Request<B>> for Preflights {
