@@ -9,8 +9,22 @@ use bartizan::cache::ResponseCache;
 use bartizan::circuit_breaker::CircuitBreaker;
 use bartizan::core::Registry;
 use bartizan::flags::Flags;
-use bartizan::rate_limit::{Quota, RateLimiter};
+use bartizan::rate_limit::{Debts, Quota, RateLimiter, Ration, Store, StoreError, Taking};
 use bartizan::shed::LoadShedder;
+
+/// A store that is never asked.
+#[derive(Clone)]
+struct Nowhere;
+
+impl Store for Nowhere {
+    type Trip = std::future::Ready<Result<Debts, StoreError>>;
+
+    fn take(&self, _: &[Ration<'_>]) -> Taking<Self::Trip> {
+        Taking::Done(Err(StoreError::Unreachable))
+    }
+
+    fn adjust(&self, _: &Ration<'_>, _: i64) {}
+}
 
 #[test]
 fn the_page_lists_what_the_engines_show() {
@@ -19,7 +33,7 @@ fn the_page_lists_what_the_engines_show() {
     registry.register(ResponseCache::new("test"));
     registry.register(CircuitBreaker::new("test"));
     registry.register(Flags::empty());
-    registry.register(RateLimiter::new(Quota::per_second(1).unwrap()));
+    registry.register(RateLimiter::new(Quota::per_second(1).unwrap()).shared(Nowhere));
     registry.register(LoadShedder::new("test"));
 
     let text = registry.to_prometheus();

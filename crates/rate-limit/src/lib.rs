@@ -2,13 +2,13 @@
 //!
 //! [`RateLimitLayer`] counts each request under a [`Key`], by default the client's address, and
 //! answers those beyond the [`Quota`] without calling the service: with 429, problem details and
-//! `Retry-After`, or the gRPC status that says the same. The algorithm is GCRA by [`governor`]: no
-//! windows that callers can straddle, one 64-bit number per key.
+//! `Retry-After`, or the gRPC status that says the same. The algorithm is GCRA (ITU-T I.371): no
+//! windows that callers can straddle, one number per key, in a table of a fixed size.
 //!
 //! # When not to use it
 //!
 //! - To protect a service from more work than it can do: that is load shedding.
-//! - For one limit over several processes: each process counts for itself.
+//! - To bound how many requests are served at once: quotas are about rates.
 //!
 //! # Examples
 //!
@@ -43,43 +43,68 @@
 //! # }
 //! ```
 //!
-//! Without tower, and with a clock that the test moves:
+//! Several limits in one, judged all or nothing, with quotas by tier; without tower, and with a
+//! clock that the test moves:
 //!
 //! ```
 //! use std::time::Duration;
 //!
-//! use bartizan_rate_limit::{Clock, Key, Quota, RateLimiter};
+//! use bartizan_rate_limit::{Ask, Clock, Key, Policy, Quota, RateLimiter};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let clock = Clock::manual();
-//! let limiter = RateLimiter::new("2/min".parse::<Quota>()?).clock(clock.clone());
+//! let limiter = RateLimiter::with_policies([
+//!     Policy::new("second", "2/s".parse()?),
+//!     Policy::new("day", "3/day".parse()?).tier("gold", "1000/day".parse()?),
+//! ])?
+//! .clock(clock.clone());
 //!
-//! let key = Key::of("alice");
-//! assert_eq!(limiter.check(key).remaining, 1);
-//! assert!(limiter.check(key).allowed);
-//! assert_eq!(limiter.check(key).retry_after, Some(Duration::from_secs(30)));
+//! let alice = Ask::new(Key::of("alice"));
+//! assert!(limiter.check(alice.cost(2)).allowed);
+//! assert_eq!(limiter.check(alice).retry_after, Some(Duration::from_millis(500)));
 //!
-//! clock.advance(Duration::from_secs(30));
-//! assert!(limiter.check(key).allowed);
+//! // What the second refused cost the day nothing.
+//! clock.advance(Duration::from_secs(1));
+//! assert!(limiter.check(alice).allowed);
+//! assert_eq!(*limiter.check(alice).policy, *"day");
+//! assert!(limiter.check(Ask::new(Key::of("bob")).tier("gold")).allowed);
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! # What a layer can be asked for
+//!
+//! | to | say |
+//! |---|---|
+//! | count by caller, route, field, or several at once | [`key`](RateLimitLayer::key) |
+//! | give each policy a key of its own | [`keys`](RateLimitLayer::keys) |
+//! | spend more than 1 for some requests | [`cost_with`](RateLimitLayer::cost_with) |
+//! | spend what is known only after the response | [`reserve_with`](RateLimitLayer::reserve_with) |
+//! | choose the quota by tier | [`principal_tier`](RateLimitLayer::principal_tier), [`tier_with`](RateLimitLayer::tier_with) |
+//! | let probes and preflights off | [`skip_paths`](RateLimitLayer::skip_paths), [`skip_preflights`](RateLimitLayer::skip_preflights) |
+//! | refuse requests without a key, or count them as one | [`unkeyed`](RateLimitLayer::unkeyed) |
+//! | speak an older form of the response fields | [`dialect`](RateLimitLayer::dialect) |
+//! | count for several processes together | [`RateLimiter::shared`] |
+//!
 //! # Place in the stack
 //!
 //! Inside `ClientIpLayer` if keyed by address, inside auth if keyed by caller; outside the cache if
-//! hits shall count, inside it if not.
+//! hits shall count, inside it if not. Inside CORS, so that browsers can read refusals.
 //!
 //! # When things fail
 //!
-//! - **A request without a key** passes unlimited and is counted as `no_key`. Behind a server that
-//!   does not say the peer's address, that is every request: watch this figure, or key by
-//!   [`key::global`].
-//! - **Too many keys**: memory is bounded by [`RateLimiter::max_keys`], 100 000 by default. At the
-//!   cap, keys that have their full quota back are dropped, at most once a second; if that frees
-//!   nothing, all new keys share a single bucket of one quota until it does.
-//! - **A restart** forgets all counts.
+//! - **A request without a key** passes uncounted unless told otherwise, and is counted as `no_key`.
+//!   Behind a server that does not say the peer's address, that is every request: watch this figure.
+//! - **Too many keys**: memory is fixed, 2 MiB for 131 072 keys by default ([`Policy::memory`]).
+//!   Keys that have their full quota back make room at no loss. If those that share a set of four
+//!   slots all owe something, a new one takes the place of the one that owes least, with its debt:
+//!   the limit is never exceeded, but under a flood a new caller may be refused early. The metric
+//!   `evictions` tells.
+//! - **The shared store is away**: each policy is open, closed, or counts for the process alone, as
+//!   its [`Outage`] says; within the store's deadline, with one warning.
+//! - **A restart** forgets the counts that are kept in the process.
 //! - **A refused request** costs nothing: its caller does not wait longer for having asked.
+//! - **A clock that goes back** locks nobody out, and gives nobody more than a full burst.
 
 mod ask;
 mod decision;

@@ -47,7 +47,8 @@ impl Policy {
         Self { name: printable(name), settings, memory: MEMORY, flat: false, outage: Outage::Open }
     }
 
-    /// Gives callers of `tier` a quota of their own. What they owe stays when their tier changes.
+    /// Gives callers of `tier` a quota of their own. What they owe stays when their tier changes,
+    /// as a time: who has used half of a day's quota has used half of that of the other tier.
     pub fn tier(mut self, tier: impl Into<String>, quota: Quota) -> Self {
         self.settings.tiers.insert(tier.into(), quota);
         self
