@@ -1,38 +1,49 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bartizan_core::Protocol;
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
 use crate::Permit;
+use crate::fallback::Fallback;
 
 pin_project! {
     /// Response future of [`CircuitBreak`](crate::CircuitBreak).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F, P, Req, Res, E>
+    pub struct ResponseFuture<S, P, F, Req>
     where
-        P: Protocol<Req, Res, E>,
+        S: Service<Req>,
+        P: Protocol<Req, S::Response, S::Error>,
+        F: Fallback<Req, S::Response, S::Error>,
     {
         #[pin]
-        state: State<F, P, P::Response<Permit>, P::Error>,
+        state: State<S::Future, F::Future, P, P::Response<Permit>, P::Error>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, P, Out, E> {
-        Admitted { #[pin] future: F, protocol: P, permit: Option<Permit> },
+    enum State<A, B, P, Out, E> {
+        Admitted { #[pin] future: A, protocol: P, permit: Option<Permit> },
+        Diverted { #[pin] future: B, protocol: P },
         Refused { result: Option<Result<Out, E>> },
     }
 }
 
-impl<F, P, Req, Res, E> ResponseFuture<F, P, Req, Res, E>
+impl<S, P, F, Req> ResponseFuture<S, P, F, Req>
 where
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+    F: Fallback<Req, S::Response, S::Error>,
 {
-    pub(crate) fn admitted(future: F, protocol: P, permit: Permit) -> Self {
+    pub(crate) fn admitted(future: S::Future, protocol: P, permit: Permit) -> Self {
         Self { state: State::Admitted { future, protocol, permit: Some(permit) } }
+    }
+
+    pub(crate) fn diverted(future: F::Future, protocol: P) -> Self {
+        Self { state: State::Diverted { future, protocol } }
     }
 
     pub(crate) fn refused(result: Result<P::Response<Permit>, P::Error>) -> Self {
@@ -40,10 +51,11 @@ where
     }
 }
 
-impl<F, P, Req, Res, E> Future for ResponseFuture<F, P, Req, Res, E>
+impl<S, P, F, Req> Future for ResponseFuture<S, P, F, Req>
 where
-    F: Future<Output = Result<Res, E>>,
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+    F: Fallback<Req, S::Response, S::Error>,
 {
     type Output = Result<P::Response<Permit>, P::Error>;
 
@@ -62,6 +74,10 @@ where
                     }
                 }
             }
+            StateProj::Diverted { future, protocol } => {
+                let result = ready!(future.poll(cx));
+                Poll::Ready(protocol.deliver(result, Permit::uncounted()))
+            }
             StateProj::Refused { result } => {
                 Poll::Ready(result.take().expect("polled after completion"))
             }
@@ -69,9 +85,11 @@ where
     }
 }
 
-impl<F, P, Req, Res, E> fmt::Debug for ResponseFuture<F, P, Req, Res, E>
+impl<S, P, F, Req> fmt::Debug for ResponseFuture<S, P, F, Req>
 where
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+    F: Fallback<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

@@ -70,19 +70,31 @@
 //! # }
 //! ```
 
+mod circuit;
+mod common;
 mod engine;
+pub mod fallback;
 mod future;
+mod guard;
+mod keyed;
 mod layer;
 mod observe;
+mod open;
 mod permit;
 mod service;
 mod settings;
 mod state;
+mod sync;
+mod token;
+mod transition;
 
-pub use self::engine::{CircuitBreaker, Open};
+pub use self::engine::CircuitBreaker;
 pub use self::future::ResponseFuture;
+pub use self::guard::{ByKey, Guard};
+pub use self::keyed::KeyedCircuitBreaker;
 pub use self::layer::CircuitBreakerLayer;
+pub use self::open::Open;
 pub use self::permit::Permit;
 pub use self::service::CircuitBreak;
-pub use self::settings::Settings;
-pub use self::state::State;
+pub use self::settings::{Forced, Settings};
+pub use self::transition::{Reason, State, Transition};

@@ -1,0 +1,97 @@
+use std::sync::Arc;
+
+use bartizan_core::{Clock, ConfigError, Live, Switch};
+
+use crate::Settings;
+use crate::observe::Counts;
+use crate::state::Limits;
+use crate::sync::atomic::AtomicUsize;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::transition::Transition;
+
+/// Is told of every change of state.
+pub(crate) type Listener = Arc<dyn Fn(&Transition) + Send + Sync>;
+
+/// What one breaker has, or all breakers of one table together.
+pub(crate) struct Common {
+    pub(crate) name: String,
+    pub(crate) clock: Clock,
+    pub(crate) switch: Switch,
+    pub(crate) settings: Live<Settings>,
+    pub(crate) listener: Option<Listener>,
+    /// How many breakers may be open or half-open at once, as a share; for a table.
+    pub(crate) max_open_share: f64,
+    pub(crate) limits: Limits,
+    pub(crate) counts: Counts,
+    /// How many breakers there are, and how many of them are not closed.
+    pub(crate) keys: AtomicUsize,
+    pub(crate) open_keys: AtomicUsize,
+}
+
+impl Common {
+    pub(crate) fn new(name: String) -> Self {
+        Self::with(name, Clock::system(), Switch::default(), Settings::default(), None, 1.0)
+    }
+
+    fn with(
+        name: String,
+        clock: Clock,
+        switch: Switch,
+        settings: Settings,
+        listener: Option<Listener>,
+        max_open_share: f64,
+    ) -> Self {
+        Self {
+            name,
+            clock,
+            switch,
+            limits: Limits::new(settings.rules(), settings.path()),
+            settings: Live::new(settings),
+            listener,
+            max_open_share,
+            counts: Counts::default(),
+            keys: AtomicUsize::new(0),
+            open_keys: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same choices with new counts, for a builder to change one of them.
+    pub(crate) fn anew(&self) -> Self {
+        Self::with(
+            self.name.clone(),
+            self.clock.clone(),
+            self.switch.clone(),
+            Settings::clone(&self.settings.load()),
+            self.listener.clone(),
+            self.max_open_share,
+        )
+    }
+
+    /// The same choices with other settings.
+    pub(crate) fn with_settings(&self, settings: Settings) -> Result<Self, ConfigError> {
+        let settings = settings.validated()?;
+        let mut common = self.anew();
+        common.limits.set(settings.rules(), settings.path());
+        common.settings = Live::new(settings);
+        Ok(common)
+    }
+
+    /// Whether one more breaker may open.
+    pub(crate) fn may_open(&self) -> bool {
+        if self.max_open_share >= 1.0 {
+            return true;
+        }
+        let most = (self.keys.load(Relaxed) as f64 * self.max_open_share).max(1.0);
+        let may = self.open_keys.load(Relaxed) < most as usize;
+        if !may {
+            self.counts.held_back.add(1);
+        }
+        may
+    }
+}
+
+impl std::fmt::Debug for Common {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Common").field("name", &self.name).finish_non_exhaustive()
+    }
+}
