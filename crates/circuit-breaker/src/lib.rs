@@ -78,6 +78,8 @@ mod future;
 mod guard;
 mod keyed;
 mod layer;
+#[cfg(all(test, loom))]
+mod models;
 mod observe;
 mod open;
 mod permit;

@@ -1,5 +1,5 @@
 use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire};
 
 const TAG_BITS: u32 = 12;
 const TAGS: u64 = (1 << TAG_BITS) - 1;
@@ -50,9 +50,9 @@ impl Tagged {
         self.0.load(Acquire) >> TAG_BITS
     }
 
-    /// Begins another filling.
+    /// Begins another filling. By a swap, which stands in one order with every update.
     pub(crate) fn store(&self, tag: Tag, value: u64) {
-        self.0.store(value << TAG_BITS | tag.0, Release);
+        self.0.swap(value << TAG_BITS | tag.0, AcqRel);
     }
 
     /// Replaces the value by what `f` makes of it, and returns the old and the new one. Writes

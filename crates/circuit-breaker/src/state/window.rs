@@ -256,6 +256,19 @@ impl Window {
     }
 }
 
+#[cfg(all(test, loom))]
+impl Window {
+    /// The tally of a window of calls, found by looking at its slots.
+    pub(crate) fn recount(&self) -> Tally {
+        let calls = self.tally().calls;
+        let slots =
+            self.ring.get().into_iter().flat_map(|ring| (0..calls).map(|slot| ring.read(slot)));
+        let faults = slots.fold(Faults::default(), |sum, call| sum.plus(Faults::of(call)));
+        let (failures, slow) = faults.split();
+        Tally { calls, failures, slow, streak: self.streak.value() }
+    }
+}
+
 /// A difference of faults, cut to the bits that a cell has.
 #[inline]
 const fn cut(faults: Faults) -> Faults {
