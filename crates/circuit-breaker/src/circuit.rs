@@ -18,7 +18,7 @@ use crate::{Open, Settings, State, Transition};
 #[derive(Debug)]
 pub(crate) struct Circuit {
     common: Arc<Common>,
-    key: Option<Key>,
+    key: Key,
     /// Written under the lock.
     word: AtomicU64,
     /// Every call is refused until then, in nanoseconds. Written under the lock.
@@ -29,10 +29,10 @@ pub(crate) struct Circuit {
 }
 
 impl Circuit {
-    pub(crate) fn new(common: Arc<Common>, key: Option<Key>) -> Self {
+    pub(crate) fn new(common: Arc<Common>, key: Key) -> Self {
         let settings = common.settings.load_full();
         let now = common.clock.now();
-        let machine = Machine::new(&settings);
+        let machine = Machine::new();
         common.keys.fetch_add(1, Relaxed);
         let circuit = Self {
             common,
@@ -348,7 +348,8 @@ impl Circuit {
         self.word.store(Word::of(&machine, &settings).0, Release);
         drop(machine);
         if let Some(transition) = transition {
-            self.report(&Transition { key: self.key, ..transition });
+            let key = self.common.is_keyed.then_some(self.key);
+            self.report(&Transition { key, ..transition });
         }
         result
     }

@@ -19,6 +19,8 @@ pub(crate) struct Common {
     pub(crate) switch: Switch,
     pub(crate) settings: Live<Settings>,
     pub(crate) listener: Option<Listener>,
+    /// Whether each breaker is one of many.
+    pub(crate) is_keyed: bool,
     /// How many breakers may be open or half-open at once, as a share; for a table.
     pub(crate) max_open_share: f64,
     pub(crate) limits: Limits,
@@ -30,7 +32,8 @@ pub(crate) struct Common {
 
 impl Common {
     pub(crate) fn new(name: String) -> Self {
-        Self::with(name, Clock::system(), Switch::default(), Settings::default(), None, 1.0)
+        let (clock, switch) = (Clock::system(), Switch::default());
+        Self::with(name, clock, switch, Settings::default(), None)
     }
 
     fn with(
@@ -39,7 +42,6 @@ impl Common {
         switch: Switch,
         settings: Settings,
         listener: Option<Listener>,
-        max_open_share: f64,
     ) -> Self {
         Self {
             name,
@@ -48,7 +50,8 @@ impl Common {
             limits: Limits::new(settings.rules(), settings.path()),
             settings: Live::new(settings),
             listener,
-            max_open_share,
+            is_keyed: false,
+            max_open_share: 1.0,
             counts: Counts::default(),
             keys: AtomicUsize::new(0),
             open_keys: AtomicUsize::new(0),
@@ -57,14 +60,13 @@ impl Common {
 
     /// The same choices with new counts, for a builder to change one of them.
     pub(crate) fn anew(&self) -> Self {
-        Self::with(
-            self.name.clone(),
-            self.clock.clone(),
-            self.switch.clone(),
-            Settings::clone(&self.settings.load()),
-            self.listener.clone(),
-            self.max_open_share,
-        )
+        let settings = Settings::clone(&self.settings.load());
+        let (name, clock, switch) = (self.name.clone(), self.clock.clone(), self.switch.clone());
+        Self {
+            is_keyed: self.is_keyed,
+            max_open_share: self.max_open_share,
+            ..Self::with(name, clock, switch, settings, self.listener.clone())
+        }
     }
 
     /// The same choices with other settings.

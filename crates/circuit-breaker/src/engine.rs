@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use bartizan_core::{Clock, ConfigError, Engine, Snapshot, Switch};
+use bartizan_core::{Clock, ConfigError, Engine, Key, Snapshot, Switch};
 
 use crate::circuit::Circuit;
 use crate::common::Common;
@@ -25,7 +25,7 @@ impl CircuitBreaker {
     }
 
     fn of(common: Common) -> Self {
-        Self { circuit: Arc::new(Circuit::new(Arc::new(common), None)) }
+        Self { circuit: Arc::new(Circuit::new(Arc::new(common), Key::of(""))) }
     }
 
     fn common(&self) -> &Common {

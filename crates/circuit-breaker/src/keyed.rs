@@ -38,7 +38,7 @@ impl KeyedCircuitBreaker {
     /// Creates breakers with the default [`Settings`] for up to 10 000 keys, known to operators as
     /// `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self::of(Common::new(name.into()), CAPACITY)
+        Self::of(Common { is_keyed: true, ..Common::new(name.into()) }, CAPACITY)
     }
 
     fn of(common: Common, capacity: usize) -> Self {
@@ -62,8 +62,8 @@ impl KeyedCircuitBreaker {
         Ok(Self::of(self.shared.common.with_settings(settings)?, self.shared.capacity))
     }
 
-    /// Starts over with a table of so many keys, at least one. Rounded up to what its parts can
-    /// hold.
+    /// Starts over with a table of so many keys, at least one. The table is made of parts, each of
+    /// which evicts when it is full: a few keys in a hundred may go before all of them are.
     pub fn capacity(self, keys: usize) -> Self {
         Self::of(self.shared.common.anew(), keys.max(1))
     }
@@ -111,7 +111,7 @@ impl KeyedCircuitBreaker {
         if let Some(circuit) = self.shared.table.get(&key) {
             return circuit;
         }
-        let make = || Arc::new(Circuit::new(Arc::clone(&self.shared.common), Some(key)));
+        let make = || Arc::new(Circuit::new(Arc::clone(&self.shared.common), key));
         let made = self.shared.table.get_or_insert_with(&key, || Ok::<_, ()>(make()));
         // It cannot fail; were it to, this call would be judged by a breaker of its own.
         made.unwrap_or_else(|()| make())

@@ -1,10 +1,12 @@
 //! Models that loom runs through every order of steps that its bound allows:
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p bartizan-circuit-breaker --lib models`.
 
+#![allow(clippy::unwrap_used, reason = "a model says what went wrong by failing")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bartizan_core::{Clock, Mode, Outcome, Timestamp};
+use bartizan_core::{Clock, Key, Mode, Outcome, Timestamp};
 use loom::model::Builder;
 use loom::thread;
 
@@ -109,7 +111,7 @@ fn breaker(probes: u32) -> (Arc<Circuit>, Clock) {
         .half_open_probes(probes);
     let common = Common::new("model".into()).with_settings(settings).unwrap();
     let common = Common { clock: clock.clone(), ..common };
-    (Arc::new(Circuit::new(Arc::new(common), None)), clock)
+    (Arc::new(Circuit::new(Arc::new(common), Key::of(""))), clock)
 }
 
 fn fail(circuit: &Circuit) {

@@ -19,17 +19,20 @@ pub(crate) struct Machine {
     generation: u64,
     /// The filling of the window and of the calls in flight.
     tag: Tag,
-    /// How long the breaker opens the next time that probes fail.
-    wait: Duration,
-    /// Until when the service itself asked to be left alone.
-    asked: Option<Timestamp>,
+    /// How often in a row the breaker has failed to close: each time doubles the wait.
+    attempts: u32,
+    /// Until when the service itself asked to be left alone, if it did.
+    asked: Timestamp,
 }
 
 #[derive(Debug)]
 enum Phase {
     Closed,
-    HalfOpen(HalfOpen),
-    Open { until: Timestamp },
+    /// Boxed: most breakers never are, and of those by key there may be many.
+    HalfOpen(Box<HalfOpen>),
+    Open {
+        until: Timestamp,
+    },
 }
 
 /// The settings and the time of a change, and what came of it.
@@ -41,13 +44,13 @@ pub(crate) struct Change<'a> {
 }
 
 impl Machine {
-    pub(crate) const fn new(settings: &Settings) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             phase: Phase::Closed,
             generation: 0,
             tag: Tag::from_bits(0),
-            wait: settings.wait(),
-            asked: None,
+            attempts: 0,
+            asked: Timestamp::from_nanos(0),
         }
     }
 
@@ -84,7 +87,7 @@ impl Machine {
             }
             // ## Open => Half-open
             // The wait is over and a call is there to probe with.
-            let probing = Phase::HalfOpen(HalfOpen::probing());
+            let probing = Phase::HalfOpen(Box::new(HalfOpen::probing()));
             self.enter(probing, Reason::WaitOver, Tally::default(), change);
         }
         match &mut self.phase {
@@ -97,7 +100,7 @@ impl Machine {
     pub(crate) fn trip(&mut self, reason: Reason, tally: Tally, change: &mut Change<'_>) {
         // ## Closed => Open
         // Too many calls failed or were slow.
-        self.wait = change.settings.wait();
+        self.attempts = 0;
         self.open(reason, tally, change);
     }
 
@@ -128,16 +131,16 @@ impl Machine {
         if change.settings.rules().condemns(&tally) {
             // ## Half-open => Open
             // The service is still ill: leave it alone for longer.
-            self.wait = self.wait.saturating_mul(2).min(change.settings.max_wait());
+            self.attempts = self.attempts.saturating_add(1);
             self.open(Reason::ProbesFailed, tally, change);
         } else if let Some(next) = half_open.next(change.settings) {
             // ## Half-open => Half-open
             // The service bore this much; let it bear more.
-            self.enter(Phase::HalfOpen(next), Reason::RampedUp, tally, change);
+            self.enter(Phase::HalfOpen(Box::new(next)), Reason::RampedUp, tally, change);
         } else {
             // ## Half-open => Closed
             // The service is well. What came before is no longer held against it.
-            self.wait = change.settings.wait();
+            self.attempts = 0;
             self.enter(Phase::Closed, Reason::ProbesSucceeded, tally, change);
         }
     }
@@ -146,21 +149,16 @@ impl Machine {
     /// is heeded if the breaker opens.
     pub(crate) fn heed(&mut self, wait: Duration, change: &Change<'_>) {
         let asked = change.now.saturating_add(wait.min(change.settings.max_wait()));
-        self.asked = Some(self.asked.map_or(asked, |earlier| earlier.max(asked)));
+        self.asked = self.asked.max(asked);
     }
 
     /// Takes on new settings, and keeps the state. `shape_changed` says that the window is filled
     /// anew.
     pub(crate) fn adopt(&mut self, old: &Settings, shape_changed: bool, change: &mut Change<'_>) {
-        let settings = change.settings;
-        self.wait = match self.phase {
-            Phase::Closed => settings.wait(),
-            _ => self.wait.clamp(settings.wait(), settings.max_wait()),
-        };
         if shape_changed {
             self.tag = self.tag.next();
         }
-        if old.held_to() != settings.held_to() {
+        if old.held_to() != change.settings.held_to() {
             self.hold(old.held_to(), change);
         }
         // With fewer probes wanted, those that ended may be enough.
@@ -175,12 +173,12 @@ impl Machine {
                 self.enter(Phase::Open { until }, Reason::Forced, none, change);
             }
             Some(Forced::Closed) if self.state() != State::Closed => {
-                self.wait = change.settings.wait();
+                self.attempts = 0;
                 self.enter(Phase::Closed, Reason::Forced, none, change);
             }
             None if before == Some(Forced::Open) => {
                 // The next call is a probe: nobody knows how the service is.
-                self.wait = change.settings.wait();
+                self.attempts = 0;
                 self.enter(Phase::Open { until: change.now }, Reason::Released, none, change);
             }
             // Closed already, or closed and no longer held to it: the window goes on.
@@ -191,17 +189,18 @@ impl Machine {
     /// Closes and forgets. A breaker that an operator holds open stays so.
     pub(crate) fn reset(&mut self, change: &mut Change<'_>) {
         if change.settings.held_to() != Some(Forced::Open) {
-            self.wait = change.settings.wait();
+            self.attempts = 0;
             self.enter(Phase::Closed, Reason::Reset, Tally::default(), change);
         }
     }
 
     fn open(&mut self, reason: Reason, tally: Tally, change: &mut Change<'_>) {
         let jitter = 1.0 - change.settings.jitter() * fastrand::f64();
-        // No wait is longer than a day, and none is nothing.
-        let wait = self.wait.mul_f64(jitter).max(Duration::from_millis(1));
-        let until = change.now.saturating_add(wait);
-        let until = self.asked.map_or(until, |asked| until.max(asked));
+        let doubled = 1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
+        let wait = change.settings.wait().saturating_mul(doubled).min(change.settings.max_wait());
+        // Never nothing; and no more than a day, so that the product is in range.
+        let wait = wait.mul_f64(jitter).max(Duration::from_millis(1));
+        let until = change.now.saturating_add(wait).max(self.asked);
         self.enter(Phase::Open { until }, reason, tally, change);
         if let Some(transition) = &mut change.transition {
             transition.wait = Some(until.saturating_since(change.now));
@@ -213,7 +212,7 @@ impl Machine {
         self.phase = phase;
         self.generation = self.generation.wrapping_add(1);
         self.tag = self.tag.next();
-        self.asked = None;
+        self.asked = Timestamp::default();
         change.transition = Some(Transition {
             from,
             to: self.state(),

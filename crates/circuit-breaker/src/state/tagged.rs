@@ -9,19 +9,19 @@ const TAGS: u64 = (1 << TAG_BITS) - 1;
 /// Tags come again after 4096 fillings. To be fooled, a thread would have to be stopped between
 /// two instructions for exactly as many.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Tag(u64);
+pub(crate) struct Tag(u16);
 
 impl Tag {
     pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self(bits & TAGS)
+        Self((bits & TAGS) as u16)
     }
 
     pub(crate) const fn bits(self) -> u64 {
-        self.0
+        self.0 as u64
     }
 
     pub(crate) const fn next(self) -> Self {
-        Self::from_bits(self.0 + 1)
+        Self::from_bits(self.bits() + 1)
     }
 
     /// The number of bits that a tag takes.
@@ -42,7 +42,7 @@ impl Tagged {
     #[inline]
     pub(crate) fn load(&self, tag: Tag) -> Option<u64> {
         let word = self.0.load(Acquire);
-        (word & TAGS == tag.0).then_some(word >> TAG_BITS)
+        (word & TAGS == tag.bits()).then_some(word >> TAG_BITS)
     }
 
     /// The value, of whichever filling it is.
@@ -52,7 +52,7 @@ impl Tagged {
 
     /// Begins another filling. By a swap, which stands in one order with every update.
     pub(crate) fn store(&self, tag: Tag, value: u64) {
-        self.0.swap(value << TAG_BITS | tag.0, AcqRel);
+        self.0.swap(value << TAG_BITS | tag.bits(), AcqRel);
     }
 
     /// Replaces the value by what `f` makes of it, and returns the old and the new one. Writes
@@ -61,11 +61,11 @@ impl Tagged {
     pub(crate) fn update(&self, tag: Tag, f: impl Fn(u64) -> u64) -> Option<(u64, u64)> {
         let mut word = self.0.load(Acquire);
         loop {
-            if word & TAGS != tag.0 {
+            if word & TAGS != tag.bits() {
                 return None;
             }
             let old = word >> TAG_BITS;
-            let next = f(old) << TAG_BITS | tag.0;
+            let next = f(old) << TAG_BITS | tag.bits();
             if next == word {
                 return Some((old, old));
             }
