@@ -161,3 +161,27 @@ fn a_service_that_fails_to_get_ready_fails() {
     assert_eq!(breaker.state(), State::Open);
     assert_eq!(service.poll_ready(&mut cx), Poll::Ready(Err("no connection")));
 }
+
+#[test]
+fn a_refusal_allocates_little() {
+    let service = CircuitBreakerLayer::new(opened()).layer(primary());
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut refuse = || {
+        let mut service = service.clone();
+        let request = Request::new(());
+        let mut status = None;
+        let info = allocation_counter::measure(|| {
+            let call = std::pin::pin!(service.call(request));
+            if let Poll::Ready(Ok(response)) = call.poll(&mut cx) {
+                status = Some(response.status());
+            }
+        });
+        assert_eq!(status, Some(StatusCode::SERVICE_UNAVAILABLE));
+        info.count_total
+    };
+    // What is set up once is not the path.
+    refuse();
+    let count = refuse();
+    println!("bar: refusal-allocations {count} 6 {}", if count <= 6 { "ok" } else { "short" });
+    assert!(count <= 6, "{count} allocations");
+}

@@ -48,7 +48,7 @@ fn s18_an_idle_key_takes_no_more_than_512_bytes() {
     for (what, settings) in [
         ("calls", Settings::default()),
         ("time", Settings::default().window_time(Duration::from_secs(10), 20)),
-        ("slow calls", Settings::default().slow_calls(Duration::from_secs(1), 0.5)),
+        ("slow-calls", Settings::default().slow_calls(Duration::from_secs(1), 0.5)),
     ] {
         let mut breakers = None;
         let taken = allocation_counter::measure(|| {
@@ -62,7 +62,8 @@ fn s18_an_idle_key_takes_no_more_than_512_bytes() {
         });
         assert_eq!(breakers.unwrap().len(), KEYS);
         let per_key = taken.bytes_current as f64 / KEYS as f64;
-        println!("{what}: {per_key:.0} bytes per idle key");
+        let verdict = if per_key <= 512.0 { "ok" } else { "short" };
+        println!("bar: idle-key-bytes-{what} {per_key:.0} 512 {verdict}");
         assert!(per_key <= 512.0, "{what}: {per_key} bytes");
     }
 }

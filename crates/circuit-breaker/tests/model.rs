@@ -360,10 +360,12 @@ fn serve(pair: &mut Pair, rng: &mut Rng, calls: usize) -> usize {
     changes
 }
 
-fn agrees(seed: u64, window: fn(&mut Rng) -> Window) {
+const CALLS: usize = 1_000_000;
+
+fn agrees(seed: u64, window: fn(&mut Rng) -> Window) -> usize {
     let mut rng = Rng::with_seed(seed);
     let (mut served, mut changes) = (0, 0);
-    while served < 1_000_000 {
+    while served < CALLS {
         let window = window(&mut rng);
         let told = Told::at_random(&mut rng, window);
         // A breaker without any rule is refused.
@@ -372,16 +374,19 @@ fn agrees(seed: u64, window: fn(&mut Rng) -> Window) {
         served += 5_000;
     }
     assert!(changes > 5_000, "{changes} changes of state are too few to tell anything");
+    served
 }
 
 #[test]
 fn a_million_calls_agree_in_windows_of_calls() {
-    agrees(1, |rng| Window::Calls(rng.u32(1..150)));
+    let calls = agrees(1, |rng| Window::Calls(rng.u32(1..150)));
+    println!("bar: model-window-of-calls {calls} {CALLS} ok");
 }
 
 #[test]
 fn a_million_calls_agree_in_windows_of_time() {
-    agrees(2, |rng| Window::Time(rng.u64(10..3_000)));
+    let calls = agrees(2, |rng| Window::Time(rng.u64(10..3_000)));
+    println!("bar: model-window-of-time {calls} {CALLS} ok");
 }
 
 #[test]

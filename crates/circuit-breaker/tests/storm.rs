@@ -78,6 +78,10 @@ where
     running.join_all().await.into_iter().filter(|&well| well).count()
 }
 
+fn verdict(met: bool) -> &'static str {
+    if met { "ok" } else { "short" }
+}
+
 #[tokio::test]
 async fn a_storm_reaches_a_failing_dependency_by_its_probes_only() {
     let dependency = Arc::<Dependency>::default();
@@ -116,7 +120,8 @@ async fn a_storm_reaches_a_failing_dependency_by_its_probes_only() {
         past += TICK;
     }
     let (hits, most) = (dependency.hits.load(SeqCst), probing.load(SeqCst) * u64::from(PROBES));
-    println!("{hits} of {offered} calls reached the dependency, of {most} probes allowed");
+    println!("{offered} calls were offered");
+    println!("bar: storm-calls-while-open {hits} {most} {}", verdict(hits <= most));
     assert!(hits <= most && most > 0, "{hits} of {most}");
     assert!(hits <= 15, "1, 2, 4 and 4 s: {hits}");
 
@@ -127,6 +132,7 @@ async fn a_storm_reaches_a_failing_dependency_by_its_probes_only() {
         recovery += TICK;
         assert!(recovery <= 2 * LONGEST_WAIT, "full traffic is not back after {recovery:?}");
     }
-    println!("full traffic is back {recovery:?} after the recovery");
+    let (millis, most) = (recovery.as_millis(), 2 * LONGEST_WAIT.as_millis());
+    println!("bar: storm-recovery-ms {millis} {most} {}", verdict(millis <= most));
     assert_eq!(breaker.state(), State::Closed);
 }
