@@ -1,14 +1,16 @@
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bartizan_core::Rejection;
 use http::StatusCode;
 
-const CIRCUIT_OPEN: Rejection = Rejection::new(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "circuit-open",
-    "the service behind this one fails; calls to it are suspended",
-)
-.problem_type("https://iana.org/assignments/http-problem-types#temporary-reduced-capacity");
+/// Rendered once: every refusal says the same.
+static CIRCUIT_OPEN: LazyLock<Rejection> = LazyLock::new(|| {
+    let detail = "the service behind this one fails; calls to it are suspended";
+    Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "circuit-open", detail)
+        .problem_type("https://iana.org/assignments/http-problem-types#temporary-reduced-capacity")
+        .prepared()
+});
 
 /// The call is refused, because the breaker is open or its probes are under way.
 ///
@@ -42,6 +44,6 @@ impl std::error::Error for Open {}
 
 impl From<Open> for Rejection {
     fn from(open: Open) -> Self {
-        CIRCUIT_OPEN.retry_after(open.retry_after)
+        CIRCUIT_OPEN.clone().retry_after(open.retry_after)
     }
 }
