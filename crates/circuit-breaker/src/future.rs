@@ -6,8 +6,8 @@ use bartizan_core::Protocol;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::Permit;
 use crate::fallback::Fallback;
+use crate::{Open, Permit};
 
 pin_project! {
     /// Response future of [`CircuitBreak`](crate::CircuitBreak).
@@ -19,16 +19,16 @@ pin_project! {
         F: Fallback<Req, S::Response, S::Error>,
     {
         #[pin]
-        state: State<S::Future, F::Future, P, P::Response<Permit>, P::Error>,
+        state: State<S::Future, F::Future, P, P::Dialect>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<A, B, P, Out, E> {
+    enum State<A, B, P, D> {
         Admitted { #[pin] future: A, protocol: P, permit: Option<Permit> },
         Diverted { #[pin] future: B, protocol: P },
-        Refused { result: Option<Result<Out, E>> },
+        Refused { protocol: P, dialect: D, open: Open },
     }
 }
 
@@ -46,8 +46,9 @@ where
         Self { state: State::Diverted { future, protocol } }
     }
 
-    pub(crate) fn refused(result: Result<P::Response<Permit>, P::Error>) -> Self {
-        Self { state: State::Refused { result: Some(result) } }
+    /// The refusal is made when it is asked for, so that it is not moved about until then.
+    pub(crate) fn refused(protocol: P, dialect: P::Dialect, open: Open) -> Self {
+        Self { state: State::Refused { protocol, dialect, open } }
     }
 }
 
@@ -78,8 +79,8 @@ where
                 let result = ready!(future.poll(cx));
                 Poll::Ready(protocol.deliver(result, Permit::uncounted()))
             }
-            StateProj::Refused { result } => {
-                Poll::Ready(result.take().expect("polled after completion"))
+            StateProj::Refused { protocol, dialect, open } => {
+                Poll::Ready(protocol.refuse(*dialect, (*open).into()))
             }
         }
     }

@@ -68,7 +68,7 @@ where
             Ok(future) => ResponseFuture::diverted(future, self.protocol.clone()),
             Err(request) => {
                 let dialect = self.protocol.dialect(&request);
-                ResponseFuture::refused(self.protocol.refuse(dialect, open.into()))
+                ResponseFuture::refused(self.protocol.clone(), dialect, open)
             }
         }
     }
