@@ -349,29 +349,9 @@ impl Circuit {
         drop(machine);
         if let Some(transition) = transition {
             let key = self.common.is_keyed.then_some(self.key);
-            self.report(&Transition { key, ..transition });
+            self.common.report(&Transition { key, ..transition });
         }
         result
-    }
-
-    fn report(&self, transition: &Transition) {
-        let open_keys = &self.common.open_keys;
-        if transition.from != transition.to {
-            self.common.counts.changed_to(transition.to);
-        }
-        match (transition.from, transition.to) {
-            (State::Closed, State::HalfOpen | State::Open) => {
-                open_keys.fetch_add(1, Relaxed);
-            }
-            (State::HalfOpen | State::Open, State::Closed) => {
-                open_keys.fetch_sub(1, Relaxed);
-            }
-            _ => {}
-        }
-        observe::transition(&self.common.name, transition);
-        if let Some(listener) = &self.common.listener {
-            listener(transition);
-        }
     }
 
     /// How many calls the window has ever recorded.

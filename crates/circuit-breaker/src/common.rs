@@ -2,12 +2,11 @@ use std::sync::Arc;
 
 use bartizan_core::{Clock, ConfigError, Live, Switch};
 
-use crate::Settings;
-use crate::observe::Counts;
+use crate::observe::{self, Counts};
 use crate::state::Limits;
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::transition::Transition;
+use crate::{Settings, State, Transition};
 
 /// Is told of every change of state.
 pub(crate) type Listener = Arc<dyn Fn(&Transition) + Send + Sync>;
@@ -89,6 +88,27 @@ impl Common {
             self.counts.held_back.add(1);
         }
         may
+    }
+
+    /// A breaker has changed its state: counts it, and tells whoever wants to know.
+    pub(crate) fn report(&self, transition: &Transition) {
+        let open_keys = &self.open_keys;
+        if transition.from != transition.to {
+            self.counts.changed_to(transition.to);
+        }
+        match (transition.from, transition.to) {
+            (State::Closed, State::HalfOpen | State::Open) => {
+                open_keys.fetch_add(1, Relaxed);
+            }
+            (State::HalfOpen | State::Open, State::Closed) => {
+                open_keys.fetch_sub(1, Relaxed);
+            }
+            _ => {}
+        }
+        observe::transition(&self.name, transition);
+        if let Some(listener) = &self.listener {
+            listener(transition);
+        }
     }
 }
 
