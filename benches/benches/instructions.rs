@@ -25,7 +25,7 @@ const MANY: u64 = 11_000;
 
 /// Case and the instructions that it may add to the inner service.
 const BARS: [(&str, u64); 5] = [
-    ("circuit-breaker", 400),
+    ("circuit-breaker", 350),
     ("off-by-flag", 400),
     ("rate-limit", 400),
     ("rate-limit-by-address", 400),

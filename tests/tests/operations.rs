@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use bartizan::auth::Authenticator;
 use bartizan::cache::ResponseCache;
-use bartizan::circuit_breaker::CircuitBreaker;
+use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::Registry;
 use bartizan::flags::Flags;
 use bartizan::rate_limit::{Debts, Quota, RateLimiter, Ration, Store, StoreError, Taking};
@@ -32,6 +32,7 @@ fn the_page_lists_what_the_engines_show() {
     registry.register(Authenticator::new("test"));
     registry.register(ResponseCache::new("test"));
     registry.register(CircuitBreaker::new("test"));
+    registry.register(KeyedCircuitBreaker::new("test by key"));
     registry.register(Flags::empty());
     registry.register(RateLimiter::new(Quota::per_second(1).unwrap()).shared(Nowhere));
     registry.register(LoadShedder::new("test"));

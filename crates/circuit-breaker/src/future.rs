@@ -1,49 +1,62 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bartizan_core::Protocol;
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
-use crate::Permit;
+use crate::fallback::Fallback;
+use crate::{Open, Permit};
 
 pin_project! {
     /// Response future of [`CircuitBreak`](crate::CircuitBreak).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F, P, Req, Res, E>
+    pub struct ResponseFuture<S, P, F, Req>
     where
-        P: Protocol<Req, Res, E>,
+        S: Service<Req>,
+        P: Protocol<Req, S::Response, S::Error>,
+        F: Fallback<Req, S::Response, S::Error>,
     {
         #[pin]
-        state: State<F, P, P::Response<Permit>, P::Error>,
+        state: State<S::Future, F::Future, P, P::Dialect>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, P, Out, E> {
-        Admitted { #[pin] future: F, protocol: P, permit: Option<Permit> },
-        Refused { result: Option<Result<Out, E>> },
+    enum State<A, B, P, D> {
+        Admitted { #[pin] future: A, protocol: P, permit: Option<Permit> },
+        Diverted { #[pin] future: B, protocol: P },
+        Refused { protocol: P, dialect: D, open: Open },
     }
 }
 
-impl<F, P, Req, Res, E> ResponseFuture<F, P, Req, Res, E>
+impl<S, P, F, Req> ResponseFuture<S, P, F, Req>
 where
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+    F: Fallback<Req, S::Response, S::Error>,
 {
-    pub(crate) fn admitted(future: F, protocol: P, permit: Permit) -> Self {
+    pub(crate) fn admitted(future: S::Future, protocol: P, permit: Permit) -> Self {
         Self { state: State::Admitted { future, protocol, permit: Some(permit) } }
     }
 
-    pub(crate) fn refused(result: Result<P::Response<Permit>, P::Error>) -> Self {
-        Self { state: State::Refused { result: Some(result) } }
+    pub(crate) fn diverted(future: F::Future, protocol: P) -> Self {
+        Self { state: State::Diverted { future, protocol } }
+    }
+
+    /// The refusal is made when it is asked for, so that it is not moved about until then.
+    pub(crate) fn refused(protocol: P, dialect: P::Dialect, open: Open) -> Self {
+        Self { state: State::Refused { protocol, dialect, open } }
     }
 }
 
-impl<F, P, Req, Res, E> Future for ResponseFuture<F, P, Req, Res, E>
+impl<S, P, F, Req> Future for ResponseFuture<S, P, F, Req>
 where
-    F: Future<Output = Result<Res, E>>,
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+    F: Fallback<Req, S::Response, S::Error>,
 {
     type Output = Result<P::Response<Permit>, P::Error>;
 
@@ -62,16 +75,22 @@ where
                     }
                 }
             }
-            StateProj::Refused { result } => {
-                Poll::Ready(result.take().expect("polled after completion"))
+            StateProj::Diverted { future, protocol } => {
+                let result = ready!(future.poll(cx));
+                Poll::Ready(protocol.deliver(result, Permit::uncounted()))
+            }
+            StateProj::Refused { protocol, dialect, open } => {
+                Poll::Ready(protocol.refuse(*dialect, (*open).into()))
             }
         }
     }
 }
 
-impl<F, P, Req, Res, E> fmt::Debug for ResponseFuture<F, P, Req, Res, E>
+impl<S, P, F, Req> fmt::Debug for ResponseFuture<S, P, F, Req>
 where
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
+    F: Fallback<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

@@ -1,25 +1,36 @@
 //! Circuit breaking: stop calling a service that fails, and probe it until it is well again.
 //!
-//! [`CircuitBreaker`] is the engine, [`CircuitBreakerLayer`] applies it to a tower stack, and
-//! [`CircuitBreak`] is the service that results.
+//! [`CircuitBreaker`] is the engine for one service, [`KeyedCircuitBreaker`] for many by host, route
+//! or another key; [`CircuitBreakerLayer`] applies either to a tower stack, and [`CircuitBreak`] is
+//! the service that results.
 //!
-//! It judges the last calls. When too many of them failed it opens and refuses every call at once
-//! with `503`, the code `circuit-open` and `Retry-After`. After a wait it lets a few probes
-//! through; they decide whether it closes, or opens again for twice as long.
+//! It judges the last calls, or those of the last seconds. When too many of them failed or were
+//! slow it opens and refuses every call at once with `503`, the code `circuit-open` and
+//! `Retry-After`, or answers by a [fallback](CircuitBreakerLayer::fallback_with). After a wait it lets
+//! a few probes through, and then, if told so, growing shares of the calls; they decide whether it
+//! closes, or opens again for twice as long. [`Settings`] has the rules.
+//!
+//! # Where in the stack
+//!
+//! Innermost, next to what it protects: inside a cache, which can answer a refusal by a stale copy
+//! (it is known by the extension [`Refused`](bartizan_core::Refused) with the code
+//! `circuit-open`); outside a time-out.
 //!
 //! # When not to use it
 //!
-//! - In front of many hosts behind one breaker: one bad host would cut off the good ones. Use one
-//!   breaker per host.
+//! - In front of many hosts behind one [`CircuitBreaker`]: one bad host would cut off the good
+//!   ones. Use [`KeyedCircuitBreaker`].
 //! - Against too much load: that is what load shedding is for.
-//! - Outside a timeout: put the timeout *inside*. A call that a timeout further out cancels is
-//!   abandoned, and says nothing about the service.
+//! - Inside a timeout: put the timeout *inside* the breaker. A call that a timeout further out
+//!   cancels is abandoned, and says nothing about the service.
 //!
 //! # When things fail
 //!
 //! 5xx, errors, broken bodies and failing gRPC statuses (read from the trailers) are failures, and
 //! so is a panic. Refusals by layers further in and calls that their caller gave up count as
-//! neither failure nor success. An exchange counts when its body ends. State is per process.
+//! neither failure nor success; such a probe frees its slot, and one that hangs loses it after a
+//! deadline. An exchange counts when its body ends, and only in the period that it began in. State
+//! is per process, and bounded. A listener that panics, panics the call that it is told of.
 //!
 //! # Examples
 //!
@@ -70,19 +81,33 @@
 //! # }
 //! ```
 
+mod circuit;
+mod common;
 mod engine;
+pub mod fallback;
 mod future;
+mod guard;
+mod keyed;
 mod layer;
+#[cfg(all(test, loom))]
+mod models;
 mod observe;
+mod open;
 mod permit;
 mod service;
 mod settings;
 mod state;
+mod sync;
+mod token;
+mod transition;
 
-pub use self::engine::{CircuitBreaker, Open};
+pub use self::engine::CircuitBreaker;
 pub use self::future::ResponseFuture;
+pub use self::guard::{ByKey, Guard};
+pub use self::keyed::KeyedCircuitBreaker;
 pub use self::layer::CircuitBreakerLayer;
+pub use self::open::Open;
 pub use self::permit::Permit;
 pub use self::service::CircuitBreak;
-pub use self::settings::Settings;
-pub use self::state::State;
+pub use self::settings::{Forced, Settings};
+pub use self::transition::{Reason, State, Transition};

@@ -64,6 +64,7 @@ mod outcome;
 mod principal;
 mod protocol;
 mod rejection;
+mod retry_after;
 
 pub use self::body::ResponseBody;
 pub use self::client_ip::{ClientAddr, ClientIp, ClientIpLayer, ClientIpService, PeerAddr};

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -22,6 +23,10 @@ pub enum Outcome {
 pub trait Watch {
     /// Whether the outcome matters. If not, nobody takes the trouble to judge the exchange.
     const CARES: bool = true;
+
+    /// Is told before a failure how long the service asks not to be called, as by `Retry-After`.
+    /// Does nothing by default.
+    fn retry_after(&self, _wait: Duration) {}
 
     /// Takes note of `outcome`.
     fn settle(self, outcome: Outcome);

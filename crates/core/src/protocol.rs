@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
-use crate::{Outcome, Refused, Rejection, ResponseBody, Verdict, Watch, grpc};
+use crate::{Outcome, Refused, Rejection, ResponseBody, Verdict, Watch, grpc, retry_after};
 
 /// How a layer speaks with the service that it wraps: how it refuses a request, adds to a
 /// response, and knows that an exchange is over and how it went.
@@ -171,6 +171,11 @@ where
             Ok(response) => {
                 let pending = match self.judge(&response) {
                     Verdict::Known(outcome) => {
+                        if outcome == Outcome::Failure
+                            && let Some(wait) = retry_after::of(response.headers())
+                        {
+                            watch.retry_after(wait);
+                        }
                         watch.settle(outcome);
                         None
                     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use bartizan_core::{
     Http, HttpDialect, Outcome, Plain, Protocol, Rejection, ResponseBody, Verdict, Watch,
@@ -231,4 +232,42 @@ fn plain_results_are_judged_at_once() {
     };
     assert_eq!(outcome(Ok(1)), Outcome::Success);
     assert_eq!(outcome(Err(Error)), Outcome::Failure);
+}
+
+/// Notes the wait that the service asks for.
+struct Patient(Sender<Duration>);
+
+impl Watch for Patient {
+    fn retry_after(&self, wait: Duration) {
+        self.0.send(wait).unwrap();
+    }
+
+    fn settle(self, _: Outcome) {}
+}
+
+#[test]
+fn a_failure_s_retry_after_is_told() {
+    let asked = |response: Response<Full<Bytes>>| {
+        let (sender, receiver) = channel();
+        let watch = Patient(sender);
+        Protocol::<Request<()>, _, ()>::deliver(&Http::new(), Ok(response), watch).unwrap();
+        receiver.try_recv().ok()
+    };
+    let busy = |status: u16| {
+        let response = Response::builder().status(status).header("retry-after", "7");
+        response.body(Full::default()).unwrap()
+    };
+    assert_eq!(asked(busy(503)), Some(Duration::from_secs(7)));
+    assert_eq!(asked(busy(429)), None, "not a failure of the service");
+    assert_eq!(asked(text()), None);
+    // By a layer further in.
+    let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "busy");
+    let refused: Result<Response<ResponseBody<Empty<Bytes>>>, ()> =
+        Protocol::<Request<()>, _, _>::refuse(
+            &Http::new(),
+            HttpDialect::Problem,
+            rejection.retry_after(Duration::from_secs(7)),
+        );
+    let refused = refused.unwrap().map(|_| Full::default());
+    assert_eq!(asked(refused), None);
 }

@@ -53,7 +53,7 @@ async fn serve(Options { listen, upstream, cache }: Options) -> Result<(), Box<d
         .layer(LoadShedLayer::new(LoadShedder::new("proxy")))
         .layer(ClientIpLayer::new(ClientIp::peer()))
         .layer(CacheLayer::new(responses))
-        .layer(CircuitBreakerLayer::new(CircuitBreaker::new("upstream")).http(unreachable))
+        .layer(CircuitBreakerLayer::new(CircuitBreaker::new("upstream")).protocol(unreachable))
         .service_fn(move |request| proxy::forward(client.clone(), upstream.clone(), request));
 
     let listener = TcpListener::bind(listen).await?;

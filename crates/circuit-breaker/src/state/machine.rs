@@ -2,82 +2,62 @@ use std::time::Duration;
 
 use bartizan_core::{Outcome, Timestamp};
 
-use super::window::Window;
+use super::half_open::{HalfOpen, is_slow};
+use super::tagged::Tag;
+use super::tally::{Call, Tally};
 use crate::Settings;
+use crate::settings::Forced;
+use crate::transition::{Reason, State, Transition};
 
-/// Where a breaker stands.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum State {
-    /// Calls pass, and are judged.
-    Closed,
-    /// A few calls pass, as probes; all others are refused.
-    HalfOpen,
-    /// Every call is refused until the wait is over.
-    Open,
-}
-
-/// Ties an admitted call to the period it was admitted in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Token {
-    generation: u64,
-    /// Unused in a closed breaker.
-    probe: u64,
-}
-
-impl Token {
-    /// A token for a call that a closed breaker of that generation admits.
-    pub(crate) const fn closed(generation: u64) -> Self {
-        Self { generation, probe: 0 }
-    }
-
-    pub(crate) const fn generation(self) -> u64 {
-        self.generation
-    }
-}
-
-/// Decides by outcomes which calls pass. Pure: it is told the time.
+/// Decides by outcomes which calls pass. Pure: it is told the time and the settings.
+///
+/// What a closed breaker judges by is in its window, beside this.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    settings: Settings,
     phase: Phase,
-    /// Counts the transitions, so that late outcomes are known as such.
+    /// Counts the periods, so that late outcomes are known as such.
     generation: u64,
-    window: Window,
-    /// How long the breaker opens the next time that probes fail.
-    wait: Duration,
-    next_probe: u64,
+    /// The filling of the window and of the calls in flight.
+    tag: Tag,
+    /// How often in a row the breaker has failed to close: each time doubles the wait.
+    attempts: u32,
+    /// Until when the service itself asked to be left alone, if it did.
+    asked: Timestamp,
 }
 
 #[derive(Debug)]
 enum Phase {
     Closed,
-    HalfOpen { probes: Vec<Probe>, ended: u32, failed: u32 },
-    Open { until: Timestamp },
+    /// Boxed: most breakers never are, and of those by key there may be many.
+    HalfOpen(Box<HalfOpen>),
+    Open {
+        until: Timestamp,
+    },
 }
 
+/// The settings and the time of a change, and what came of it.
 #[derive(Debug)]
-struct Probe {
-    id: u64,
-    deadline: Timestamp,
+pub(crate) struct Change<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) now: Timestamp,
+    pub(crate) transition: Option<Transition>,
 }
 
 impl Machine {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
-            settings,
             phase: Phase::Closed,
             generation: 0,
-            window: Window::new(settings.window_len()),
-            wait: settings.wait(),
-            next_probe: 0,
+            tag: Tag::from_bits(0),
+            attempts: 0,
+            asked: Timestamp::from_nanos(0),
         }
     }
 
     pub(crate) const fn state(&self) -> State {
         match self.phase {
             Phase::Closed => State::Closed,
-            Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::HalfOpen(_) => State::HalfOpen,
             Phase::Open { .. } => State::Open,
         }
     }
@@ -86,121 +66,173 @@ impl Machine {
         self.generation
     }
 
-    pub(crate) const fn settings(&self) -> &Settings {
-        &self.settings
+    pub(crate) const fn tag(&self) -> Tag {
+        self.tag
     }
 
-    /// Replaces the settings and keeps state and window.
-    pub(crate) fn apply(&mut self, settings: Settings, now: Timestamp) {
-        self.window.resize(settings.window_len());
-        self.wait = match self.phase {
-            Phase::Closed => settings.wait(),
-            _ => self.wait.clamp(settings.wait(), settings.max_wait()),
-        };
-        self.settings = settings;
-        // With fewer probes wanted, those that ended may be enough.
-        self.judge_probes(now);
+    /// Until when every call is refused, unless something ends before; `None` if one may pass now.
+    pub(crate) fn refuses_until(&self, settings: &Settings) -> Option<Timestamp> {
+        match &self.phase {
+            Phase::Closed => None,
+            Phase::HalfOpen(half_open) => half_open.full_until(settings),
+            Phase::Open { until } => Some(*until),
+        }
     }
 
-    /// Admits a call, or says how long to wait.
-    pub(crate) fn acquire(&mut self, now: Timestamp) -> Result<Token, Duration> {
+    /// Admits a call under a number for [`Machine::settle`]. `None` if it is refused.
+    pub(crate) fn acquire(&mut self, change: &mut Change<'_>) -> Option<u64> {
         if let Phase::Open { until } = self.phase {
-            if now < until {
-                return Err(until.saturating_since(now));
+            if change.now < until {
+                return None;
             }
             // ## Open => Half-open
             // The wait is over and a call is there to probe with.
-            self.enter(Phase::HalfOpen { probes: Vec::new(), ended: 0, failed: 0 });
+            let probing = Phase::HalfOpen(Box::new(HalfOpen::probing()));
+            self.enter(probing, Reason::WaitOver, Tally::default(), change);
         }
-        let generation = self.generation;
-        let Phase::HalfOpen { probes, ended, .. } = &mut self.phase else {
-            return Ok(Token::closed(generation));
-        };
-        // A probe that hangs must not keep the breaker from ever finding out.
-        probes.retain(|probe| now < probe.deadline);
-        let taken = probes.len().saturating_add(*ended as usize);
-        if taken >= self.settings.probes() as usize {
-            let soonest = probes.iter().map(|probe| probe.deadline).min().unwrap_or(now);
-            return Err(soonest.saturating_since(now).min(self.settings.wait()));
-        }
-        self.next_probe = self.next_probe.wrapping_add(1);
-        let deadline = now.saturating_add(self.settings.deadline());
-        probes.push(Probe { id: self.next_probe, deadline });
-        Ok(Token { generation, probe: self.next_probe })
-    }
-
-    /// Takes note of how a call ended.
-    pub(crate) fn settle(&mut self, token: Token, outcome: Outcome, now: Timestamp) {
-        // The call is from another period: it says nothing about this one.
-        if token.generation != self.generation {
-            return;
-        }
-        let failure = match outcome {
-            Outcome::Failure => Some(true),
-            Outcome::Success => Some(false),
-            _ => None,
-        };
         match &mut self.phase {
-            Phase::Closed => {
-                let Some(failure) = failure else { return };
-                self.window.record(failure);
-                let (failures, calls) = (self.window.failures(), self.window.len());
-                if calls >= self.settings.minimum() && self.is_too_much(failures, calls) {
-                    // ## Closed => Open
-                    // Too many of the last calls failed.
-                    self.wait = self.settings.wait();
-                    self.enter(Phase::Open { until: now.saturating_add(self.wait) });
-                }
-            }
-            Phase::HalfOpen { probes, ended, failed } => {
-                let Some(index) = probes.iter().position(|probe| probe.id == token.probe) else {
-                    return; // Reclaimed meanwhile: another probe has its slot.
-                };
-                probes.swap_remove(index);
-                let Some(failure) = failure else { return };
-                *ended = ended.saturating_add(1);
-                *failed = failed.saturating_add(u32::from(failure));
-                self.judge_probes(now);
-            }
-            Phase::Open { .. } => {}
+            Phase::HalfOpen(half_open) => half_open.acquire(change.settings, change.now),
+            _ => Some(0),
         }
     }
 
-    /// Decides, once enough probes have ended.
-    fn judge_probes(&mut self, now: Timestamp) {
-        let Phase::HalfOpen { ended, failed, .. } = self.phase else { return };
-        if ended < self.settings.probes() {
+    /// Opens a closed breaker.
+    pub(crate) fn trip(&mut self, reason: Reason, tally: Tally, change: &mut Change<'_>) {
+        // ## Closed => Open
+        // Too many calls failed or were slow.
+        self.attempts = 0;
+        self.open(reason, tally, change);
+    }
+
+    /// Takes note of how a call of this period ended that was not admitted by a closed breaker.
+    /// `None` if it says nothing, or if another probe has its slot meanwhile.
+    pub(crate) fn settle(
+        &mut self,
+        number: u64,
+        outcome: Outcome,
+        change: &mut Change<'_>,
+    ) -> Option<Call> {
+        let Phase::HalfOpen(half_open) = &mut self.phase else { return None };
+        let started = half_open.release(number)?;
+        let slow = is_slow(started, change.now, change.settings.slow_limit());
+        let call = judge(outcome, slow, change.settings.path().slow_when_abandoned)?;
+        half_open.record(call);
+        self.judge_half_open(change);
+        Some(call)
+    }
+
+    /// Decides, once enough calls have ended.
+    fn judge_half_open(&mut self, change: &mut Change<'_>) {
+        let Phase::HalfOpen(half_open) = &self.phase else { return };
+        if !half_open.is_complete(change.settings) {
             return;
         }
-        if self.is_too_much(failed as usize, ended as usize) {
+        let tally = half_open.tally;
+        if change.settings.rules().condemns(&tally) {
             // ## Half-open => Open
             // The service is still ill: leave it alone for longer.
-            self.wait = self.wait.saturating_mul(2).min(self.settings.max_wait());
-            self.enter(Phase::Open { until: now.saturating_add(self.wait) });
+            self.attempts = self.attempts.saturating_add(1);
+            self.open(Reason::ProbesFailed, tally, change);
+        } else if let Some(next) = half_open.next(change.settings) {
+            // ## Half-open => Half-open
+            // The service bore this much; let it bear more.
+            self.enter(Phase::HalfOpen(Box::new(next)), Reason::RampedUp, tally, change);
         } else {
             // ## Half-open => Closed
             // The service is well. What came before is no longer held against it.
-            self.wait = self.settings.wait();
-            self.enter(Phase::Closed);
+            self.attempts = 0;
+            self.enter(Phase::Closed, Reason::ProbesSucceeded, tally, change);
         }
     }
 
-    fn is_too_much(&self, failures: usize, calls: usize) -> bool {
-        // Above all a healthy service must not pay for a division with each call.
-        if failures == 0 {
-            return false;
-        }
-        // A quotient is rounded as the setting was: 55 of 100 are 0.55, but 0.55 * 100 is above 55.
-        failures as f64 / calls as f64 >= self.settings.rate()
+    /// The service asked not to be called for so long, in an answer to a call of this period. It
+    /// is heeded if the breaker opens.
+    pub(crate) fn heed(&mut self, wait: Duration, change: &Change<'_>) {
+        let asked = change.now.saturating_add(wait.min(change.settings.max_wait()));
+        self.asked = self.asked.max(asked);
     }
 
-    fn enter(&mut self, phase: Phase) {
-        self.window.clear();
+    /// Takes on new settings, and keeps the state. `shape_changed` says that the window is filled
+    /// anew.
+    pub(crate) fn adopt(&mut self, old: &Settings, shape_changed: bool, change: &mut Change<'_>) {
+        if shape_changed {
+            self.tag = self.tag.next();
+        }
+        if old.held_to() != change.settings.held_to() {
+            self.hold(old.held_to(), change);
+        }
+        // With fewer probes wanted, those that ended may be enough.
+        self.judge_half_open(change);
+    }
+
+    fn hold(&mut self, before: Option<Forced>, change: &mut Change<'_>) {
+        let none = Tally::default();
+        match change.settings.held_to() {
+            Some(Forced::Open) => {
+                let until = Timestamp::from_nanos(u64::MAX);
+                self.enter(Phase::Open { until }, Reason::Forced, none, change);
+            }
+            Some(Forced::Closed) if self.state() != State::Closed => {
+                self.attempts = 0;
+                self.enter(Phase::Closed, Reason::Forced, none, change);
+            }
+            None if before == Some(Forced::Open) => {
+                // The next call is a probe: nobody knows how the service is.
+                self.attempts = 0;
+                self.enter(Phase::Open { until: change.now }, Reason::Released, none, change);
+            }
+            // Closed already, or closed and no longer held to it: the window goes on.
+            _ => {}
+        }
+    }
+
+    /// Closes and forgets. A breaker that an operator holds open stays so.
+    pub(crate) fn reset(&mut self, change: &mut Change<'_>) {
+        if change.settings.held_to() != Some(Forced::Open) {
+            self.attempts = 0;
+            self.enter(Phase::Closed, Reason::Reset, Tally::default(), change);
+        }
+    }
+
+    fn open(&mut self, reason: Reason, tally: Tally, change: &mut Change<'_>) {
+        let jitter = 1.0 - change.settings.jitter() * fastrand::f64();
+        let doubled = 1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
+        let wait = change.settings.wait().saturating_mul(doubled).min(change.settings.max_wait());
+        // Never nothing; and no more than a day, so that the product is in range.
+        let wait = wait.mul_f64(jitter).max(Duration::from_millis(1));
+        let until = change.now.saturating_add(wait).max(self.asked);
+        self.enter(Phase::Open { until }, reason, tally, change);
+        if let Some(transition) = &mut change.transition {
+            transition.wait = Some(until.saturating_since(change.now));
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, reason: Reason, tally: Tally, change: &mut Change<'_>) {
+        let from = self.state();
         self.phase = phase;
         self.generation = self.generation.wrapping_add(1);
+        self.tag = self.tag.next();
+        self.asked = Timestamp::default();
+        change.transition = Some(Transition {
+            from,
+            to: self.state(),
+            reason,
+            calls: tally.calls,
+            failures: tally.failures,
+            slow: tally.slow,
+            wait: None,
+            key: None,
+        });
     }
 }
 
-#[cfg(test)]
-#[path = "scenarios.rs"]
-mod scenarios;
+/// What counts of an outcome; `None` if it says nothing about the service.
+#[inline]
+pub(crate) fn judge(outcome: Outcome, slow: bool, slow_when_abandoned: bool) -> Option<Call> {
+    match outcome {
+        Outcome::Failure => Some(Call { failed: true, slow }),
+        Outcome::Success => Some(Call { failed: false, slow }),
+        Outcome::Abandoned if slow && slow_when_abandoned => Some(Call { failed: false, slow }),
+        _ => None,
+    }
+}
