@@ -11,7 +11,7 @@ const MEMORY: u64 = 500_000_000;
 /// last, so that little of it comes back.
 pub(crate) const LIFE: u64 = 1_000_000_000;
 /// At most by so many times does a process wait longer than a lease takes to come into being.
-const PATIENCE: u32 = 5;
+const PATIENCE: u32 = 8;
 
 /// A quota: what a unit costs, and how much there can be at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -145,19 +145,20 @@ impl Lease {
             Grant::Lease => {
                 self.left = self.left.saturating_add(lease - cost);
                 self.ends = now.saturating_add(LIFE);
-                self.misses = 0;
+                // Not forgotten at once, or who is lucky asks so often that others never are.
+                self.misses /= 2;
                 self.refused_until = 0;
             }
             Grant::Request if lease == cost => self.misses = 0,
             Grant::None | Grant::Request => {
                 // When there will be a whole lease, if nobody else takes it. Others may well: with
-                // each miss the wait doubles, so that a fleet asks no oftener than it is given.
+                // each miss the wait grows, by chance, so that a fleet hardly asks oftener than it
+                // is given, and each process has its share.
                 let whole = ahead.saturating_add(self.quota.interval.saturating_mul(lease.into()));
                 let short = whole.saturating_sub(self.quota.capacity);
-                let wait = short.saturating_mul(1 << self.misses.min(PATIENCE));
-                let apart = if self.misses > 0 { 0.75 + chance / 2.0 } else { 1.0 };
+                let wait = short as f64 * (1.0 + f64::from(self.misses.min(PATIENCE)) * chance);
                 self.misses = self.misses.saturating_add(1);
-                self.refused_until = now.saturating_add((wait as f64 * apart) as u64);
+                self.refused_until = now.saturating_add(wait as u64);
                 self.refused_cost = if grant == Grant::None { cost } else { 1 };
             }
         }
@@ -297,14 +298,14 @@ mod tests {
         assert_eq!(lease.ask(now, 1, 10), Answer::Refused(100 * MILLI));
         assert_eq!(lease.ask(now + 10 * MILLI - 1, 1, 10), Answer::Refused(99 * MILLI + 1));
         assert!(matches!(lease.ask(now + 10 * MILLI, 1, 10), Answer::Ask { .. }));
-        // If others took them, it is twice as long, and then longer still.
-        lease.told(now, (1, 10), Grant::None, 100 * MILLI, 0.5);
+        // If others took them, it is up to twice as long, and then longer still.
+        lease.told(now, (1, 10), Grant::None, 100 * MILLI, 1.0);
         assert!(matches!(lease.ask(now + 20 * MILLI - 1, 1, 10), Answer::Refused(_)));
         assert_eq!(lease.ask(now + 20 * MILLI, 1, 10), one(10));
         // The request alone was there.
         lease.told(now, (1, 10), Grant::Request, 95 * MILLI, 0.5);
-        assert!(matches!(lease.ask(now + 20 * MILLI - 1, 1, 10), Answer::Refused(_)));
-        assert_eq!(lease.ask(now + 20 * MILLI, 1, 10), one(10));
+        assert!(matches!(lease.ask(now + 10 * MILLI - 1, 1, 10), Answer::Refused(_)));
+        assert_eq!(lease.ask(now + 10 * MILLI, 1, 10), one(10));
     }
 
     #[test]

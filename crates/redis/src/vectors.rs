@@ -1,5 +1,7 @@
 //! The script, on a clock that the test moves, beside the limiter that counts in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
 use std::cell::Cell;
 use std::time::Duration;
 
