@@ -54,8 +54,7 @@ const SWEEP: Duration = Duration::from_millis(250);
 
 impl Corrections {
     pub(crate) fn new(redis: Redis, clock: Clock, leases: Arc<Leases>) -> Self {
-        let text = concat!(include_str!("scripts/arrival.lua"), include_str!("scripts/adjust.lua"));
-        let script = Arc::new(Script::new(text));
+        let script = Arc::new(Script::new(include_str!("scripts/adjust.lua")));
         Self { redis, clock, leases, script, sender: Mutex::default() }
     }
 

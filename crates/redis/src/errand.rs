@@ -4,7 +4,7 @@ use bartizan_core::Key;
 use bartizan_rate_limit::{Debts, StoreError};
 
 use crate::lease::{Grant, Lease, Quota};
-use crate::rate_limit::Inner;
+use crate::rate_limit::{Inner, signed};
 
 /// What one policy asks for.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,13 @@ pub(crate) struct Item {
     /// Whether the lease waits for this request's answer.
     pub(crate) leads: bool,
     pub(crate) enforced: bool,
+}
+
+impl Item {
+    /// What so many units move the arrival time on by, in nanoseconds.
+    pub(crate) fn spend(&self, units: u32) -> i64 {
+        signed(self.quota.interval.saturating_mul(units.into()))
+    }
 }
 
 /// What is done about one policy.
@@ -58,11 +65,10 @@ impl Errand {
         self.settle(&answer).ok_or(StoreError::Garbled)
     }
 
-    /// Takes the script's answer: how far ahead each key is, and two sets of bits, by the place among
-    /// those asked.
+    /// Takes the script's answer: how far ahead each key is, and bits by the place among those asked.
     fn settle(&mut self, answer: &[i64]) -> Option<Debts> {
         let asked = self.steps.iter().filter(|step| matches!(step, Step::Ask(_))).count();
-        let [ahead @ .., refused, leased] = answer else { return None };
+        let [ahead @ .., bits] = answer else { return None };
         if ahead.len() != asked || ahead.iter().any(|ahead| *ahead < 0) {
             return None;
         }
@@ -72,10 +78,10 @@ impl Errand {
         for place in 0..self.steps.len() {
             let Step::Ask(item) = self.steps[place] else { continue };
             let (bit, ahead) = answers.next()?;
-            let refuses = refused >> bit & 1 == 1;
+            let refuses = bits >> bit & 1 == 1;
             self.debts.refused |= u8::from(refuses) << place;
             blocked |= refuses && item.enforced;
-            let grant = match leased >> bit & 1 == 1 {
+            let grant = match bits >> (bit + 4) & 1 == 1 {
                 true => Grant::Lease,
                 false if refuses => Grant::None,
                 false => Grant::Request,

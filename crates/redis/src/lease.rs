@@ -149,7 +149,7 @@ impl Lease {
                 self.misses /= 2;
                 self.refused_until = 0;
             }
-            Grant::Request if lease == cost => self.misses = 0,
+            Grant::Request if lease == cost => self.misses /= 2,
             Grant::None | Grant::Request => {
                 // When there will be a whole lease, if nobody else takes it. Others may well: with
                 // each miss the wait grows, by chance, so that a fleet hardly asks oftener than it

@@ -28,7 +28,7 @@ mod settings;
 #[cfg(all(feature = "rate-limit", test))]
 mod vectors;
 
-pub use bartizan_core::{Clock, ConfigError, Engine};
+pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Snapshot, Switch, Timestamp};
 
 pub use self::client::Redis;
 #[cfg(feature = "rate-limit")]

@@ -47,8 +47,7 @@ impl RateLimitStore {
     fn build(redis: Redis, clock: Clock, prefix: Box<str>, most: u32) -> Self {
         let leases = Arc::new(Leases::new());
         let corrections = Corrections::new(redis.clone(), clock.clone(), Arc::clone(&leases));
-        let text = concat!(include_str!("scripts/arrival.lua"), include_str!("scripts/gcra.lua"));
-        let script = Script::new(text);
+        let script = Script::new(include_str!("scripts/gcra.lua"));
         Self(Arc::new(Inner { redis, clock, leases, corrections, script, prefix, most }))
     }
 
@@ -183,14 +182,23 @@ impl Store for RateLimitStore {
             return Taking::Done(Ok(errand.call_off(now)));
         }
         let mut keys = Vec::with_capacity(rations.len());
-        let mut arguments = Vec::with_capacity(4 * rations.len());
+        let mut arguments = Vec::with_capacity(3 * rations.len() + 1);
+        let (mut enforced, mut leased) = (0, false);
         for (ration, step) in rations.iter().zip(&steps) {
-            if let Step::Ask(Item { quota, cost, lease, .. }) = *step {
+            if let Step::Ask(item) = step {
                 keys.push(self.0.name(ration));
-                let units = |units: u32| signed(quota.interval.saturating_mul(units.into()));
-                let enforced = i64::from(ration.enforced);
-                arguments.extend([units(cost), units(lease), signed(quota.capacity), enforced]);
+                arguments.extend([item.spend(item.cost), signed(item.quota.capacity)]);
+                enforced = enforced * 10 + if item.enforced { 1 } else { 2 };
+                leased |= item.lease > item.cost;
             }
+        }
+        arguments.push(enforced);
+        if leased {
+            let asks = steps.iter().filter_map(|step| match step {
+                Step::Ask(item) => Some(item.spend(item.lease)),
+                _ => None,
+            });
+            arguments.extend(asks);
         }
         Taking::Trip(Trip(Box::pin(errand.run(keys, arguments))))
     }
@@ -207,7 +215,8 @@ impl Store for RateLimitStore {
     }
 }
 
-fn signed(nanos: u64) -> i64 {
+/// All times are far below the 292 years that fit.
+pub(crate) fn signed(nanos: u64) -> i64 {
     i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 

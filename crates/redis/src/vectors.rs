@@ -18,9 +18,16 @@ use crate::server::Server;
 /// The script with the time as its last argument, in microseconds. Keys do not expire, since that
 /// goes by the server's own time.
 fn on_a_clock(script: &'static str) -> Script {
-    let text = concat!(include_str!("scripts/arrival.lua")).to_owned() + script;
-    let text = text.replace("redis.call('TIME')", "{0, ARGV[#ARGV]}").replace(", 'PX', life", "");
-    Script::new(text.leak())
+    let mut lines = Vec::new();
+    for line in script.lines() {
+        let line = line.replace("redis.call('TIME')", "{0, table.remove(ARGV)}");
+        let line = line.replace("call('TIME')", "{0, table.remove(ARGV)}");
+        lines.push(match line.split_once(", 'PX'") {
+            Some((before, _)) => format!("{before})"),
+            None => line,
+        });
+    }
+    Script::new(lines.join("\n").leak())
 }
 
 struct Bench {
@@ -55,7 +62,7 @@ impl Bench {
 
     /// Takes from one key: how far ahead it is, and whether the request was admitted.
     fn take(&self, key: &str, (cost, capacity): (i64, i64), now: i64) -> (i64, bool) {
-        let answer = self.run(&self.take, &[key], &[cost, cost, capacity, 1], now);
+        let answer = self.run(&self.take, &[key], &[cost, capacity, 1], now);
         (answer[0], answer[1] == 0)
     }
 }
@@ -120,12 +127,9 @@ fn same(
             }
             continue;
         }
-        let asked = |place: usize, enforced: bool| {
-            let (interval, capacity) = rates[place];
-            let cost = interval * i64::from(*cost);
-            [cost, cost, capacity, i64::from(enforced)]
-        };
-        let arguments = [asked(0, true), asked(1, !shadow)].concat();
+        let spend = |place: usize| rates[place].0 * i64::from(*cost);
+        let enforced = if shadow { 12 } else { 11 };
+        let arguments = [spend(0), rates[0].1, spend(1), rates[1].1, enforced];
         let answer = bench.run(&bench.take, &keys, &arguments, now);
         let refused = answer[2] & if shadow { 1 } else { 3 } != 0;
         let decision = memory.check(ask);
@@ -207,11 +211,11 @@ fn the_longest_quotas_are_exact() {
 #[test]
 fn a_lease_is_given_whole_or_the_request_alone() {
     let bench = Bench::new();
-    let ask = |cost, lease| bench.run(&bench.take, &["lease"], &[cost, lease, 10, 1], START);
-    assert_eq!(ask(1, 4), [4, 0, 1]);
-    assert_eq!(ask(1, 4), [8, 0, 1]);
-    assert_eq!(ask(1, 4), [9, 0, 0]);
-    assert_eq!(ask(2, 4), [9, 1, 0]);
-    assert_eq!(ask(1, 1), [10, 0, 1]);
-    assert_eq!(ask(1, 1), [10, 1, 0]);
+    let ask = |cost, lease| bench.run(&bench.take, &["lease"], &[cost, 10, 1, lease], START);
+    assert_eq!(ask(1, 4), [4, 16]);
+    assert_eq!(ask(1, 4), [8, 16]);
+    assert_eq!(ask(1, 4), [9, 0]);
+    assert_eq!(ask(2, 4), [9, 1]);
+    assert_eq!(ask(1, 1), [10, 16]);
+    assert_eq!(ask(1, 1), [10, 1]);
 }
