@@ -8,13 +8,14 @@ use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion};
-use redis::{PushKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, PushKind, RedisError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::breaker::Breaker;
 use crate::observe::{self, Figures};
-use crate::script::Run;
+use crate::script::Script;
 use crate::settings::{self, Settings};
 
 /// One Redis or Valkey server, for all the layers that share state over it. Clones share one
@@ -45,6 +46,14 @@ struct Link {
     breaker: Breaker,
     /// Whether a task is making a connection.
     mending: bool,
+}
+
+/// What a trip finds.
+enum State<'a> {
+    Away,
+    /// A connection is being made, for the first time or since the last one was lost.
+    Coming(Notified<'a>),
+    Here(MultiplexedConnection),
 }
 
 /// Why a trip brought nothing.
@@ -111,84 +120,86 @@ impl Redis {
         Self::build(Arc::clone(&self.0.name), self.0.client.clone(), deadline)
     }
 
-    /// Runs a script within the deadline, and returns its answer: whole numbers.
-    pub(crate) async fn run(&self, run: Run<'_>) -> Result<Vec<i64>, Fault> {
+    /// Runs a script within the deadline, and returns what its answer lists.
+    pub(crate) async fn run(&self, script: &Script, run: &Cmd) -> Result<Vec<Value>, Fault> {
+        let answer = self.run_uncounted(script, run).await;
+        self.0.figures.count(answer.as_ref().err().copied());
+        answer
+    }
+
+    async fn run_uncounted(&self, script: &Script, run: &Cmd) -> Result<Vec<Value>, Fault> {
         if self.0.switch.setting().0 == Mode::Off || Handle::try_current().is_err() {
-            return self.0.figures.count(Err(Fault::Unreachable));
+            return Err(Fault::Unreachable);
+        }
+        let (state, mut generation) = self.0.state();
+        if matches!(state, State::Away) {
+            return Err(Fault::Unreachable);
         }
         let trip = async {
-            let (connection, generation) = match self.connection().await {
-                Ok(linked) => linked,
-                Err(fault) => return (None, Err(fault)),
+            let connection = match state {
+                State::Away => None,
+                State::Coming(attempted) => {
+                    attempted.await;
+                    // Told by the attempt, which had the lock just now.
+                    let link = self.0.link.lock();
+                    generation = link.generation;
+                    link.connection.clone().filter(|_| !link.breaker.is_open())
+                }
+                State::Here(connection) => Some(connection),
             };
-            (Some(generation), ask(connection, &run).await)
+            ask(connection.ok_or(Fault::Unreachable)?, script, run).await
         };
-        // Taken before the wait, so that a trip which gets nowhere is held against this one.
-        let current = self.0.link.lock().generation;
-        let (generation, answer) = match tokio::time::timeout(self.0.deadline(), trip).await {
-            Ok((generation, answer)) => (generation, answer),
-            Err(_) => (Some(current), Err(Fault::Late)),
+        let answer = match tokio::time::timeout(self.0.deadline(), trip).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Fault::Late),
         };
-        if let Some(generation) = generation {
-            self.0.report(generation, answer.as_ref().err().copied());
-        }
-        self.0.figures.count(answer)
-    }
-
-    /// The connection. Waits for one that is being made, unless the server is known to be away.
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64), Fault> {
-        let attempted = {
-            let mut link = self.0.link.lock();
-            if link.breaker.is_open() {
-                // A task does so already, unless its runtime has ended.
-                self.0.mend(&mut link);
-                return Err(Fault::Unreachable);
-            }
-            if let Some(connection) = &link.connection {
-                return Ok((connection.clone(), link.generation));
-            }
-            self.0.mend(&mut link);
-            self.0.attempted.notified()
-        };
-        attempted.await;
-        let link = self.0.link.lock();
-        let connection = link.connection.clone().filter(|_| !link.breaker.is_open());
-        connection.map(|connection| (connection, link.generation)).ok_or(Fault::Unreachable)
+        self.0.report(generation, answer.as_ref().err().copied());
+        answer
     }
 }
 
-async fn ask(mut connection: MultiplexedConnection, run: &Run<'_>) -> Result<Vec<i64>, Fault> {
-    const UNKNOWN: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
-    let mut answer = sent(&mut connection, &run.by_hash()).await;
-    if answer.as_ref().is_err_and(|error| error.kind() == UNKNOWN) {
-        answer = sent(&mut connection, &run.by_text()).await;
+async fn ask(
+    mut connection: MultiplexedConnection,
+    script: &Script,
+    run: &Cmd,
+) -> Result<Vec<Value>, Fault> {
+    let mut answer = connection.send_packed_command(run).await;
+    if is_unknown(&answer) {
+        answer = connection.send_packed_command(&script.run_by_text(run)).await;
     }
-    let numbers = match answer {
-        Ok(Value::Array(values)) => values.iter().map(number).collect(),
-        Ok(_) => None,
-        Err(error) if error.kind() == ErrorKind::Io => return Err(Fault::Unreachable),
-        Err(_) => None,
-    };
-    numbers.ok_or(Fault::Garbled)
+    match answer {
+        Ok(Value::Array(values)) => Ok(values),
+        Err(error) if error.kind() == ErrorKind::Io => Err(Fault::Unreachable),
+        Ok(_) | Err(_) => Err(Fault::Garbled),
+    }
 }
 
-async fn sent(
-    connection: &mut MultiplexedConnection,
-    command: &redis::Cmd,
-) -> Result<Value, RedisError> {
-    connection.send_packed_command(command).await?.extract_error()
-}
-
-const fn number(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(number) => Some(*number),
-        _ => None,
+fn is_unknown(answer: &Result<Value, RedisError>) -> bool {
+    match answer {
+        Ok(Value::ServerError(error)) => error.kind() == Some(ServerErrorKind::NoScript),
+        Err(error) => error.kind() == ErrorKind::Server(ServerErrorKind::NoScript),
+        Ok(_) => false,
     }
 }
 
 impl Inner {
     fn deadline(&self) -> Duration {
         Duration::from_nanos(self.deadline.load(Relaxed))
+    }
+
+    /// Where things stand, and with which connection.
+    fn state(self: &Arc<Self>) -> (State<'_>, u64) {
+        let mut link = self.link.lock();
+        let state = match &link.connection {
+            _ if link.breaker.is_open() => State::Away,
+            Some(connection) => State::Here(connection.clone()),
+            None => State::Coming(self.attempted.notified()),
+        };
+        if !matches!(state, State::Here(_)) {
+            // A task does so already, unless there is a first time, or its runtime has ended.
+            self.mend(&mut link);
+        }
+        (state, link.generation)
     }
 
     /// Takes note of how a trip over a connection went.

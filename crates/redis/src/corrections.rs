@@ -23,8 +23,7 @@ pub(crate) struct Correction {
 
 impl Correction {
     pub(crate) fn new(name: Box<str>, quota: Quota, units: i64) -> Self {
-        let interval = i64::try_from(quota.interval).unwrap_or(i64::MAX);
-        Self { name, change: interval.saturating_mul(units), capacity: quota.capacity }
+        Self { name, change: quota.change(units), capacity: quota.capacity }
     }
 }
 
@@ -134,11 +133,12 @@ impl Task {
 
     async fn send(&mut self) {
         for batch in self.batch.chunks(BATCH) {
-            let keys = batch.iter().map(|correction| correction.name.to_string()).collect();
-            let arguments = batch.iter().flat_map(|correction| {
-                [correction.change, i64::try_from(correction.capacity).unwrap_or(i64::MAX)]
-            });
-            let sent = self.redis.run(self.script.run(keys, arguments.collect())).await;
+            let mut run = self.script.run(batch.len());
+            run.arg(batch.iter().map(|correction| &*correction.name).collect::<Vec<_>>());
+            for correction in batch {
+                run.arg(correction.change).arg(correction.capacity);
+            }
+            let sent = self.redis.run(&self.script, &run).await;
             let figures = self.redis.figures();
             let count = if sent.is_ok() { &figures.corrected } else { &figures.dropped };
             count.add(batch.len() as u64);

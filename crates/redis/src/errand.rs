@@ -2,9 +2,10 @@ use std::sync::Arc;
 
 use bartizan_core::Key;
 use bartizan_rate_limit::{Debts, StoreError};
+use redis::{Cmd, Value};
 
 use crate::lease::{Grant, Lease, Quota};
-use crate::rate_limit::{Inner, signed};
+use crate::rate_limit::Inner;
 
 /// What one policy asks for.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,7 @@ pub(crate) struct Item {
 impl Item {
     /// What so many units move the arrival time on by, in nanoseconds.
     pub(crate) fn spend(&self, units: u32) -> i64 {
-        signed(self.quota.interval.saturating_mul(units.into()))
+        self.quota.change(units.into())
     }
 }
 
@@ -34,6 +35,15 @@ pub(crate) enum Step {
     Nothing,
     Refused,
     Spent(Item),
+}
+
+impl Step {
+    pub(crate) const fn asked(&self) -> Option<&Item> {
+        match self {
+            Self::Ask(item) => Some(item),
+            _ => None,
+        }
+    }
 }
 
 /// A request that is being judged by several policies, all or nothing: what it has of leases is put
@@ -55,21 +65,17 @@ impl Errand {
         self.debts
     }
 
-    pub(crate) async fn run(
-        mut self,
-        keys: Vec<String>,
-        arguments: Vec<i64>,
-    ) -> Result<Debts, StoreError> {
-        let run = self.inner.script.run(keys, arguments);
-        let answer = self.inner.redis.run(run).await?;
+    /// Asks; `run` is of the policies that are asked, in their order.
+    pub(crate) async fn run(mut self, run: Cmd) -> Result<Debts, StoreError> {
+        let answer = self.inner.redis.run(&self.inner.script, &run).await?;
         self.settle(&answer).ok_or(StoreError::Garbled)
     }
 
     /// Takes the script's answer: how far ahead each key is, and bits by the place among those asked.
-    fn settle(&mut self, answer: &[i64]) -> Option<Debts> {
+    fn settle(&mut self, answer: &[Value]) -> Option<Debts> {
         let asked = self.steps.iter().filter(|step| matches!(step, Step::Ask(_))).count();
-        let [ahead @ .., bits] = answer else { return None };
-        if ahead.len() != asked || ahead.iter().any(|ahead| *ahead < 0) {
+        let [ahead @ .., Value::Int(bits)] = answer else { return None };
+        if ahead.len() != asked || !ahead.iter().all(|value| matches!(value, Value::Int(0..))) {
             return None;
         }
         let now = self.inner.now();
@@ -77,7 +83,7 @@ impl Errand {
         let mut answers = ahead.iter().enumerate();
         for place in 0..self.steps.len() {
             let Step::Ask(item) = self.steps[place] else { continue };
-            let (bit, ahead) = answers.next()?;
+            let Some((bit, Value::Int(ahead))) = answers.next() else { continue };
             let refuses = bits >> bit & 1 == 1;
             self.debts.refused |= u8::from(refuses) << place;
             blocked |= refuses && item.enforced;

@@ -20,6 +20,13 @@ pub(crate) struct Quota {
     pub(crate) capacity: u64,
 }
 
+impl Quota {
+    /// What so many units move an arrival time on by: below 0 if they are given back.
+    pub(crate) fn change(self, units: i64) -> i64 {
+        i64::try_from(self.interval).unwrap_or(i64::MAX).saturating_mul(units)
+    }
+}
+
 /// What to do about a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Answer {

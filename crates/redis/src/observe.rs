@@ -24,14 +24,13 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn count<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
-        match answer {
-            Ok(_) => self.answered.add(1),
-            Err(Fault::Garbled) => self.garbled.add(1),
-            Err(Fault::Late) => self.late.add(1),
-            Err(Fault::Unreachable) => self.unreachable.add(1),
+    pub(crate) fn count(&self, fault: Option<Fault>) {
+        match fault {
+            None => self.answered.add(1),
+            Some(Fault::Garbled) => self.garbled.add(1),
+            Some(Fault::Late) => self.late.add(1),
+            Some(Fault::Unreachable) => self.unreachable.add(1),
         }
-        answer
     }
 
     pub(crate) fn add_to(&self, snapshot: Snapshot, away: bool) -> Snapshot {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bartizan_core::{Clock, ConfigError, Key};
 use bartizan_rate_limit::{Debts, Ration, Store, StoreError, Taking};
+use redis::Cmd;
 
 use crate::Redis;
 use crate::client::Fault;
@@ -132,14 +133,49 @@ impl Inner {
         }
     }
 
+    /// The script's run for the policies that are asked.
+    fn run(&self, rations: &[Ration<'_>], steps: &[Step]) -> Cmd {
+        let asked = || steps.iter().filter_map(Step::asked);
+        let mut run = self.script.run(asked().count());
+        for (ration, _) in rations.iter().zip(steps).filter(|(_, step)| step.asked().is_some()) {
+            run.arg(self.name(ration));
+        }
+        let (mut enforced, mut leased) = (0, false);
+        for item in asked() {
+            run.arg(item.spend(item.cost)).arg(item.quota.capacity);
+            enforced = enforced * 10 + if item.enforced { 1 } else { 2 };
+            leased |= item.lease > item.cost;
+        }
+        run.arg(enforced);
+        if leased {
+            for item in asked() {
+                run.arg(item.spend(item.lease));
+            }
+        }
+        run
+    }
+
     /// Where the arrival time is kept. What is in braces chooses a cluster's slot: that of the
     /// caller, whatever the policies.
     fn name(&self, ration: &Ration<'_>) -> String {
-        let Self { prefix, .. } = self;
-        let key = ration.key.as_u128();
+        let Ration { limiter, policy, .. } = ration;
+        let mut name = String::with_capacity(self.prefix.len() + limiter.len() + policy.len() + 48);
+        name.push_str(&self.prefix);
+        name.push_str(":{");
+        for shift in (0..32).rev() {
+            let digit = (ration.key.as_u128() >> (4 * shift)) as usize & 15;
+            name.push(char::from(b"0123456789abcdef"[digit]));
+        }
+        name.push_str("}:");
         // The limiter's name ends at the next colon, so it can have none of its own.
-        let limiter = ration.limiter.replace('%', "%25").replace(':', "%3A");
-        format!("{prefix}:{{{key:032x}}}:{limiter}:{}", ration.policy)
+        if limiter.contains([':', '%']) {
+            name.push_str(&limiter.replace('%', "%25").replace(':', "%3A"));
+        } else {
+            name.push_str(limiter);
+        }
+        name.push(':');
+        name.push_str(policy);
+        name
     }
 }
 
@@ -181,43 +217,20 @@ impl Store for RateLimitStore {
         if blocked {
             return Taking::Done(Ok(errand.call_off(now)));
         }
-        let mut keys = Vec::with_capacity(rations.len());
-        let mut arguments = Vec::with_capacity(3 * rations.len() + 1);
-        let (mut enforced, mut leased) = (0, false);
-        for (ration, step) in rations.iter().zip(&steps) {
-            if let Step::Ask(item) = step {
-                keys.push(self.0.name(ration));
-                arguments.extend([item.spend(item.cost), signed(item.quota.capacity)]);
-                enforced = enforced * 10 + if item.enforced { 1 } else { 2 };
-                leased |= item.lease > item.cost;
-            }
-        }
-        arguments.push(enforced);
-        if leased {
-            let asks = steps.iter().filter_map(|step| match step {
-                Step::Ask(item) => Some(item.spend(item.lease)),
-                _ => None,
-            });
-            arguments.extend(asks);
-        }
-        Taking::Trip(Trip(Box::pin(errand.run(keys, arguments))))
+        let run = self.0.run(rations, &steps);
+        Taking::Trip(Trip(Box::pin(errand.run(run))))
     }
 
     fn adjust(&self, ration: &Ration<'_>, units: i64) {
         let quota = quota(ration);
         if self.0.most > 1 {
             let id = Key::of(&(ration.limiter, ration.policy, ration.key));
-            let by = signed(quota.interval).saturating_mul(units);
+            let by = quota.change(units);
             self.0.leases.with(id, quota, |lease| lease.corrected(by));
         }
         let name = self.0.name(ration).into();
         self.0.corrections.send(Correction::new(name, quota, units));
     }
-}
-
-/// All times are far below the 292 years that fit.
-pub(crate) fn signed(nanos: u64) -> i64 {
-    i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 
 /// A question that is under way to Redis.

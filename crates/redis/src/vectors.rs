@@ -55,9 +55,10 @@ impl Bench {
     }
 
     fn run(&self, script: &Script, keys: &[&str], arguments: &[i64], now: i64) -> Vec<i64> {
-        let keys = keys.iter().map(ToString::to_string).collect();
-        let arguments = arguments.iter().copied().chain([now]).collect();
-        self.runtime.block_on(self.redis.run(script.run(keys, arguments))).unwrap()
+        let mut run = script.run(keys.len());
+        run.arg(keys).arg(arguments).arg(now);
+        let answer = self.runtime.block_on(self.redis.run(script, &run)).unwrap();
+        answer.into_iter().map(|value| redis::from_redis_value(value).unwrap()).collect()
     }
 
     /// Takes from one key: how far ahead it is, and whether the request was admitted.
