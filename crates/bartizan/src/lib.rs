@@ -14,6 +14,8 @@
 //! | `rate_limit` | `RateLimitLayer` | a quota for each caller |
 //! | `shed` | `LoadShedLayer` | refuses at once what cannot be served in time |
 //!
+//! With the feature `redis`, `bartizan::redis` has stores for what several processes share.
+//!
 //! # The stack
 //!
 //! Outermost first, as `ServiceBuilder` reads:
@@ -38,5 +40,7 @@ pub use bartizan_circuit_breaker as circuit_breaker;
 pub use bartizan_flags as flags;
 #[cfg(feature = "rate-limit")]
 pub use bartizan_rate_limit as rate_limit;
+#[cfg(feature = "redis")]
+pub use bartizan_redis as redis;
 #[cfg(feature = "shed")]
 pub use bartizan_shed as shed;

@@ -11,27 +11,75 @@
 //! ```
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use ahash::RandomState;
 use http::{HeaderName, Request};
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::client_ip;
-use crate::{ClientAddr, Principal};
+use crate::{ClientAddr, ConfigError, Principal};
 
 /// A 128-bit keyed hash (two of aHash, each with keys of its own) of what a request is counted under.
 ///
 /// The hash's key is drawn at random once per process, so that nobody can craft two inputs that
-/// meet. It is not for storage or for sharing between processes.
+/// meet. It is not for storage; processes that shall count together [`share`] a secret first.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key(u128);
 
-/// Two independent halves: both would have to meet at once.
-static HALVES: LazyLock<[RandomState; 2]> = LazyLock::new(|| {
-    // The standard library's own hash keys come from the system's random source.
-    let draw = || std::hash::RandomState::new().hash_one(0_u8);
-    [(); 2].map(|()| RandomState::with_seeds(draw(), draw(), draw(), draw()))
-});
+/// Two independent halves: both would have to meet at once. Never drawn if keys are shared, so that
+/// whoever does not share pays for one look at this and no more.
+static HALVES: OnceLock<[RandomState; 2]> = OnceLock::new();
+
+/// The first key, or [`share`], settles whether keys are shared: a SipHash-2-4 that has the secret
+/// for its key, or none.
+static SHARED: OnceLock<Option<SipHasher24>> = OnceLock::new();
+
+/// Makes [`Key::of`] the same in every process that is given the same secret, for limits that are
+/// counted outside the process.
+///
+/// Comes before anything is hashed, so at the start of `main`. The same secret may be given again.
+/// The secret is what keeps callers from crafting keys that meet: draw it at random, and keep it as
+/// other secrets are kept.
+///
+/// Keys are then SipHash-2-4 with 128 bits, at a cost of some 100 instructions more for an address.
+/// They are equal where the hashed types feed their `Hash` the same bytes: the same types, on
+/// machines of the same byte order and word size, compiled from the same code. Where that changes,
+/// as it may with a version of a crate or of Rust, keys merely start afresh: no two callers are
+/// mixed up.
+///
+/// # Errors
+///
+/// If the secret is shorter than 16 bytes, if another one was given before, or if keys were hashed
+/// already, which other processes could not have known.
+pub fn share(secret: &[u8]) -> Result<(), ConfigError> {
+    if secret.len() < 16 {
+        return Err(ConfigError::new(
+            "key.secret",
+            "is shorter than 16 bytes",
+            "draw at least 16 bytes at random, as with `openssl rand -hex 16`",
+        ));
+    }
+    // Of whatever length the secret is, all of it counts. The result is never seen by anyone.
+    let seed = SipHasher24::new().hash(secret).as_u128();
+    let hasher = SipHasher24::new_with_keys((seed >> 64) as u64, seed as u64);
+    let settled = SHARED.get_or_init(|| Some(hasher));
+    if settled.as_ref().is_some_and(|own| own.keys() == hasher.keys()) {
+        return Ok(());
+    }
+    Err(match settled {
+        Some(_) => ConfigError::new(
+            "key.secret",
+            "differs from the one that was given before",
+            "give one secret in one place",
+        ),
+        None => ConfigError::new(
+            "key.secret",
+            "comes after keys were hashed without it",
+            "share the secret first, at the start of `main`",
+        ),
+    })
+}
 
 impl Key {
     /// The one key for all; see [`global`].
@@ -41,8 +89,25 @@ impl Key {
     #[must_use]
     #[inline]
     pub fn of<T: Hash + ?Sized>(value: &T) -> Self {
-        let [high, low] = &*HALVES;
+        match HALVES.get() {
+            Some(halves) => Self::by(halves, value),
+            None => Self::settle(value),
+        }
+    }
+
+    #[inline]
+    fn by<T: Hash + ?Sized>([high, low]: &[RandomState; 2], value: &T) -> Self {
         Self(u128::from(high.hash_one(value)) << 64 | u128::from(low.hash_one(value)))
+    }
+
+    /// The first key of a process, and each one that is shared.
+    #[cold]
+    fn settle<T: Hash + ?Sized>(value: &T) -> Self {
+        if let Some(mut hasher) = *SHARED.get_or_init(|| None) {
+            value.hash(&mut hasher);
+            return Self(hasher.finish128().as_u128());
+        }
+        Self::by(HALVES.get_or_init(draw), value)
     }
 
     /// The key of the pair of both. The order matters.
@@ -68,6 +133,12 @@ impl Key {
     pub const fn as_u128(self) -> u128 {
         self.0
     }
+}
+
+fn draw() -> [RandomState; 2] {
+    // The standard library's own hash keys come from the system's random source.
+    let draw = || std::hash::RandomState::new().hash_one(0_u8);
+    [(); 2].map(|()| RandomState::with_seeds(draw(), draw(), draw(), draw()))
 }
 
 /// Finds the key of a request. `None` if the request has none, as when a field is missing.

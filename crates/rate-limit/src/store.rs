@@ -50,6 +50,20 @@ pub struct Ration<'a> {
     pub enforced: bool,
 }
 
+impl<'a> Ration<'a> {
+    /// Asks an enforced policy for one unit.
+    #[must_use]
+    pub const fn new(
+        limiter: &'a str,
+        policy: &'a str,
+        key: Key,
+        interval: u64,
+        burst: u32,
+    ) -> Self {
+        Self { policy, limiter, key, interval, burst, cost: 1, enforced: true }
+    }
+}
+
 /// How a store answers.
 #[derive(Debug)]
 #[non_exhaustive]
