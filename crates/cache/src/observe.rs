@@ -18,6 +18,8 @@ static INVALIDATIONS: Metric = Metric::counter(
     "bartizan_cache_invalidations_total",
     "Stored resources that unsafe requests or operators made invalid.",
 );
+static PURGES: Metric =
+    Metric::counter("bartizan_cache_purges_total", "Purges by operators, hard or soft.");
 static RESOURCES: Metric = Metric::gauge("bartizan_cache_stored_resources", "Resources stored.");
 static BYTES: Metric = Metric::gauge("bartizan_cache_stored_bytes", "Bytes stored.");
 static FILLING: Metric =
@@ -26,10 +28,16 @@ static FILLING: Metric =
 /// What was decided about a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verdict {
+    /// Answered with another request's answer.
+    Collapsed,
     Forward(Forward),
     Hit,
     Refused,
     ShadowHit,
+    /// Answered with a stale response, while a fresh one is fetched.
+    StaleHit,
+    /// A request that was forwarded, and answered with a stale response for the service failed.
+    StoodIn,
 }
 
 /// What became of a response that was to be stored.
@@ -50,12 +58,16 @@ pub(crate) enum Fate {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     bypass: Counter,
+    collapsed: Counter,
     hit: Counter,
     method: Counter,
+    partial: Counter,
     refused: Counter,
     request: Counter,
     shadow_hit: Counter,
     stale: Counter,
+    stale_hit: Counter,
+    stood_in: Counter,
     uri_miss: Counter,
     vary_miss: Counter,
     abandoned: Counter,
@@ -66,14 +78,19 @@ pub(crate) struct Counts {
     confirmed: Counter,
     replaced: Counter,
     invalidated: Counter,
+    purged: Counter,
+    purged_softly: Counter,
 }
 
 impl Counts {
     pub(crate) fn request(&self, verdict: Verdict) {
         let counter = match verdict {
+            Verdict::Collapsed => &self.collapsed,
             Verdict::Hit => &self.hit,
             Verdict::Refused => &self.refused,
             Verdict::ShadowHit => &self.shadow_hit,
+            Verdict::StaleHit => &self.stale_hit,
+            Verdict::StoodIn => &self.stood_in,
             Verdict::Forward(reason) => match reason {
                 Forward::Bypass => &self.bypass,
                 Forward::Method => &self.method,
@@ -81,6 +98,7 @@ impl Counts {
                 Forward::Stale => &self.stale,
                 Forward::UriMiss => &self.uri_miss,
                 Forward::VaryMiss => &self.vary_miss,
+                Forward::Partial => &self.partial,
             },
         };
         counter.add(1);
@@ -109,6 +127,11 @@ impl Counts {
         tracing::debug!(target: "bartizan::cache", name, "resource invalidated");
     }
 
+    pub(crate) fn purge(&self, name: &str, soft: bool) {
+        if soft { &self.purged_softly } else { &self.purged }.add(1);
+        tracing::info!(target: "bartizan::cache", name, soft, "purged");
+    }
+
     pub(crate) fn describe(
         &self,
         snapshot: Snapshot,
@@ -118,12 +141,16 @@ impl Counts {
         // Figures are doubles by the exposition format; exact to 2^53.
         let requests = [
             ("bypass", &self.bypass),
+            ("collapsed", &self.collapsed),
             ("hit", &self.hit),
             ("method", &self.method),
+            ("partial", &self.partial),
             ("refused", &self.refused),
             ("request", &self.request),
             ("shadow_hit", &self.shadow_hit),
             ("stale", &self.stale),
+            ("stale_hit", &self.stale_hit),
+            ("stood_in", &self.stood_in),
             ("uri_miss", &self.uri_miss),
             ("vary_miss", &self.vary_miss),
         ];
@@ -135,11 +162,13 @@ impl Counts {
             ("stored", &self.stored),
         ];
         let validations = [("confirmed", &self.confirmed), ("replaced", &self.replaced)];
+        let purges = [("hard", &self.purged), ("soft", &self.purged_softly)];
         let all = requests
             .into_iter()
             .map(|figure| (&REQUESTS, figure))
             .chain(fills.into_iter().map(|figure| (&FILLS, figure)))
             .chain(validations.into_iter().map(|figure| (&VALIDATIONS, figure)))
+            .chain(purges.into_iter().map(|figure| (&PURGES, figure)))
             .chain([(&INVALIDATIONS, ("", &self.invalidated))]);
         all.fold(snapshot, |snapshot, (metric, (outcome, counter))| {
             snapshot.sample(metric, outcome, counter.get() as f64)

@@ -1,20 +1,11 @@
-//! What requests are told apart by: the target URI and `Vary`, and the extractors that a layer's
-//! keys can be partitioned by.
+//! Which resource a request is about.
 
-use std::hash::{Hash, Hasher};
-
-use http::header::{AsHeaderName, HOST, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-
-pub use bartizan_core::key::*;
-
-use crate::list;
+use bartizan_core::Key;
+use http::header::HOST;
+use http::{HeaderValue, Request, Uri};
 
 /// Longer than any name of a host.
 const MAX_HOST: usize = 255;
-
-/// More fields than anybody negotiates by.
-const MAX_VARY: usize = 16;
 
 /// The target URI of a request (RFC 9110 §7.1), normalised: case and default port of the origin
 /// do not matter. Path and query are taken as they are, for the service may tell them apart.
@@ -74,13 +65,19 @@ impl<'a> Target<'a> {
         self.scheme == other.scheme && self.host() == other.host()
     }
 
-    fn host(&self) -> &[u8] {
+    pub(crate) fn host(&self) -> &[u8] {
         &self.host[..usize::from(self.host_len)]
     }
 
+    /// The key of the whole URI.
     pub(crate) fn key(&self) -> Key {
         // Each part is hashed with its length or end: no two targets run into each other.
         Key::of(&(self.scheme, self.host(), self.path))
+    }
+
+    /// The URI as text, by which prefixes are compared.
+    pub(crate) fn to_text(self) -> String {
+        format!("{}://{}{}", self.scheme, String::from_utf8_lossy(self.host()), self.path)
     }
 }
 
@@ -100,50 +97,6 @@ fn uri<B>(request: &Request<B>) -> &Uri {
         return &original.0;
     }
     request.uri()
-}
-
-/// What a response's `Vary` names, with the values that the request had (RFC 9111 §4.1).
-///
-/// Values are hashed: they may be long, or secret.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Vary(Box<[(HeaderName, Option<Key>)]>);
-
-impl Vary {
-    /// `None` if no other request can match.
-    pub(crate) fn of(response: &HeaderMap, request: &HeaderMap) -> Option<Self> {
-        let mut fields = Vec::new();
-        for member in list::members(response, VARY).filter(|member| !member.is_empty()) {
-            // `*` is a valid name of a field.
-            if member == b"*" || fields.len() == MAX_VARY {
-                return None;
-            }
-            let name = HeaderName::from_bytes(member).ok()?;
-            let value = value_key(request, &name);
-            fields.push((name, value));
-        }
-        Some(Self(fields.into_boxed_slice()))
-    }
-
-    pub(crate) fn matches(&self, request: &HeaderMap) -> bool {
-        self.0.iter().all(|(name, value)| value_key(request, name) == *value)
-    }
-
-    pub(crate) fn weight(&self) -> usize {
-        size_of_val(&*self.0)
-    }
-}
-
-/// A field's members as one key: white space and the split into lines do not matter.
-fn value_key(headers: &HeaderMap, name: impl AsHeaderName + Copy) -> Option<Key> {
-    headers.contains_key(name).then(|| Key::of(&Members(headers, name)))
-}
-
-struct Members<'a, N>(&'a HeaderMap, N);
-
-impl<N: AsHeaderName + Copy> Hash for Members<'_, N> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        list::members(self.0, self.1).for_each(|member| member.hash(state));
-    }
 }
 
 #[cfg(test)]
@@ -191,36 +144,5 @@ mod tests {
         assert!(sent(&request).is_some());
         request.headers_mut().append(HOST, HeaderValue::from_static("b"));
         assert!(sent(&request).is_none());
-    }
-
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
-
-    #[test]
-    fn variants_are_told_apart_by_the_named_fields_only() {
-        let german = headers(&[("accept-language", "de, en"), ("x", "1")]);
-        let vary = Vary::of(&headers(&[("vary", "Accept-Language"), ("vary", "foo")]), &german);
-        let vary = vary.unwrap();
-        assert!(vary.matches(&headers(&[("accept-language", "de,en"), ("x", "2")])));
-        assert!(vary.matches(&headers(&[("accept-language", "de"), ("accept-language", "en")])));
-        for other in ["de", "en, de", "", "de, en, fr"] {
-            assert!(!vary.matches(&headers(&[("accept-language", other)])), "{other}");
-        }
-        assert!(!vary.matches(&HeaderMap::new()));
-        assert!(!vary.matches(&headers(&[("accept-language", "de, en"), ("foo", "")])));
-    }
-
-    #[test]
-    fn a_star_anywhere_and_what_is_no_name_match_nothing() {
-        for never in [&[("vary", "*")][..], &[("vary", "a, *")], &[("vary", "a b")]] {
-            assert!(Vary::of(&headers(never), &HeaderMap::new()).is_none(), "{never:?}");
-        }
-        let lines = [("vary", "a"), ("vary", "*")];
-        assert!(Vary::of(&headers(&lines), &HeaderMap::new()).is_none());
-        assert!(Vary::of(&HeaderMap::new(), &HeaderMap::new()).is_some());
     }
 }
