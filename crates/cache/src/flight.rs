@@ -14,12 +14,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::Frame;
 
 use crate::ResponseCache;
+use crate::bell::Bell;
 use crate::body::BoxError;
 use crate::entry::{Entry, Head};
 use crate::exchange::Fetch;
@@ -53,6 +54,7 @@ pub(crate) struct Flight {
     pub(crate) fetch: Fetch,
     state: Mutex<State>,
     work: Mutex<Slot>,
+    bell: Arc<Bell>,
     /// Whether somebody wanted to go on while another did.
     contended: AtomicBool,
 }
@@ -74,8 +76,13 @@ impl Flight {
     pub(crate) fn lead(fetch: Fetch) -> Reader {
         let stream = Stream::new(&fetch.cache);
         let state = Mutex::new(State { stage: Stage::Pending, stream });
-        let flight =
-            Self { fetch, state, work: Mutex::new(None), contended: AtomicBool::new(false) };
+        let flight = Self {
+            fetch,
+            state,
+            work: Mutex::new(None),
+            bell: Arc::default(),
+            contended: AtomicBool::new(false),
+        };
         Reader::sit(Arc::new(flight), true)
     }
 
@@ -112,24 +119,19 @@ impl Flight {
 
     pub(crate) fn set_stage(&self, stage: Stage) {
         self.state().stage = stage;
-        self.wake_all();
+        self.bell.ring();
     }
 
     /// Changes the stream, and wakes whoever reads of it.
     pub(crate) fn with_stream<T>(&self, change: impl FnOnce(&mut Stream) -> T) -> T {
         let changed = change(&mut self.state().stream);
-        self.wake_all();
+        self.bell.ring();
         changed
     }
 
     /// Whether the slowest reader leaves room for more of the body.
     pub(crate) fn has_room(&self) -> bool {
         self.state().stream.has_room()
-    }
-
-    fn wake_all(&self) {
-        let wakers = self.state().stream.take_wakers();
-        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn try_work(&self) -> Option<MutexGuard<'_, Slot>> {
@@ -151,13 +153,13 @@ impl Flight {
         // Out of its place meanwhile: should it panic, nobody polls it again.
         let Some(mut work) = slot.take() else { return false };
         let bail = Bail(self);
-        let waker = Waker::from(Arc::clone(self));
+        let waker = Waker::from(Arc::clone(&self.bell));
         let changed = work.as_mut().poll(&mut Context::from_waker(&waker), self).is_ready();
         std::mem::forget(bail);
         *slot = Some(work);
         drop(slot);
         if self.contended.swap(false, SeqCst) {
-            self.wake_all();
+            self.bell.ring();
         }
         changed
     }
@@ -171,18 +173,7 @@ impl Flight {
         state.stream.end(End::Broken(None));
         drop(state);
         self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
-        self.wake_all();
-    }
-}
-
-/// The service's waker wakes all who wait.
-impl Wake for Flight {
-    fn wake(self: Arc<Self>) {
-        self.wake_all();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_all();
+        self.bell.ring();
     }
 }
 
@@ -226,19 +217,39 @@ impl Reader {
         &self.flight
     }
 
-    /// Waits for what the answer's head decides.
-    pub(crate) fn poll_stage(&self, cx: &mut Context<'_>) -> Poll<Stage> {
+    /// Goes on until `look` finds something.
+    fn wait<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut look: impl FnMut(&Arc<Flight>) -> Poll<T>,
+    ) -> Poll<T> {
+        // What is there at once costs no registration.
         loop {
-            let mut state = self.flight.state();
-            if !matches!(state.stage, Stage::Pending) {
-                return Poll::Ready(state.stage.clone());
+            if let Poll::Ready(found) = look(&self.flight) {
+                return Poll::Ready(found);
             }
-            state.stream.register(self.seat, cx.waker());
-            drop(state);
+            if !self.flight.advance() {
+                break;
+            }
+        }
+        loop {
+            // First this: whatever changes after it rings.
+            self.flight.bell.register(self.seat, cx.waker());
+            if let Poll::Ready(found) = look(&self.flight) {
+                return Poll::Ready(found);
+            }
             if !self.flight.advance() {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Waits for what the answer's head decides.
+    pub(crate) fn poll_stage(&self, cx: &mut Context<'_>) -> Poll<Stage> {
+        self.wait(cx, |flight| match &flight.state().stage {
+            Stage::Pending => Poll::Pending,
+            stage => Poll::Ready(stage.clone()),
+        })
     }
 
     /// Waits for the leader's own answer.
@@ -247,20 +258,13 @@ impl Reader {
     ///
     /// If the service panicked while a follower polled it: there is no answer, and never will be.
     pub(crate) fn poll_answer<T: 'static>(&self, cx: &mut Context<'_>) -> Poll<T> {
-        loop {
-            self.flight.state().stream.register(self.seat, cx.waker());
-            let Some(mut slot) = self.flight.try_work() else { return Poll::Pending };
+        self.wait(cx, |flight| {
+            let Some(mut slot) = flight.try_work() else { return Poll::Pending };
             let work = slot.as_mut().expect("the service panicked");
             let mut answer: Option<T> = None;
             work.as_mut().take(&mut answer);
-            drop(slot);
-            if let Some(answer) = answer {
-                return Poll::Ready(answer);
-            }
-            if !self.flight.advance() {
-                return Poll::Pending;
-            }
-        }
+            answer.map_or(Poll::Pending, Poll::Ready)
+        })
     }
 
     /// The next part of the body.
@@ -268,20 +272,17 @@ impl Reader {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        loop {
-            let mut state = self.flight.state();
-            if let Poll::Ready(frame) = state.stream.read(self.seat) {
-                let wakers = state.stream.trim();
-                drop(state);
-                wakers.into_iter().for_each(Waker::wake);
-                return Poll::Ready(frame);
-            }
-            state.stream.register(self.seat, cx.waker());
+        let seat = self.seat;
+        self.wait(cx, |flight| {
+            let mut state = flight.state();
+            let frame = state.stream.read(seat);
+            let made_room = frame.is_ready() && state.stream.trim();
             drop(state);
-            if !self.flight.advance() {
-                return Poll::Pending;
+            if made_room {
+                flight.bell.ring();
             }
-        }
+            frame
+        })
     }
 
     /// Reads to the end without taking anything: how a refresh in the background goes on.
@@ -306,10 +307,12 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.flight.state();
-        let mut wakers = state.stream.leave(self.seat);
-        wakers.extend(state.stream.trim());
+        state.stream.leave(self.seat);
+        state.stream.trim();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        self.flight.bell.forget(self.seat);
+        // It may have been the one that was to go on.
+        self.flight.bell.ring();
         // A leader that never began leaves nothing to wait for.
         if self.is_leader && self.flight.try_work().is_some_and(|work| work.is_none()) {
             self.flight.fail();

@@ -112,6 +112,7 @@
 //!
 //! - `axum`: the key is made of the URI that the client sent, also inside nested routers.
 
+mod bell;
 mod body;
 mod by_key;
 mod decide;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -64,7 +64,6 @@ struct Seat {
     /// The next chunk.
     at: usize,
     read: u64,
-    waker: Option<Waker>,
 }
 
 impl Stream {
@@ -162,24 +161,11 @@ impl Stream {
     }
 
     pub(crate) fn sit(&mut self) -> usize {
-        self.seats.insert(Seat { at: self.gone, read: 0, waker: None })
+        self.seats.insert(Seat { at: self.gone, read: 0 })
     }
 
-    /// Gives a seat up. Another one may have to go on.
-    pub(crate) fn leave(&mut self, seat: usize) -> Vec<Waker> {
+    pub(crate) fn leave(&mut self, seat: usize) {
         self.seats.remove(seat);
-        self.take_wakers()
-    }
-
-    pub(crate) fn register(&mut self, seat: usize, waker: &Waker) {
-        match &mut self.seats[seat].waker {
-            Some(old) => old.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
-    }
-
-    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
-        self.seats.iter_mut().filter_map(|(_, seat)| seat.waker.take()).collect()
     }
 
     pub(crate) fn read(&mut self, seat: usize) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -223,10 +209,10 @@ impl Stream {
         whole.map(|whole| whole.saturating_sub(self.seats[seat].read))
     }
 
-    /// Lets go of what all have read, if it is not for the store. Whoever waited for room is woken.
-    pub(crate) fn trim(&mut self) -> Vec<Waker> {
+    /// Lets go of what all have read, if it is not for the store. True if that made room.
+    pub(crate) fn trim(&mut self) -> bool {
         if !self.is_passing {
-            return Vec::new();
+            return false;
         }
         let slowest = self.seats.iter().map(|(_, seat)| seat.at).min().unwrap_or(usize::MAX);
         let before = self.gone;
@@ -237,7 +223,7 @@ impl Stream {
             self.held -= chunk.len() as u64;
             self.cache.release(chunk.len() as u64);
         }
-        if self.gone > before { self.take_wakers() } else { Vec::new() }
+        self.gone > before
     }
 }
 
