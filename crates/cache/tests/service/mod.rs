@@ -1,5 +1,7 @@
 //! A service that is cached, on hyper-style bodies: in parts, without a buffer, with errors.
 
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
