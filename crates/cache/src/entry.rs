@@ -74,14 +74,36 @@ impl Head {
         if state::date(&headers, DATE).is_none() {
             set_date(&mut headers, received.unix);
         }
+        Some(Self::resumed(status, headers, policy, vary, Arc::clone(uri), labels, false))
+    }
+
+    /// A head that another process kept.
+    pub(crate) fn resumed(
+        status: StatusCode,
+        mut headers: HeaderMap,
+        policy: Policy,
+        vary: Vary,
+        uri: Arc<str>,
+        labels: Box<[Key]>,
+        own_etag: bool,
+    ) -> Self {
         // What each answer says anew has its place already: an answer then allocates none.
         let annotated = headers.contains_key(CACHE_STATUS);
         headers.insert(AGE, HeaderValue::from_static("0"));
         if !annotated {
             headers.insert(CACHE_STATUS, HeaderValue::from_static("-"));
         }
-        let uri = Arc::clone(uri);
-        Some(Self { status, headers, policy, vary, uri, labels, own_etag: false, annotated })
+        Self { status, headers, policy, vary, uri, labels, own_etag, annotated }
+    }
+
+    /// The fields without what each answer says anew.
+    pub(crate) fn portable_headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        headers.remove(AGE);
+        if !self.annotated {
+            headers.remove(CACHE_STATUS);
+        }
+        headers
     }
 
     /// The head of an answer to a request that came just now. Costs the same for every body.
@@ -110,11 +132,7 @@ impl Head {
     /// The fields as the service would have sent them had it not said `304 Not Modified`
     /// (RFC 9111 §3.2).
     pub(crate) fn freshened(&self, not_modified: &HeaderMap, received: Received) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        headers.remove(AGE);
-        if !self.annotated {
-            headers.remove(CACHE_STATUS);
-        }
+        let mut headers = self.portable_headers();
         if self.own_etag {
             headers.remove(ETAG);
         }

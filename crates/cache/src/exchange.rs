@@ -7,7 +7,6 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body::Body;
 
-use crate::ResponseCache;
 use crate::entry::{Context, Entry, Head};
 use crate::fields;
 use crate::flight::{Flight, Stage};
@@ -21,6 +20,7 @@ use crate::serve::serve;
 use crate::state::{self, Demand, Received};
 use crate::status::{Forward, Notes};
 use crate::stream::{Fill, Filled};
+use crate::{ResponseCache, further};
 
 /// A request that is on its way to the service.
 #[derive(Debug)]
@@ -82,14 +82,19 @@ impl Fetch {
 
     fn put(&self, entry: Entry, epoch: u32) -> Option<Arc<Entry>> {
         let mut keyed = self.keyed;
+        let mut learned = None;
         if self.cache.keys().learns()
             && let Some(target) = self.site.target()
         {
-            let learned = Query::no_vary_search(&entry.head.headers).map(Arc::new);
+            learned = Query::no_vary_search(&entry.head.headers).map(Arc::new);
             keyed = self.cache.keys().keyed(&target, &self.suffix, learned.as_deref());
-            self.cache.learn(&target, learned);
+            self.cache.learn(&target, learned.clone());
         }
-        self.cache.put(keyed.key, epoch, entry, &self.request)
+        let stored = self.cache.put(keyed.key, epoch, entry, &self.request)?;
+        if let Some(further) = self.cache.further() {
+            further::save(self, further, learned.as_deref(), &stored);
+        }
+        Some(stored)
     }
 
     fn received(&self) -> Received {

@@ -129,6 +129,12 @@ impl Flight {
         changed
     }
 
+    /// A stored response is the answer after all.
+    pub(crate) fn serve(&self, entry: &Arc<Entry>) {
+        self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
+        self.set_stage(Stage::Served(Arc::clone(entry)));
+    }
+
     /// Whether the slowest reader leaves room for more of the body.
     pub(crate) fn has_room(&self) -> bool {
         self.state().stream.has_room()

@@ -106,7 +106,9 @@
 //! - **Turned off** ([`Mode::Off`]), the cache neither serves nor stores, but unsafe requests still
 //!   invalidate, so that turning it on again is safe. In [`Mode::Shadow`] it stores and counts,
 //!   and serves nothing.
-//! - **A restart** forgets all that was stored.
+//! - **A restart** forgets all that was stored in memory. A [`Store`] behind memory
+//!   ([`ResponseCache::over`]) may outlive it; one that is slow, down or corrupt is a miss within
+//!   [`Settings::store_deadline`], and left alone for a second after five failures in a row.
 //!
 //! # Features
 //!
@@ -119,10 +121,13 @@ mod decide;
 mod directives;
 mod engine;
 mod entry;
+mod envelope;
+mod error;
 mod exchange;
 mod fields;
 mod flight;
 mod flights;
+mod further;
 mod future;
 mod invalidate;
 mod key;
@@ -139,6 +144,7 @@ mod service;
 mod settings;
 mod state;
 mod status;
+mod store;
 mod stream;
 mod tags;
 mod targeted;
@@ -148,10 +154,12 @@ pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Switch};
 
 pub use self::body::{BoxError, CacheBody};
 pub use self::engine::ResponseCache;
+pub use self::error::{StoreError, StoreErrorKind};
 pub use self::future::ResponseFuture;
 pub use self::key::{KeyRules, RequestHead};
 pub use self::layer::CacheLayer;
-pub use self::purge::Purge;
+pub use self::purge::{Purge, What};
 pub use self::rules::SetCookie;
 pub use self::service::Cache;
 pub use self::settings::Settings;
+pub use self::store::{Loaded, Record, Store, StoreBody, StoreFuture, StoreKey};

@@ -20,6 +20,10 @@ static INVALIDATIONS: Metric = Metric::counter(
 );
 static PURGES: Metric =
     Metric::counter("bartizan_cache_purges_total", "Purges by operators, hard or soft.");
+static STORE: Metric = Metric::counter(
+    "bartizan_cache_store_total",
+    "Reads from and writes to the store behind memory, by how they went.",
+);
 static RESOURCES: Metric = Metric::gauge("bartizan_cache_stored_resources", "Resources stored.");
 static BYTES: Metric = Metric::gauge("bartizan_cache_stored_bytes", "Bytes stored.");
 static FILLING: Metric =
@@ -31,6 +35,8 @@ pub(crate) enum Verdict {
     /// Answered with another request's answer.
     Collapsed,
     Forward(Forward),
+    /// Answered from the store behind memory.
+    FurtherHit,
     Hit,
     Refused,
     ShadowHit,
@@ -52,6 +58,17 @@ pub(crate) enum Fate {
     /// The resource was changed while the response was on its way.
     Overtaken,
     Stored,
+}
+
+/// What became of a read from, or a write to, the store behind memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StoreOutcome {
+    Corrupt,
+    Done,
+    Late,
+    /// The store is left alone, or too much is on its way to it.
+    Skipped,
+    Unavailable,
 }
 
 /// The room's counters.
@@ -80,12 +97,19 @@ pub(crate) struct Counts {
     invalidated: Counter,
     purged: Counter,
     purged_softly: Counter,
+    further_hit: Counter,
+    store_corrupt: Counter,
+    store_done: Counter,
+    store_late: Counter,
+    store_skipped: Counter,
+    store_unavailable: Counter,
 }
 
 impl Counts {
     pub(crate) fn request(&self, verdict: Verdict) {
         let counter = match verdict {
             Verdict::Collapsed => &self.collapsed,
+            Verdict::FurtherHit => &self.further_hit,
             Verdict::Hit => &self.hit,
             Verdict::Refused => &self.refused,
             Verdict::ShadowHit => &self.shadow_hit,
@@ -132,6 +156,20 @@ impl Counts {
         tracing::info!(target: "bartizan::cache", name, soft, "purged");
     }
 
+    pub(crate) fn store(&self, name: &str, outcome: StoreOutcome, opened: bool) {
+        match outcome {
+            StoreOutcome::Corrupt => &self.store_corrupt,
+            StoreOutcome::Done => &self.store_done,
+            StoreOutcome::Late => &self.store_late,
+            StoreOutcome::Skipped => &self.store_skipped,
+            StoreOutcome::Unavailable => &self.store_unavailable,
+        }
+        .add(1);
+        if opened {
+            tracing::warn!(target: "bartizan::cache", name, ?outcome, "store is left alone");
+        }
+    }
+
     pub(crate) fn describe(
         &self,
         snapshot: Snapshot,
@@ -142,6 +180,7 @@ impl Counts {
         let requests = [
             ("bypass", &self.bypass),
             ("collapsed", &self.collapsed),
+            ("further_hit", &self.further_hit),
             ("hit", &self.hit),
             ("method", &self.method),
             ("partial", &self.partial),
@@ -162,12 +201,20 @@ impl Counts {
             ("stored", &self.stored),
         ];
         let validations = [("confirmed", &self.confirmed), ("replaced", &self.replaced)];
+        let store = [
+            ("corrupt", &self.store_corrupt),
+            ("done", &self.store_done),
+            ("late", &self.store_late),
+            ("skipped", &self.store_skipped),
+            ("unavailable", &self.store_unavailable),
+        ];
         let purges = [("hard", &self.purged), ("soft", &self.purged_softly)];
         let all = requests
             .into_iter()
             .map(|figure| (&REQUESTS, figure))
             .chain(fills.into_iter().map(|figure| (&FILLS, figure)))
             .chain(validations.into_iter().map(|figure| (&VALIDATIONS, figure)))
+            .chain(store.into_iter().map(|figure| (&STORE, figure)))
             .chain(purges.into_iter().map(|figure| (&PURGES, figure)))
             .chain([(&INVALIDATIONS, ("", &self.invalidated))]);
         all.fold(snapshot, |snapshot, (metric, (outcome, counter))| {

@@ -20,12 +20,24 @@ pub struct Purge {
     soft: bool,
 }
 
+/// What a [`Purge`] names.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum What {
+#[non_exhaustive]
+pub enum What {
+    /// All that is stored.
     All,
-    Group { origin: String, name: String },
+    /// A group of an origin (RFC 9875).
+    Group {
+        /// The origin, as in `https://example.test`.
+        origin: String,
+        /// The group's name.
+        name: String,
+    },
+    /// What is found at URIs that begin with this text.
     Prefix(String),
+    /// What carried this tag.
     Tag(String),
+    /// One resource.
     Uri(Uri),
 }
 
@@ -74,7 +86,9 @@ impl Purge {
         self.soft
     }
 
-    pub(crate) const fn what(&self) -> &What {
+    /// What it names.
+    #[must_use]
+    pub const fn what(&self) -> &What {
         &self.what
     }
 }

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::body::BoxError;
 use crate::decide::{Decision, Plan};
-use crate::entry::Head;
+use crate::entry::{Entry, Head};
 use crate::exchange::{After, Fetch};
 use crate::flight::{Flight, Reader, Stage};
 use crate::flights::Role;
@@ -19,8 +19,9 @@ use crate::leg::Leg;
 use crate::observe::Verdict;
 use crate::rules::Rules;
 use crate::serve::serve;
+use crate::state::{self, Demand, Reuse};
 use crate::status::{CACHE_STATUS, Forward, Notes};
-use crate::{CacheBody, ResponseCache, ResponseFuture, validate};
+use crate::{CacheBody, ResponseCache, ResponseFuture, further, validate};
 
 const ONLY_IF_CACHED: Rejection = Rejection::new(
     StatusCode::GATEWAY_TIMEOUT,
@@ -51,12 +52,17 @@ pub(crate) enum Next<F, R, B> {
     Wait(Wait, Request<R>),
 }
 
-/// A request that waits for the answer to another one.
-pub(crate) struct Wait {
-    reader: Reader,
-    reason: Forward,
-    deadline: Option<Pin<Box<Sleep>>>,
+/// What a request waits for.
+pub(crate) enum Wait {
+    /// The answer to another one.
+    Flight { reader: Reader, reason: Forward, deadline: Option<Pin<Box<Sleep>>> },
+    /// The store behind memory. Others wait for this one.
+    Load { reader: Reader, load: Load },
+    /// Nothing any more.
+    Over,
 }
+
+type Load = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send>>;
 
 impl<S, R, B> Service<Request<R>> for Cache<S>
 where
@@ -119,13 +125,16 @@ impl<S> Cache<S> {
                     Role::Leader(Flight::lead(*fetch))
                 };
                 match role {
-                    Role::Leader(reader) => {
-                        self.lead::<R, B>(&reader, request);
-                        Next::Lead(reader)
-                    }
+                    Role::Leader(reader) => match self.look_further(&reader) {
+                        Some(load) => Next::Wait(Wait::Load { reader, load }, request),
+                        None => {
+                            self.lead::<R, B>(&reader, request);
+                            Next::Lead(reader)
+                        }
+                    },
                     Role::Follower(reader) => {
                         let deadline = deadline(&self.cache);
-                        Next::Wait(Wait { reader, reason, deadline }, request)
+                        Next::Wait(Wait::Flight { reader, reason, deadline }, request)
                     }
                 }
             }
@@ -134,6 +143,19 @@ impl<S> Cache<S> {
                 Next::Answer(response.map(CacheBody::stored))
             }
         }
+    }
+
+    /// What is to be waited for before the service is asked.
+    fn look_further(&self, reader: &Reader) -> Option<Load> {
+        let further = self.cache.further().filter(|further| further.is_up(self.cache.now()))?;
+        let fetch = &reader.flight().fetch;
+        // What is demanded of the service, or is a change, is not looked for elsewhere.
+        let is_miss = matches!(fetch.reason, Forward::UriMiss | Forward::VaryMiss | Forward::Stale);
+        if !is_miss || fetch.is_unsafe || tokio::runtime::Handle::try_current().is_err() {
+            return None;
+        }
+        let (flight, further) = (Arc::clone(reader.flight()), Arc::clone(further));
+        Some(Box::pin(async move { further::load(&flight.fetch, &further).await }))
     }
 
     /// Sends the request of a flight to the service.
@@ -206,14 +228,21 @@ impl<S, R> Waiting<S, R> {
         B::Error: Into<BoxError>,
     {
         loop {
-            let stage = match self.wait.reader.poll_stage(cx) {
-                Poll::Ready(stage) => stage,
-                Poll::Pending => {
-                    let Some(deadline) = &mut self.wait.deadline else { return Poll::Pending };
-                    ready!(deadline.as_mut().poll(cx));
-                    self.waits = MAX_WAITS;
-                    Stage::Unshared
+            let stage = match &mut self.wait {
+                Wait::Load { load, .. } => {
+                    let found = ready!(load.as_mut().poll(cx));
+                    return Poll::Ready(self.loaded(found));
                 }
+                Wait::Over => unreachable!("polled after completion"),
+                Wait::Flight { reader, deadline, .. } => match reader.poll_stage(cx) {
+                    Poll::Ready(stage) => stage,
+                    Poll::Pending => {
+                        let Some(deadline) = deadline else { return Poll::Pending };
+                        ready!(deadline.as_mut().poll(cx));
+                        self.waits = MAX_WAITS;
+                        Stage::Unshared
+                    }
+                },
             };
             let request = self.request.take().expect("polled after completion");
             if let Some(response) = self.share(&stage, &request) {
@@ -230,17 +259,49 @@ impl<S, R> Waiting<S, R> {
         }
     }
 
+    /// The store behind memory has answered.
+    fn loaded<B>(&mut self, found: Option<Arc<Entry>>) -> Next<S::Future, R, B>
+    where
+        S: Service<Request<R>, Response = Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Cache { cache, status, .. } = &self.service;
+        let request = self.request.take().expect("polled after completion");
+        let Wait::Load { reader, .. } = std::mem::replace(&mut self.wait, Wait::Over) else {
+            unreachable!("only a load is loaded")
+        };
+        let flight = reader.flight();
+        let now = cache.now();
+        let demand = Demand { now, ..flight.fetch.demand };
+        if let Some(entry) = found
+            && state::reuse(&entry.head.policy, &demand, false) == Ok(Reuse::AsItIs)
+        {
+            let line = status.then(|| cache.status().hit(entry.head.policy.freshness.ttl(now)));
+            if let Some(response) = serve(&entry, request.headers(), false, now, line) {
+                cache.counts().request(Verdict::FurtherHit);
+                flight.serve(&entry);
+                return Next::Answer(response.map(CacheBody::stored));
+            }
+        }
+        self.service.lead::<R, B>(&reader, request);
+        Next::Lead(reader)
+    }
+
     /// The answer to the other request, if it is one to this.
     fn share<B>(&self, stage: &Stage, request: &Request<R>) -> Option<Response<CacheBody<B>>> {
         let Cache { cache, rules, status, .. } = &self.service;
-        let headers = request.headers();
+        let Wait::Flight { reader, reason, .. } = &self.wait else { return None };
+        let (headers, reason) = (request.headers(), *reason);
         let suits = |head: &Head| {
             head.vary.matches(headers)
                 && (head.policy.for_everyone || !rules.carries_credentials(request, cache.keys()))
         };
         let now = cache.now();
         let notes = Notes { collapsed: true, ..Notes::default() };
-        let line = status.then(|| cache.status().forwarded(self.wait.reason, notes));
+        let line = status.then(|| cache.status().forwarded(reason, notes));
         let response = match stage {
             Stage::Open(head) if suits(head) => {
                 let mut response = head.respond(now, line);
@@ -248,7 +309,7 @@ impl<S, R> Waiting<S, R> {
                     validate::into_not_modified(&mut response);
                     response.map(|()| CacheBody::stored(Bytes::new()))
                 } else {
-                    let reader = Reader::follow(Arc::clone(self.wait.reader.flight()));
+                    let reader = Reader::follow(Arc::clone(reader.flight()));
                     response.map(|()| CacheBody::shared(reader))
                 }
             }

@@ -32,11 +32,14 @@ pub struct Settings {
     hit_for_miss_ms: u64,
     /// Whether responses without an `ETag` are stored with one.
     etags: bool,
+    /// How long the store behind memory is waited for, in milliseconds.
+    store_deadline_ms: u64,
 }
 
 impl Default for Settings {
     /// 64 MiB in all, 1 MiB for a body, 16 variants; clients may ask; freshness and grace only as
-    /// responses state them; 5 s of waiting for another one's answer; 10 s of hit-for-miss.
+    /// responses state them; 5 s of waiting for another one's answer, 10 s of hit-for-miss,
+    /// 50 ms for a store behind memory.
     fn default() -> Self {
         Self {
             max_bytes: 64 << 20,
@@ -50,6 +53,7 @@ impl Default for Settings {
             follow_wait_ms: 5_000,
             hit_for_miss_ms: 10_000,
             etags: false,
+            store_deadline_ms: 50,
         }
     }
 }
@@ -131,6 +135,17 @@ impl Settings {
     pub const fn etags(mut self, on: bool) -> Self {
         self.etags = on;
         self
+    }
+
+    /// Sets how long a [`Store`](crate::Store) behind memory is waited for, to the end of the body,
+    /// in whole milliseconds. What comes later is a miss. The default is 50 ms.
+    pub fn store_deadline(mut self, deadline: Duration) -> Self {
+        self.store_deadline_ms = millis(deadline);
+        self
+    }
+
+    pub(crate) const fn deadline(&self) -> Duration {
+        Duration::from_millis(self.store_deadline_ms)
     }
 
     pub(crate) const fn bytes(&self) -> u64 {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bartizan_cache::{CacheLayer, ResponseCache, Settings};
 use bartizan_core::Engine;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::task::{JoinHandle, yield_now};
@@ -121,7 +121,6 @@ impl Setup {
             let call = parts.headers.get("x-call").map(|call| call.to_str().unwrap().to_owned());
             let body = body.collect().await;
             Ok(Answer {
-                status: parts.status,
                 cache: parts.headers["cache-status"].to_str().unwrap().to_owned(),
                 call: call.unwrap_or_default().parse().unwrap_or_default(),
                 len: body.ok().map(|body| body.to_bytes().len()),
@@ -136,7 +135,6 @@ impl Setup {
 
 #[derive(Debug)]
 struct Answer {
-    status: StatusCode,
     cache: String,
     call: usize,
     /// `None` if the body broke off.

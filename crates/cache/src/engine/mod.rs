@@ -14,12 +14,13 @@ use serde_json::Value;
 use crate::directives::RequestDirectives;
 use crate::entry::Entry;
 use crate::flights::Flights;
+use crate::further::Further;
 use crate::key::{Query, Target};
 use crate::memory::{Found, Memory};
 use crate::observe::{self, Counts};
 use crate::purge::{Journal, Since};
 use crate::status::CacheStatus;
-use crate::{KeyRules, Settings};
+use crate::{KeyRules, Settings, Store};
 
 /// How many counters the invalidations share. Two keys on one counter may cost a fill, no more:
 /// with a hundred changes while a response is on its way, one fill in 160.
@@ -44,6 +45,7 @@ struct Plan {
     scheme: &'static str,
     keys: KeyRules,
     settings: Settings,
+    store: Option<Arc<dyn Store>>,
 }
 
 struct Shared {
@@ -55,6 +57,7 @@ struct Shared {
     flights: Flights,
     /// What the responses of a path said of its queries.
     learned: Cache<Key, Arc<Query>>,
+    further: Option<Arc<Further>>,
     filling: AtomicU64,
     counts: Counts,
     status: CacheStatus,
@@ -76,6 +79,7 @@ impl ResponseCache {
             scheme: "https",
             keys: KeyRules::default(),
             settings: Settings::default(),
+            store: None,
         })
     }
 
@@ -87,6 +91,7 @@ impl ResponseCache {
             journal: Journal::default(),
             flights: Flights::default(),
             learned: Cache::new(MAX_LEARNED),
+            further: plan.store.clone().map(|store| Arc::new(Further::new(store))),
             filling: AtomicU64::new(0),
             counts: Counts::default(),
             plan,
@@ -125,6 +130,13 @@ impl ResponseCache {
         self.rebuild(|plan| plan.keys = rules)
     }
 
+    /// Starts over with a store behind memory, which other processes may share: what is not in
+    /// memory is looked for there, and what is stored is stored there too.
+    pub fn over(self, store: impl Store) -> Self {
+        let store: Arc<dyn Store> = Arc::new(store);
+        self.rebuild(|plan| plan.store = Some(store))
+    }
+
     /// Starts over with the scheme of requests that do not say theirs, as those of HTTP/1.1. It
     /// matters where the same resource is also asked for by HTTP/2, or is invalidated by an
     /// absolute URI. The default is `https`; any other than this and `http` changes nothing.
@@ -160,6 +172,10 @@ impl ResponseCache {
 
     pub(crate) fn flights(&self) -> &Flights {
         &self.shared.flights
+    }
+
+    pub(crate) fn further(&self) -> Option<&Arc<Further>> {
+        self.shared.further.as_ref()
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use super::{Active, ResponseCache, Shared};
 use crate::invalidate::Site;
 use crate::key::{Keyed, Suffix, Target};
 use crate::purge::{self, What};
-use crate::{Purge, observe, tags};
+use crate::{Purge, further, observe, tags};
 
 impl ResponseCache {
     /// Purges what is stored, and what is on its way to be. Costs the same for any number of
@@ -21,6 +21,9 @@ impl ResponseCache {
         let soft = purge.is_soft();
         let Shared { journal, counts, plan, .. } = &*self.shared;
         counts.purge(&plan.name, soft);
+        if let Some(further) = self.further() {
+            further::purge(self, further, purge.clone());
+        }
         match purge.what() {
             What::All if soft => journal.purge_prefix(String::new(), true),
             What::All => self.clear(),
@@ -82,12 +85,18 @@ impl ResponseCache {
         if !status.is_success() && !status.is_redirection() {
             return;
         }
+        let further = |purge: Purge| {
+            self.further().into_iter().for_each(|store| further::purge(self, store, purge.clone()));
+        };
         site.invalid(headers, |target| {
             self.purge_target(target, suffix, false);
+            target.to_text().parse().into_iter().for_each(|uri| further(Purge::uri(uri)));
         });
-        let groups = site.target().map(|target| tags::invalidated(&target.to_text(), headers));
-        for label in groups.into_iter().flatten() {
-            self.shared.journal.purge(label, false);
+        let Some(target) = site.target() else { return };
+        let uri = target.to_text();
+        for name in tags::invalidated(headers) {
+            self.shared.journal.purge(tags::group(tags::origin(&uri), &name), false);
+            further(Purge::group(tags::origin(&uri), name));
         }
     }
 }

@@ -9,4 +9,4 @@ pub(crate) use self::query::Query;
 pub use self::rules::{KeyRules, RequestHead};
 pub(crate) use self::rules::{Keyed, Suffix};
 pub(crate) use self::target::{Target, sent};
-pub(crate) use self::vary::Vary;
+pub(crate) use self::vary::{Vary, portable_value};
