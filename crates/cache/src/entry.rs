@@ -220,7 +220,7 @@ fn has_length(headers: &HeaderMap, len: usize) -> bool {
 }
 
 /// Weak: it is made of these bytes, but says nothing of other codings of them.
-fn etag(body: &[u8]) -> HeaderValue {
+pub(crate) fn etag(body: &[u8]) -> HeaderValue {
     let digest = Sha256::digest(body);
     let text: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
     HeaderValue::try_from(format!("W/\"{text}\"")).expect("made of visible ASCII")

@@ -114,9 +114,11 @@
 //!
 //! - `axum`: the key is made of the URI that the client sent, also inside nested routers.
 
+mod admin;
 mod bell;
 mod body;
 mod by_key;
+mod control;
 mod decide;
 mod directives;
 mod engine;
@@ -152,7 +154,11 @@ mod validate;
 
 pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Switch};
 
+pub use self::admin::{PurgeAdmin, PurgeBody, PurgeFuture};
 pub use self::body::{BoxError, CacheBody};
+pub use self::control::{
+    CacheControl, CacheControlLayer, CacheControlService, ControlBody, ControlFuture,
+};
 pub use self::engine::ResponseCache;
 pub use self::error::{StoreError, StoreErrorKind};
 pub use self::future::ResponseFuture;

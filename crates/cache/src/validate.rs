@@ -39,11 +39,14 @@ pub(crate) fn into_not_modified(response: &mut Response<()>) {
 /// (RFC 9110 §13.2.2).
 #[inline]
 pub(crate) fn is_not_modified(request: &HeaderMap, head: &Head) -> bool {
-    if !matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-        return false;
-    }
+    matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
+        && has_it(request, &head.headers)
+}
+
+/// Whether the conditions say that the client has a response with these fields already.
+pub(crate) fn has_it(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if request.contains_key(IF_NONE_MATCH) {
-        let stored = head.headers.get(ETAG).map(|etag| opaque(etag.as_bytes()));
+        let stored = stored.get(ETAG).map(|etag| opaque(etag.as_bytes()));
         return request.get_all(IF_NONE_MATCH).iter().any(|line| {
             line == "*"
                 || tags(line.as_bytes()).any(|tag| stored.is_some_and(|stored| tag == stored))
@@ -51,8 +54,8 @@ pub(crate) fn is_not_modified(request: &HeaderMap, head: &Head) -> bool {
     }
     let Some(since) = state::date(request, IF_MODIFIED_SINCE) else { return false };
     // Without a date of modification the response's own is the latest that it can be.
-    let modified = if head.headers.contains_key(LAST_MODIFIED) { LAST_MODIFIED } else { DATE };
-    state::date(&head.headers, modified).is_some_and(|modified| modified <= since)
+    let modified = if stored.contains_key(LAST_MODIFIED) { LAST_MODIFIED } else { DATE };
+    state::date(stored, modified).is_some_and(|modified| modified <= since)
 }
 
 /// Whether the stored response can be validated.
