@@ -54,7 +54,9 @@ fn main() -> ExitCode {
         let slowest = figures[2..].iter().copied().fold(0.0, f64::max);
         println!("  the slowest peer takes {:.0} times ours\n", slowest / figures[1]);
     }
-    let mut conditional = vec![("200", hit(10 * KIB, None)), ("304", hit(10 * KIB, Some("\"1\"")))];
+    // The same request but for the tag.
+    let (other, same) = (Some("\"0\""), Some("\"1\""));
+    let mut conditional = vec![("200", hit(10 * KIB, other)), ("304", hit(10 * KIB, same))];
     let conditional = measured(&mut conditional);
 
     let mut misses = vec![("handler alone", handler_alone()), ("bartizan, a miss", miss())];

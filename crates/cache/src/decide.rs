@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
-use http::header::RANGE;
 use http::{Method, Request, Response};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Line};
 use crate::exchange::{After, Fetch, Task};
 use crate::invalidate::{self, Site};
 use crate::key::{self, Keyed, RequestHead, Suffix, Target};
 use crate::observe::Verdict;
 use crate::rules::Rules;
-use crate::serve::serve;
+use crate::seen::Seen;
+use crate::serve::{Asks, serve};
 use crate::state::{self, Demand, Refusal, Reuse};
 use crate::status::Forward;
 use crate::{ResponseCache, validate};
@@ -68,12 +68,9 @@ impl<'a> Plan<'a> {
             return self.forward(mode, Forward::Method, None, Task::Nothing);
         }
         let headers = request.headers();
-        let directives = cache.directives(headers);
-        let bypass = match validate::is_for_the_service(headers) {
-            None if rules.is_steered(headers, cache.keys()) => Some("steering-field"),
-            reason => reason,
-        };
-        let place = match bypass {
+        let seen = Seen::of(headers, rules, cache.keys());
+        let directives = cache.directives(seen, headers);
+        let place = match seen.bypass {
             None => self.place(request).ok_or("no-key"),
             Some(detail) => Err(detail),
         };
@@ -82,9 +79,9 @@ impl<'a> Plan<'a> {
             Err(_) if directives.only_if_cached && mode == Mode::Enforce => return self.refuse(),
             Err(detail) => return self.forward(mode, Forward::Bypass, Some(detail), Task::Nothing),
         };
-        let credentials = rules.carries_credentials(request, cache.keys());
+        let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
         let demand = Demand { directives, credentials, now: cache.now() };
-        self.look_up(mode, request, &place, demand, head)
+        self.look_up(mode, request, &place, demand, Asks { head, seen })
     }
 
     fn place<'r, R>(self, request: &'r Request<R>) -> Option<Place<'r>> {
@@ -103,9 +100,10 @@ impl<'a> Plan<'a> {
         request: &Request<R>,
         place: &Place<'_>,
         demand: Demand,
-        head: bool,
+        asks: Asks,
     ) -> Decision {
         let Self { cache, annotate, .. } = self;
+        let head = asks.head;
         let headers = request.headers();
         let directives = demand.directives;
         if directives.no_store && cache.obeys_requests() {
@@ -121,9 +119,8 @@ impl<'a> Plan<'a> {
             None => Forward::UriMiss,
             Some(entry) => match state::reuse(&entry.head.policy, &demand, softened) {
                 Ok(reuse) => {
-                    let line = annotate
-                        .then(|| cache.status().hit(entry.head.policy.freshness.ttl(demand.now)));
-                    match serve(entry, headers, head, demand.now, line) {
+                    let line = if annotate { Line::Hit(cache.status()) } else { Line::None };
+                    match serve(entry, headers, asks, demand.now, line) {
                         Some(_) if mode == Mode::Shadow => {
                             cache.counts().request(Verdict::ShadowHit);
                             return self.forward_uncounted(
@@ -166,7 +163,7 @@ impl<'a> Plan<'a> {
         let shares = !head
             && !demands
             && !found.unshared
-            && !headers.contains_key(RANGE)
+            && !asks.seen.range
             && (!demand.credentials || is_public)
             && mode == Mode::Enforce
             && !cache.current_settings().wait().is_zero();
@@ -238,8 +235,9 @@ impl<'a> Plan<'a> {
             return self.forward(mode, Forward::Method, None, Task::Nothing);
         };
         if rules.posts && request.method() == Method::POST && mode == Mode::Enforce {
-            let credentials = rules.carries_credentials(request, cache.keys());
-            let directives = cache.directives(request.headers());
+            let seen = Seen::of(request.headers(), rules, cache.keys());
+            let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
+            let directives = cache.directives(seen, request.headers());
             let demand = Demand { directives, credentials, now: cache.now() };
             let mut fetch = self.fetch(request, &place, demand, Forward::Method, mode);
             fetch.is_unsafe = true;

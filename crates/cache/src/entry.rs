@@ -1,25 +1,25 @@
 //! A stored response.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
-use bartizan_core::{Key, Timestamp};
+use bartizan_core::{Key, Live, Timestamp};
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, DATE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use crate::fields::{end_to_end, set_date};
+use crate::fields::{end_to_end, set_date, without_part};
 use crate::key::Vary;
 use crate::range::Part;
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::state::{self, Answer, Policy, Received};
-use crate::status::CACHE_STATUS;
-use crate::tags;
+use crate::status::{CACHE_STATUS, CacheStatus};
+use crate::{tags, validate};
 
 /// What an entry takes beyond its bytes: the tables that it is held in, generously.
-const OVERHEAD: usize = 768;
+const OVERHEAD: usize = 1024;
 
 /// These describe the stored body: a response without one cannot change them.
 const OF_THE_BODY: [&str; 5] =
@@ -40,6 +40,34 @@ pub(crate) struct Head {
     pub(crate) own_etag: bool,
     /// Whether caches further in have left their `Cache-Status`.
     annotated: bool,
+    /// The fields of a `304 Not Modified`, made when the first one is sent.
+    unchanged: OnceLock<Box<HeaderMap>>,
+    /// What the last hit said of its age: another one in the same second says the same.
+    said: OnceLock<Live<Said>>,
+}
+
+/// The fields of a hit that tell the time.
+#[derive(Clone, Debug)]
+struct Said {
+    age: u64,
+    ttl: i64,
+    age_value: HeaderValue,
+    line: HeaderValue,
+}
+
+/// What an answer says in `Cache-Status`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Line<'a> {
+    /// That it is a hit, and for how long it is still fresh.
+    Hit(&'a CacheStatus),
+    None,
+    Some(&'a HeaderValue),
+}
+
+impl<'a> From<Option<&'a HeaderValue>> for Line<'a> {
+    fn from(line: Option<&'a HeaderValue>) -> Self {
+        line.map_or(Self::None, Self::Some)
+    }
 }
 
 /// What is known of a request when its response is judged.
@@ -93,7 +121,16 @@ impl Head {
         if !annotated {
             headers.insert(CACHE_STATUS, HeaderValue::from_static("-"));
         }
-        Self { status, headers, policy, vary, uri, labels, own_etag, annotated }
+        let (unchanged, said) = (OnceLock::new(), OnceLock::new());
+        Self { status, headers, policy, vary, uri, labels, own_etag, annotated, unchanged, said }
+    }
+
+    /// The head of a part, now that the whole is there.
+    pub(crate) fn become_whole(&mut self) {
+        self.status = StatusCode::OK;
+        self.headers = without_part(std::mem::take(&mut self.headers));
+        self.unchanged = OnceLock::new();
+        self.said = OnceLock::new();
     }
 
     /// The fields without what each answer says anew.
@@ -108,25 +145,74 @@ impl Head {
 
     /// The head of an answer to a request that came just now. Costs the same for every body.
     #[inline]
-    pub(crate) fn respond(&self, now: Timestamp, line: Option<HeaderValue>) -> Response<()> {
+    pub(crate) fn respond(&self, now: Timestamp, line: Line<'_>) -> Response<()> {
+        self.answer(self.status, &self.headers, now, line)
+    }
+
+    /// The head of a `304 Not Modified` (RFC 9110 §15.4.5).
+    pub(crate) fn not_modified(&self, now: Timestamp, line: Line<'_>) -> Response<()> {
+        let headers = self.unchanged.get_or_init(|| {
+            let mut headers = self.headers.clone();
+            validate::without_content(&mut headers);
+            Box::new(headers)
+        });
+        self.answer(StatusCode::NOT_MODIFIED, headers, now, line)
+    }
+
+    #[inline]
+    fn answer(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        now: Timestamp,
+        line: Line<'_>,
+    ) -> Response<()> {
         let mut response = Response::new(());
-        *response.status_mut() = self.status;
-        let mut headers = self.headers.clone();
-        headers.insert(AGE, self.policy.freshness.age(now).as_secs().into());
+        *response.status_mut() = status;
+        let fields = response.headers_mut();
+        *fields = headers.clone();
+        let age = self.policy.freshness.age(now).as_secs();
+        let (age_value, line) = match line {
+            Line::None => (age.into(), None),
+            Line::Some(line) => (age.into(), Some(line.clone())),
+            Line::Hit(status) => {
+                let (age_value, line) = self.hit(status, age, self.policy.freshness.ttl(now));
+                (age_value, Some(line))
+            }
+        };
+        // In place of what was stored for it: nothing grows.
+        if let Some(age) = fields.get_mut(AGE) {
+            *age = age_value;
+        }
         match line {
             Some(line) if self.annotated => {
-                headers.append(CACHE_STATUS, line);
+                fields.append(CACHE_STATUS, line);
             }
             Some(line) => {
-                headers.insert(CACHE_STATUS, line);
+                if let Some(status) = fields.get_mut(CACHE_STATUS) {
+                    *status = line;
+                }
             }
             None if self.annotated => {}
             None => {
-                headers.remove(CACHE_STATUS);
+                fields.remove(CACHE_STATUS);
             }
         }
-        *response.headers_mut() = headers;
         response
+    }
+
+    #[inline]
+    fn hit(&self, status: &CacheStatus, age: u64, ttl: i64) -> (HeaderValue, HeaderValue) {
+        let make = || Said { age, ttl, age_value: age.into(), line: status.hit(ttl) };
+        let said = self.said.get_or_init(|| Live::new(make()));
+        let last = said.load();
+        if last.age == age && last.ttl == ttl {
+            return (last.age_value.clone(), last.line.clone());
+        }
+        let new = make();
+        let values = (new.age_value.clone(), new.line.clone());
+        said.store(new);
+        values
     }
 
     /// The fields as the service would have sent them had it not said `304 Not Modified`
@@ -159,7 +245,8 @@ impl Head {
 
     fn weight(&self) -> usize {
         let fields = self.headers.iter().map(|(name, value)| {
-            size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
+            // Twice the table: a 304 has one of its own.
+            2 * size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
         });
         fields.sum::<usize>() + self.vary.weight() + self.uri.len() + size_of_val(&*self.labels)
     }
@@ -193,6 +280,8 @@ impl Entry {
         let wants_etag = etags && head.status == StatusCode::OK && !head.headers.contains_key(ETAG);
         if wants_length || wants_etag {
             let changed = Arc::make_mut(&mut head);
+            changed.unchanged = OnceLock::new();
+            changed.said = OnceLock::new();
             if wants_length {
                 changed.headers.insert(CONTENT_LENGTH, body.len().into());
             }
@@ -284,7 +373,7 @@ pub(crate) mod tests {
             "hello",
         );
         let now = Timestamp::from_nanos(7_000_000_000);
-        let response = entry.head.respond(now, None);
+        let response = entry.head.respond(now, Line::None);
         let mut names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["age", "cache-control", "content-length", "date", "link"]);
@@ -347,9 +436,9 @@ pub(crate) mod tests {
     fn the_lines_of_caches_further_in_stay() {
         let entry =
             entry(200, &[("cache-control", "max-age=60"), ("cache-status", "cdn; hit")], "");
-        let response = entry.head.respond(RECEIVED.now, Some(HeaderValue::from_static("us; hit")));
+        let response = entry.head.respond(RECEIVED.now, Line::Hit(&CacheStatus::new("us")));
         let lines: Vec<_> = response.headers().get_all(CACHE_STATUS).iter().collect();
-        assert_eq!(lines, ["cdn; hit", "us; hit"]);
+        assert_eq!(lines, ["cdn; hit", "us; hit; ttl=60"]);
     }
 
     #[test]

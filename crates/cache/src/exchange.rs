@@ -16,7 +16,7 @@ use crate::leg::{Answer, Delivery};
 use crate::observe::{Fate, Verdict};
 use crate::range::Part;
 use crate::rules::{Rules, SetCookie};
-use crate::serve::serve;
+use crate::serve::{Asks, serve};
 use crate::state::{self, Demand, Received};
 use crate::status::{Forward, Notes};
 use crate::stream::{Fill, Filled};
@@ -189,7 +189,8 @@ fn stood_in(
         let ttl = entry.head.policy.freshness.ttl(now);
         fetch.cache.status().stood_in(ttl, status.map(|status| status.as_u16()))
     });
-    let response = serve(entry, &fetch.request, false, now, line)?;
+    let response =
+        serve(entry, &fetch.request, Asks::get(&fetch.request), now, line.as_ref().into())?;
     fetch.cache.counts().request(Verdict::StoodIn);
     Some(response)
 }
@@ -310,9 +311,16 @@ fn confirmed(
     let notes = Notes { fwd_status: Some(304), stored: stored.is_some(), ..Notes::default() };
     let served = stored.as_ref().unwrap_or(entry);
     let line = fetch.line(notes);
-    let answer = serve(served, &fetch.request, false, received.now, line.clone());
-    let mut response = answer
-        .unwrap_or_else(|| served.head.respond(received.now, line).map(|()| served.body.clone()));
+    let answer = serve(
+        served,
+        &fetch.request,
+        Asks::get(&fetch.request),
+        received.now,
+        line.as_ref().into(),
+    );
+    let mut response = answer.unwrap_or_else(|| {
+        served.head.respond(received.now, line.as_ref().into()).map(|()| served.body.clone())
+    });
     *response.extensions_mut() = parts.extensions;
     cookies.into_iter().for_each(|cookie| {
         response.headers_mut().append(SET_COOKIE, cookie);

@@ -30,7 +30,7 @@ impl Site {
         let Some(target) = self.target() else { return };
         take(&target);
         for name in [LOCATION, CONTENT_LOCATION] {
-            referred(target, response, &name, self.scheme, &mut take);
+            referred(&target, response, &name, self.scheme, &mut take);
         }
     }
 
@@ -38,7 +38,7 @@ impl Site {
     pub(crate) fn is_of_its_target(&self, response: &HeaderMap) -> bool {
         let Some(target) = self.target() else { return false };
         let mut same = false;
-        referred(target, response, &CONTENT_LOCATION, self.scheme, &mut |other| {
+        referred(&target, response, &CONTENT_LOCATION, self.scheme, &mut |other| {
             same = other.key() == target.key();
         });
         same
@@ -46,7 +46,7 @@ impl Site {
 }
 
 fn referred(
-    target: Target<'_>,
+    target: &Target<'_>,
     response: &HeaderMap,
     name: &HeaderName,
     scheme: &'static str,

@@ -141,6 +141,7 @@ mod observe;
 mod purge;
 mod range;
 mod rules;
+mod seen;
 mod serve;
 mod service;
 mod settings;

@@ -10,7 +10,6 @@ use moka::sync::Cache;
 
 use crate::by_key::ByKey;
 use crate::entry::{Entry, Head};
-use crate::fields::without_part;
 use crate::range;
 
 /// What is found under a key.
@@ -155,7 +154,6 @@ fn joined(new: &Entry, old: &Entry) -> Option<Entry> {
     if part.is_some() {
         return Some(Entry::new(Arc::new(head), body, part, position));
     }
-    head.status = http::StatusCode::OK;
-    head.headers = without_part(head.headers);
+    head.become_whole();
     Some(Entry::whole(Arc::new(head), body, position, false))
 }

@@ -239,12 +239,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::entry::Line;
     use crate::entry::tests::{RECEIVED, entry, headers};
 
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 
     fn answer(entry: &Entry, request: &[(&'static str, &'static str)]) -> (u16, String, String) {
-        let head = entry.head.respond(RECEIVED.now, None);
+        let head = entry.head.respond(RECEIVED.now, Line::None);
         match select(entry, &headers(request), head) {
             Selected::Whole(_) => (200, String::new(), "whole".into()),
             Selected::Missing => (0, String::new(), "missing".into()),
@@ -379,7 +380,7 @@ mod tests {
             let whole = entry(200, &[FRESH], "0123456789");
             let mut request = HeaderMap::new();
             request.insert(RANGE, HeaderValue::from_str(&text).unwrap());
-            let head = whole.head.respond(RECEIVED.now, None);
+            let head = whole.head.respond(RECEIVED.now, Line::None);
             if let Selected::Part(response) = select(&whole, &request, head) {
                 let single = response.headers().get(CONTENT_RANGE).cloned();
                 if let Some((part, len)) = single.and_then(|range| {
@@ -411,7 +412,7 @@ mod tests {
     #[tokio::test]
     async fn a_slice_shares_the_stored_bytes() {
         let whole = entry(200, &[FRESH], "0123456789");
-        let head = whole.head.respond(RECEIVED.now, None);
+        let head = whole.head.respond(RECEIVED.now, Line::None);
         let Selected::Part(part) = select(&whole, &headers(&[("range", "bytes=2-3")]), head) else {
             panic!("a part");
         };

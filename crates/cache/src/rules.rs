@@ -1,8 +1,8 @@
 use bartizan_core::Principal;
-use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, HeaderName, Request};
+use http::{Extensions, HeaderName};
 
 use crate::KeyRules;
+use crate::seen::Seen;
 
 /// What becomes of a response with `Set-Cookie` that could be stored otherwise.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -62,21 +62,17 @@ const STEERING: [&str; 14] = [
 impl Rules {
     /// Whether a request carries what a response may be for that others must not see.
     #[inline]
-    pub(crate) fn carries_credentials<B>(&self, request: &Request<B>, keys: &KeyRules) -> bool {
-        let headers = request.headers();
+    pub(crate) fn carries_credentials(
+        &self,
+        seen: Seen,
+        extensions: &Extensions,
+        keys: &KeyRules,
+    ) -> bool {
         // Who has responses of one's own shares none.
-        if keys.has_principal() {
-            return false;
-        }
-        headers.contains_key(AUTHORIZATION)
-            || self.cookies && !keys.has_cookies() && headers.contains_key(COOKIE)
-            || request.extensions().get::<Principal>().is_some()
-    }
-
-    /// A field by which the request may steer the service past the key.
-    pub(crate) fn is_steered(&self, request: &HeaderMap, keys: &KeyRules) -> bool {
-        let mut steering = self.steering.iter();
-        steering.any(|name| request.contains_key(name) && !keys.has_header(name))
+        !keys.has_principal()
+            && (seen.authorization
+                || self.cookies && seen.cookie && !keys.has_cookies()
+                || extensions.get::<Principal>().is_some())
     }
 
     pub(crate) fn safe() -> Self {

@@ -2,12 +2,31 @@
 
 use bartizan_core::Timestamp;
 use bytes::Bytes;
-use http::header::RANGE;
-use http::{HeaderMap, HeaderValue, Response};
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
+use http::{HeaderMap, Response};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Line};
 use crate::range::{self, Selected};
+use crate::seen::Seen;
 use crate::validate;
+
+/// How a request asks for a resource.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asks {
+    /// Whether for its head only.
+    pub(crate) head: bool,
+    pub(crate) seen: Seen,
+}
+
+impl Asks {
+    /// A GET with these fields.
+    pub(crate) fn get(headers: &HeaderMap) -> Self {
+        let has = |name| headers.contains_key(name);
+        let conditions = has(IF_NONE_MATCH) || has(IF_MODIFIED_SINCE);
+        let seen = Seen { conditions, range: has(RANGE), ..Seen::default() };
+        Self { head: false, seen }
+    }
+}
 
 /// The stored response as the answer to a request. `None` if the request asks for a part that is
 /// not there, or for the whole of which there is a part.
@@ -15,21 +34,20 @@ use crate::validate;
 pub(crate) fn serve(
     entry: &Entry,
     request: &HeaderMap,
-    head: bool,
+    asks: Asks,
     now: Timestamp,
-    line: Option<HeaderValue>,
+    line: Line<'_>,
 ) -> Option<Response<Bytes>> {
-    let asks_range = !head && request.contains_key(RANGE);
+    let asks_range = !asks.head && asks.seen.range;
     if entry.part.is_some() && !asks_range {
         return None;
     }
-    let mut response = entry.head.respond(now, line);
     // Preconditions go before ranges (RFC 9110 §13.2.2).
-    if validate::is_not_modified(request, &entry.head) {
-        validate::into_not_modified(&mut response);
-        return Some(response.map(|()| Bytes::new()));
+    if asks.seen.conditions && validate::is_not_modified(request, &entry.head) {
+        return Some(entry.head.not_modified(now, line).map(|()| Bytes::new()));
     }
-    if head {
+    let response = entry.head.respond(now, line);
+    if asks.head {
         return Some(response.map(|()| Bytes::new()));
     }
     if asks_range {

@@ -11,14 +11,15 @@ use tower_service::Service;
 
 use crate::body::BoxError;
 use crate::decide::{Decision, Plan};
-use crate::entry::{Entry, Head};
+use crate::entry::{Entry, Head, Line};
 use crate::exchange::{After, Fetch};
 use crate::flight::{Flight, Reader, Stage};
 use crate::flights::Role;
 use crate::leg::Leg;
 use crate::observe::Verdict;
 use crate::rules::Rules;
-use crate::serve::serve;
+use crate::seen::Seen;
+use crate::serve::{Asks, serve};
 use crate::state::{self, Demand, Reuse};
 use crate::status::{CACHE_STATUS, Forward, Notes};
 use crate::{CacheBody, ResponseCache, ResponseFuture, further, validate};
@@ -279,8 +280,10 @@ impl<S, R> Waiting<S, R> {
         if let Some(entry) = found
             && state::reuse(&entry.head.policy, &demand, false) == Ok(Reuse::AsItIs)
         {
-            let line = status.then(|| cache.status().hit(entry.head.policy.freshness.ttl(now)));
-            if let Some(response) = serve(&entry, request.headers(), false, now, line) {
+            let line = if *status { Line::Hit(cache.status()) } else { Line::None };
+            if let Some(response) =
+                serve(&entry, request.headers(), Asks::get(request.headers()), now, line)
+            {
                 cache.counts().request(Verdict::FurtherHit);
                 flight.serve(&entry);
                 return Next::Answer(response.map(CacheBody::stored));
@@ -295,26 +298,27 @@ impl<S, R> Waiting<S, R> {
         let Cache { cache, rules, status, .. } = &self.service;
         let Wait::Flight { reader, reason, .. } = &self.wait else { return None };
         let (headers, reason) = (request.headers(), *reason);
-        let suits = |head: &Head| {
-            head.vary.matches(headers)
-                && (head.policy.for_everyone || !rules.carries_credentials(request, cache.keys()))
-        };
+        let seen = Seen::of(headers, rules, cache.keys());
+        let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
+        let suits =
+            |head: &Head| head.vary.matches(headers) && (head.policy.for_everyone || !credentials);
         let now = cache.now();
         let notes = Notes { collapsed: true, ..Notes::default() };
         let line = status.then(|| cache.status().forwarded(reason, notes));
         let response = match stage {
             Stage::Open(head) if suits(head) => {
-                let mut response = head.respond(now, line);
                 if validate::is_not_modified(headers, head) {
-                    validate::into_not_modified(&mut response);
-                    response.map(|()| CacheBody::stored(Bytes::new()))
+                    head.not_modified(now, line.as_ref().into())
+                        .map(|()| CacheBody::stored(Bytes::new()))
                 } else {
+                    let response = head.respond(now, line.as_ref().into());
                     let reader = Reader::follow(Arc::clone(reader.flight()));
                     response.map(|()| CacheBody::shared(reader))
                 }
             }
             Stage::Served(entry) if suits(&entry.head) => {
-                serve(entry, headers, false, now, line)?.map(CacheBody::stored)
+                serve(entry, headers, Asks::get(headers), now, line.as_ref().into())?
+                    .map(CacheBody::stored)
             }
             _ => return None,
         };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use bytes::BytesMut;
 use http::HeaderValue;
 use http::header::HeaderName;
 
@@ -58,6 +59,8 @@ pub(crate) struct Notes {
 #[derive(Debug)]
 pub(crate) struct CacheStatus {
     name: String,
+    /// What the line of a hit begins with.
+    hit: String,
     /// By reason; without and with `stored`. A pass costs no allocation.
     forwarded: [[HeaderValue; 2]; Forward::ALL.len()],
 }
@@ -70,17 +73,29 @@ impl CacheStatus {
             let stored = format!("{line}; stored");
             [value(line), value(stored)]
         });
-        Self { name, forwarded }
+        let hit = format!("{name}; hit; ttl=");
+        Self { name, hit, forwarded }
     }
 
     #[inline]
     pub(crate) fn hit(&self, ttl: i64) -> HeaderValue {
-        let mut line = String::with_capacity(self.name.len() + 32);
-        line.push_str(&self.name);
-        line.push_str("; hit; ttl=");
-        // Writing to a string cannot fail.
-        let _ = write!(line, "{ttl}");
-        value(line)
+        // The longest number has 20 characters.
+        let mut digits = [0_u8; 20];
+        let mut at = digits.len();
+        // More than that is no integer of a structured field.
+        let ttl = ttl.clamp(-999_999_999_999_999, 999_999_999_999_999);
+        let mut rest = ttl.unsigned_abs();
+        while at == digits.len() || rest > 0 {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let sign: &[u8] = if ttl < 0 { b"-" } else { b"" };
+        let mut line = BytesMut::with_capacity(self.hit.len() + digits.len() + 1);
+        for part in [self.hit.as_bytes(), sign, &digits[at..]] {
+            line.extend_from_slice(part);
+        }
+        HeaderValue::from_maybe_shared(line.freeze()).expect("made of visible ASCII")
     }
 
     /// Stale, because the service failed.
@@ -159,6 +174,8 @@ mod tests {
         };
         let lines = [
             (status.hit(-3), "api; hit; ttl=-3"),
+            (status.hit(0), "api; hit; ttl=0"),
+            (status.hit(i64::MIN), "api; hit; ttl=-999999999999999"),
             (status.refused(), "api; detail=only-if-cached"),
             (
                 status.stood_in(-1, Some(503)),

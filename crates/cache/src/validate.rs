@@ -3,35 +3,23 @@
 
 use http::header::{
     CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
-    TRANSFER_ENCODING, UPGRADE,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::entry::{Entry, Head};
 use crate::state;
 
-/// Why a request is for the service alone: a precondition that caches must not judge
-/// (RFC 9111 §4.3.2), another protocol, or a body that no key speaks of.
-pub(crate) fn is_for_the_service(request: &HeaderMap) -> Option<&'static str> {
-    let has = |name| request.contains_key(name);
-    if has(TRANSFER_ENCODING) || request.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
-    {
-        Some("body")
-    } else if has(IF_MATCH) || has(IF_UNMODIFIED_SINCE) {
-        Some("precondition")
-    } else if has(UPGRADE) {
-        Some("upgrade")
-    } else {
-        None
-    }
-}
-
 /// Makes an answer's head into the `304 Not Modified` for it (RFC 9110 §15.4.5).
 pub(crate) fn into_not_modified(response: &mut Response<()>) {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
+    without_content(response.headers_mut());
+}
+
+/// Removes the fields that a `304 Not Modified` does not repeat.
+pub(crate) fn without_content(headers: &mut HeaderMap) {
     for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE] {
-        response.headers_mut().remove(name);
+        headers.remove(name);
     }
 }
 

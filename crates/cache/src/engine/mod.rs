@@ -19,6 +19,7 @@ use crate::key::{Query, Target};
 use crate::memory::{Found, Memory};
 use crate::observe::{self, Counts};
 use crate::purge::{Journal, Since};
+use crate::seen::Seen;
 use crate::status::CacheStatus;
 use crate::{KeyRules, Settings, Store};
 
@@ -201,13 +202,12 @@ impl ResponseCache {
 
     /// What the request says that this cache obeys.
     #[inline]
-    pub(crate) fn directives(&self, request: &HeaderMap) -> RequestDirectives {
-        let read = RequestDirectives::read(request);
-        if read == RequestDirectives::default() || self.obeys_requests() {
-            read
-        } else {
-            read.without_demands()
+    pub(crate) fn directives(&self, seen: Seen, request: &HeaderMap) -> RequestDirectives {
+        if !seen.directives {
+            return RequestDirectives::default();
         }
+        let read = RequestDirectives::read(request);
+        if self.obeys_requests() { read } else { read.without_demands() }
     }
 
     pub(crate) fn obeys_requests(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Which resource a request is about.
 
+use std::borrow::Cow;
+
 use bartizan_core::Key;
 use http::header::HOST;
 use http::{HeaderValue, Request, Uri};
@@ -9,11 +11,10 @@ const MAX_HOST: usize = 255;
 
 /// The target URI of a request (RFC 9110 §7.1), normalised: case and default port of the origin
 /// do not matter. Path and query are taken as they are, for the service may tell them apart.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Target<'a> {
     scheme: &'static str,
-    host: [u8; MAX_HOST],
-    host_len: u8,
+    host: Cow<'a, [u8]>,
     path: &'a str,
 }
 
@@ -21,7 +22,7 @@ impl<'a> Target<'a> {
     /// The target of `uri`; its origin is by `host` and `scheme` where the URI does not say it.
     ///
     /// `None` if it is ambiguous, or no HTTP.
-    pub(crate) fn of(uri: &'a Uri, host: Option<&[u8]>, scheme: &'static str) -> Option<Self> {
+    pub(crate) fn of(uri: &'a Uri, host: Option<&'a [u8]>, scheme: &'static str) -> Option<Self> {
         let scheme = match uri.scheme_str() {
             None => scheme,
             Some(said) => ["http", "https"].into_iter().find(|s| said.eq_ignore_ascii_case(s))?,
@@ -35,22 +36,20 @@ impl<'a> Target<'a> {
         let default_port: &[u8] = if scheme == "http" { b":80" } else { b":443" };
         let name =
             name.strip_suffix(default_port).or_else(|| name.strip_suffix(b":")).unwrap_or(name);
-        let mut lower = [0; MAX_HOST];
-        let slot = lower.get_mut(..name.len())?;
-        slot.copy_from_slice(name);
-        slot.make_ascii_lowercase();
-        Some(Self {
-            scheme,
-            host: lower,
-            host_len: u8::try_from(name.len()).ok()?,
-            path: uri.path_and_query().map_or("/", |path| path.as_str()),
-        })
+        if name.len() > MAX_HOST {
+            return None;
+        }
+        let host = if name.iter().any(u8::is_ascii_uppercase) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        };
+        Some(Self { scheme, host, path: uri.path_and_query().map_or("/", |path| path.as_str()) })
     }
 
     /// The same origin, another path and query.
-    pub(crate) const fn with_path(self, path: &str) -> Target<'_> {
-        let Self { scheme, host, host_len, .. } = self;
-        Target { scheme, host, host_len, path }
+    pub(crate) fn with_path<'b>(&'b self, path: &'b str) -> Target<'b> {
+        Target { scheme: self.scheme, host: Cow::Borrowed(&self.host), path }
     }
 
     pub(crate) const fn scheme(&self) -> &'static str {
@@ -66,7 +65,7 @@ impl<'a> Target<'a> {
     }
 
     pub(crate) fn host(&self) -> &[u8] {
-        &self.host[..usize::from(self.host_len)]
+        &self.host
     }
 
     /// The key of the whole URI.
@@ -76,7 +75,7 @@ impl<'a> Target<'a> {
     }
 
     /// The URI as text, by which prefixes are compared.
-    pub(crate) fn to_text(self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         format!("{}://{}{}", self.scheme, String::from_utf8_lossy(self.host()), self.path)
     }
 }
