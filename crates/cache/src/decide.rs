@@ -54,6 +54,7 @@ struct Place<'a> {
 }
 
 impl<'a> Plan<'a> {
+    #[inline]
     pub(crate) fn decide<R>(self, request: &Request<R>) -> Decision {
         let Self { cache, rules, .. } = self;
         let mode = cache.switch().mode(|| self.place(request).map(|place| place.keyed.key));
@@ -84,6 +85,7 @@ impl<'a> Plan<'a> {
         self.look_up(mode, request, &place, demand, Asks { head, seen })
     }
 
+    #[inline]
     fn place<'r, R>(self, request: &'r Request<R>) -> Option<Place<'r>> {
         let (uri, host) = key::sent(request)?;
         let host = host.map(|host| host.as_bytes());
@@ -94,6 +96,7 @@ impl<'a> Plan<'a> {
         Some(Place { keyed, target, suffix })
     }
 
+    #[inline]
     fn look_up<R>(
         self,
         mode: Mode,

@@ -41,6 +41,7 @@ impl<S, R, B> ResponseFuture<S, R, B>
 where
     S: Service<Request<R>>,
 {
+    #[inline]
     pub(crate) fn ready(response: Response<CacheBody<B>>) -> Self {
         Self { state: State::Ready { response: Some(response) } }
     }
@@ -68,6 +69,7 @@ where
 {
     type Output = Result<Response<CacheBody<B>>, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {

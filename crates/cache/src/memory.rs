@@ -60,6 +60,7 @@ impl Memory {
         Self { resources, max_bytes, unsettled: AtomicU64::new(0) }
     }
 
+    #[inline]
     pub(crate) fn find(&self, key: Key, request: &HeaderMap, now: Timestamp) -> Found {
         let Some(resource) = self.resources.get(&key) else { return Found::default() };
         let unshared = resource.unshared_until.is_some_and(|until| now < until);

@@ -81,6 +81,7 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<R>) -> Self::Future {
         match self.start(request, 0) {
             Next::Answer(response) => ResponseFuture::ready(response),
@@ -104,6 +105,7 @@ where
 }
 
 impl<S> Cache<S> {
+    #[inline]
     fn start<R, B>(&mut self, request: Request<R>, waits: u8) -> Next<S::Future, R, B>
     where
         S: Service<Request<R>, Response = Response<B>>,

@@ -126,7 +126,8 @@ impl Stream {
             self.is_passing = true;
             return Err(Fate::Broken);
         }
-        Ok(Some(Filled { fill, body: self.copied() }))
+        let body = self.whole();
+        Ok(Some(Filled { fill, body }))
     }
 
     /// All readers are gone. Servers do not poll a body beyond its declared length: if that has
@@ -134,14 +135,32 @@ impl Stream {
     pub(crate) fn abandon(&mut self) -> Option<Filled> {
         let fill = self.fill.take()?;
         if fill.expected == Some(self.len) {
-            return Some(Filled { fill, body: self.copied() });
+            let body = self.whole();
+            return Some(Filled { fill, body });
         }
         self.cache.counts().fill(self.cache.label(), Fate::Abandoned);
         None
     }
 
-    /// Copied even if it is one part: that may be a slice of something larger.
-    fn copied(&self) -> Bytes {
+    /// The whole body: its only part as it is, if nothing but that part would be kept alive by it;
+    /// else a copy, for a part may be a slice of something larger.
+    fn whole(&mut self) -> Bytes {
+        if self.gone == 0
+            && self.chunks.len() == 1
+            && let Some(only) = self.chunks.pop_front()
+        {
+            let (body, is_all) = match only.try_into_mut() {
+                Ok(owned) => {
+                    let is_all = owned.capacity() <= owned.len() + owned.len() / 8;
+                    (owned.freeze(), is_all)
+                }
+                Err(shared) => (shared, false),
+            };
+            self.chunks.push_back(body.clone());
+            if is_all {
+                return body;
+            }
+        }
         let mut body = BytesMut::with_capacity(self.len as usize);
         self.chunks.iter().for_each(|chunk| body.extend_from_slice(chunk));
         body.freeze()
@@ -230,5 +249,33 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.cache.release(self.held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole_of(chunk: Bytes) -> (Bytes, usize) {
+        let at = chunk.as_ptr() as usize;
+        let mut stream = Stream::new(&ResponseCache::new("test"));
+        stream.push(chunk);
+        (stream.whole(), at)
+    }
+
+    #[test]
+    fn a_part_that_is_all_of_its_buffer_is_kept_and_a_slice_is_copied() {
+        let (body, at) = whole_of(Bytes::from(vec![1; 5000]));
+        assert_eq!((body.len(), body.as_ptr() as usize), (5000, at));
+        let buffer = Bytes::from(vec![1; 100_000]);
+        let (body, at) = whole_of(buffer.slice(..100));
+        assert_ne!(body.as_ptr() as usize, at);
+        let mut roomy = Vec::with_capacity(100_000);
+        roomy.extend_from_slice(&[1; 100]);
+        let (body, at) = whole_of(Bytes::from(roomy));
+        assert_ne!(body.as_ptr() as usize, at);
+        assert_eq!(&body[..], [1; 100]);
+        let (body, at) = whole_of(Bytes::from_static(b"static"));
+        assert_ne!(body.as_ptr() as usize, at);
     }
 }

@@ -22,6 +22,7 @@ impl<'a> Target<'a> {
     /// The target of `uri`; its origin is by `host` and `scheme` where the URI does not say it.
     ///
     /// `None` if it is ambiguous, or no HTTP.
+    #[inline]
     pub(crate) fn of(uri: &'a Uri, host: Option<&'a [u8]>, scheme: &'static str) -> Option<Self> {
         let scheme = match uri.scheme_str() {
             None => scheme,
