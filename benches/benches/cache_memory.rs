@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     let mut service = CacheLayer::new(cache.clone()).layer(Origin);
     let mut most = 0;
     let mut watch = |count: u32| {
-        if count % 10_000 == 0 {
+        if count.is_multiple_of(10_000) {
             most = most.max(resident().unwrap_or_default().saturating_sub(before));
         }
     };

@@ -6,8 +6,9 @@ use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 
-use crate::entry::{Entry, Line};
+use crate::entry::Entry;
 use crate::exchange::{After, Fetch, Task};
+use crate::head::Line;
 use crate::invalidate::{self, Site};
 use crate::key::{self, Keyed, RequestHead, Suffix, Target};
 use crate::observe::Verdict;

@@ -7,9 +7,10 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body::Body;
 
-use crate::entry::{Context, Entry, Head};
+use crate::entry::Entry;
 use crate::fields;
 use crate::flight::{Flight, Stage};
+use crate::head::{Context, Head};
 use crate::invalidate::Site;
 use crate::key::{Keyed, Query, Suffix};
 use crate::leg::{Answer, Delivery};

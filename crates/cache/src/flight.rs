@@ -22,8 +22,9 @@ use http_body::Frame;
 use crate::ResponseCache;
 use crate::bell::Bell;
 use crate::body::BoxError;
-use crate::entry::{Entry, Head};
+use crate::entry::Entry;
 use crate::exchange::Fetch;
+use crate::head::Head;
 use crate::stream::{End, Stream};
 
 /// What is done to fetch an answer: the service's future, then its body.

@@ -7,9 +7,9 @@ use bartizan_core::Key;
 use http::HeaderMap;
 
 use crate::by_key::ByKey;
-use crate::entry::Head;
 use crate::exchange::Fetch;
 use crate::flight::{Flight, Reader};
+use crate::head::Head;
 
 const SHARDS: usize = 16;
 

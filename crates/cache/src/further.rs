@@ -9,9 +9,10 @@ use bartizan_core::Timestamp;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
-use crate::entry::{Entry, Head};
+use crate::entry::Entry;
 use crate::envelope::{self, Kept, Timeless};
 use crate::exchange::Fetch;
+use crate::head::Head;
 use crate::key::{Query, Vary};
 use crate::observe::StoreOutcome;
 use crate::state::Received;

@@ -131,6 +131,7 @@ mod flight;
 mod flights;
 mod further;
 mod future;
+mod head;
 mod invalidate;
 mod key;
 mod layer;

@@ -9,7 +9,8 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use crate::by_key::ByKey;
-use crate::entry::{Entry, Head};
+use crate::entry::Entry;
+use crate::head::Head;
 use crate::range;
 
 /// What is found under a key.

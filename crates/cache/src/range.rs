@@ -239,8 +239,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::entry::Line;
     use crate::entry::tests::{RECEIVED, entry, headers};
+    use crate::head::Line;
 
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 

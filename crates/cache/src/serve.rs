@@ -5,7 +5,8 @@ use bytes::Bytes;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
 use http::{HeaderMap, Response};
 
-use crate::entry::{Entry, Line};
+use crate::entry::Entry;
+use crate::head::Line;
 use crate::range::{self, Selected};
 use crate::seen::Seen;
 use crate::validate;

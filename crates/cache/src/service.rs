@@ -11,10 +11,11 @@ use tower_service::Service;
 
 use crate::body::BoxError;
 use crate::decide::{Decision, Plan};
-use crate::entry::{Entry, Head, Line};
+use crate::entry::Entry;
 use crate::exchange::{After, Fetch};
 use crate::flight::{Flight, Reader, Stage};
 use crate::flights::Role;
+use crate::head::{Head, Line};
 use crate::leg::Leg;
 use crate::observe::Verdict;
 use crate::rules::Rules;

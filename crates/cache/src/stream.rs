@@ -11,7 +11,7 @@ use slab::Slab;
 
 use crate::ResponseCache;
 use crate::body::{BoxError, BrokenOff};
-use crate::entry::Head;
+use crate::head::Head;
 use crate::observe::Fate;
 use crate::range::Part;
 

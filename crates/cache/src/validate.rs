@@ -7,7 +7,8 @@ use http::header::{
 };
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::entry::{Entry, Head};
+use crate::entry::Entry;
+use crate::head::Head;
 use crate::state;
 
 /// Makes an answer's head into the `304 Not Modified` for it (RFC 9110 §15.4.5).
