@@ -23,7 +23,8 @@ fuzz_target!(|fields: Vec<(bool, Vec<u8>)>| {
     assert!(ClientIp::trust_hops(1).resolve(&request).is_some());
 
     // Whatever a caller sends comes before what the proxy appends, which alone counts.
-    let name = if request.headers().contains_key("forwarded") { "forwarded" } else { "x-forwarded-for" };
+    let name =
+        if request.headers().contains_key("forwarded") { "forwarded" } else { "x-forwarded-for" };
     let own = if name == "forwarded" { "for=198.51.100.7" } else { "198.51.100.7" };
     request.headers_mut().append(name, HeaderValue::from_static(own));
     let address = ClientIp::trust_hops(1).resolve(&request);

@@ -1,7 +1,7 @@
 //! Cache-Control in requests and responses (RFC 9111 §5.2).
 
-use http::HeaderMap;
 use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderMap, HeaderName};
 
 use crate::list;
 
@@ -23,36 +23,63 @@ pub(crate) fn delta_seconds(text: &[u8]) -> Option<u32> {
 /// What a response says about its reuse by a shared cache.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ResponseDirectives {
+    pub(crate) immutable: bool,
     pub(crate) max_age: Option<u32>,
     pub(crate) must_revalidate: bool,
     pub(crate) must_understand: bool,
-    /// Also if it names fields: the whole response is then validated.
+    /// For the whole response; if it names fields, see `withholds`.
     pub(crate) no_cache: bool,
     pub(crate) no_store: bool,
-    /// Also if it names fields: nothing of the response is then stored.
+    /// For the whole response; if it names fields, see `withholds`.
     pub(crate) private: bool,
     pub(crate) proxy_revalidate: bool,
     pub(crate) public: bool,
     pub(crate) s_maxage: Option<u32>,
+    pub(crate) stale_if_error: Option<u32>,
+    pub(crate) stale_while_revalidate: Option<u32>,
+    /// Whether `no-cache` or `private` names fields that are not to be reused; see [`withheld`].
+    pub(crate) withholds: bool,
 }
 
 impl ResponseDirectives {
     pub(crate) fn read(headers: &HeaderMap) -> Self {
         let mut read = Self::default();
         each(headers, |name, argument| match name {
+            Name::Immutable => read.immutable = true,
             Name::MaxAge => strictest(&mut read.max_age, argument),
             Name::MustRevalidate => read.must_revalidate = true,
             Name::MustUnderstand => read.must_understand = true,
+            Name::NoCache if argument.names_fields() => read.withholds = true,
             Name::NoCache => read.no_cache = true,
             Name::NoStore => read.no_store = true,
+            Name::Private if argument.names_fields() => read.withholds = true,
             Name::Private => read.private = true,
             Name::ProxyRevalidate => read.proxy_revalidate = true,
             Name::Public => read.public = true,
             Name::SMaxage => strictest(&mut read.s_maxage, argument),
+            Name::StaleIfError => strictest(&mut read.stale_if_error, argument),
+            Name::StaleWhileRevalidate => {
+                strictest(&mut read.stale_while_revalidate, argument);
+            }
             Name::MaxStale | Name::MinFresh | Name::OnlyIfCached => {}
         });
         read
     }
+}
+
+/// The fields that `no-cache="…"` and `private="…"` keep from reuse (RFC 9111 §5.2.2.4, §5.2.2.7).
+pub(crate) fn withheld(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    each(headers, |name, argument| {
+        if let (Name::NoCache | Name::Private, Argument::Text(text)) = (name, argument) {
+            names.extend(field_names(text).flatten());
+        }
+    });
+    names
+}
+
+fn field_names(text: &[u8]) -> impl Iterator<Item = Option<HeaderName>> {
+    list::split(text).filter(|name| !name.is_empty()).map(|name| HeaderName::from_bytes(name).ok())
 }
 
 /// A span that is not one, or that contradicts another one, means stale (RFC 9111 §4.2.1).
@@ -126,6 +153,7 @@ impl RequestDirectives {
 
 #[derive(Clone, Copy)]
 enum Name {
+    Immutable,
     MaxAge,
     MaxStale,
     MinFresh,
@@ -138,9 +166,12 @@ enum Name {
     ProxyRevalidate,
     Public,
     SMaxage,
+    StaleIfError,
+    StaleWhileRevalidate,
 }
 
-const NAMES: [(&[u8], Name); 12] = [
+const NAMES: [(&[u8], Name); 15] = [
+    (b"immutable", Name::Immutable),
     (b"max-age", Name::MaxAge),
     (b"max-stale", Name::MaxStale),
     (b"min-fresh", Name::MinFresh),
@@ -153,6 +184,8 @@ const NAMES: [(&[u8], Name); 12] = [
     (b"proxy-revalidate", Name::ProxyRevalidate),
     (b"public", Name::Public),
     (b"s-maxage", Name::SMaxage),
+    (b"stale-if-error", Name::StaleIfError),
+    (b"stale-while-revalidate", Name::StaleWhileRevalidate),
 ];
 
 #[derive(Clone, Copy)]
@@ -163,6 +196,17 @@ enum Argument<'a> {
 }
 
 impl Argument<'_> {
+    /// Whether it is a list of fields. What cannot be read as one restricts the whole response.
+    fn names_fields(self) -> bool {
+        match self {
+            Self::Text(text) => {
+                let mut names = field_names(text).peekable();
+                names.peek().is_some() && names.all(|name| name.is_some())
+            }
+            Self::Absent | Self::Malformed => false,
+        }
+    }
+
     fn seconds(self) -> Option<u32> {
         match self {
             Self::Text(text) => delta_seconds(text),
@@ -224,9 +268,26 @@ mod tests {
         let read = ResponseDirectives::read(&headers(&["PRIVATE, Max-Age=60", "No-Store"]));
         assert!(read.private && read.no_store);
         assert_eq!(read.max_age, Some(60));
-        assert!(response(r#"no-cache="set-cookie", private="x""#).no_cache);
-        assert!(response(r#"private="x""#).private);
         assert!(response(r#"ext="a, no-store"#).no_store, "an open quote hides it");
+    }
+
+    #[test]
+    fn named_fields_are_withheld_and_a_bad_list_restricts_all() {
+        let line = r#"no-cache="set-cookie, X-A", private=X-B, max-age=60"#;
+        let read = response(line);
+        assert!(read.withholds && !read.no_cache && !read.private);
+        assert_eq!(withheld(&headers(&[line])), ["set-cookie", "x-a", "x-b"]);
+        for whole in ["private", r#"private="a b""#, r#"private="""#, "private =x"] {
+            assert!(response(whole).private, "{whole}");
+        }
+        assert!(response(r#"no-cache="x", no-cache"#).no_cache);
+    }
+
+    #[test]
+    fn grace_is_read() {
+        let read = response("max-age=1, stale-while-revalidate=5, stale-if-error=x, immutable");
+        assert_eq!((read.stale_while_revalidate, read.stale_if_error), (Some(5), Some(0)));
+        assert!(read.immutable);
     }
 
     #[test]

@@ -1,184 +1,103 @@
 //! A stored response.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
-use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, DATE,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
 
-use crate::key::Vary;
-use crate::list;
-use crate::state::{self, Policy, Received};
+use crate::head::Head;
+use crate::range::Part;
 
 /// What an entry takes beyond its bytes: the tables that it is held in, generously.
-const OVERHEAD: usize = 512;
+const OVERHEAD: usize = 1024;
 
-/// These describe the stored body: a response without one cannot change them.
-const OF_THE_BODY: [&str; 5] =
-    ["content-digest", "content-encoding", "content-length", "content-md5", "content-range"];
-
-/// A response's head as it will be stored.
-#[derive(Clone, Debug)]
-pub(crate) struct Draft {
-    status: StatusCode,
-    headers: HeaderMap,
-    policy: Policy,
-    vary: Vary,
-}
-
-/// A complete response, as it was received and without what concerned the connection only.
+/// A response, or a part of one.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) policy: Policy,
-    pub(crate) vary: Vary,
-    body: Bytes,
-}
-
-impl Draft {
-    /// The head of a response to a GET; `None` if it must not be stored, or never serves.
-    pub(crate) fn of(
-        request: &HeaderMap,
-        credentials: bool,
-        status: StatusCode,
-        headers: &HeaderMap,
-        received: Received,
-    ) -> Option<Self> {
-        let policy = Policy::of(headers, received);
-        if !state::is_storable(credentials, status, headers, &policy, received) {
-            return None;
-        }
-        let vary = Vary::of(headers, request)?;
-        let mut headers = end_to_end(headers);
-        // RFC 9110 §6.6.1: who stores a response without a date gives it one.
-        if state::date(&headers, DATE).is_none() {
-            set_date(&mut headers, received.unix);
-        }
-        // The policy knows it.
-        headers.remove(AGE);
-        Some(Self { status, headers, policy, vary })
-    }
-
-    /// The entry, now that its body is there.
-    pub(crate) fn complete(mut self, body: Bytes) -> Entry {
-        // Else the answer to a HEAD could not say it.
-        if self.status != StatusCode::NO_CONTENT {
-            self.headers.insert(CONTENT_LENGTH, body.len().into());
-        }
-        let Self { status, headers, policy, vary } = self;
-        Entry { status, headers, policy, vary, body }
-    }
+    pub(crate) head: Arc<Head>,
+    pub(crate) body: Bytes,
+    /// Which part of the whole the body is; `None` if it is the whole.
+    pub(crate) part: Option<Part>,
+    /// Up to where the purges were looked through.
+    pub(crate) checked: AtomicU64,
+    /// Whether a purge declared it stale.
+    pub(crate) softened: AtomicBool,
 }
 
 impl Entry {
-    /// The response with this age. Costs the same for every size of the body.
-    pub(crate) fn respond(&self, age: Duration) -> Response<Bytes> {
-        let mut response = Response::new(self.body.clone());
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers.clone();
-        response.headers_mut().insert(AGE, age.as_secs().into());
-        response
+    /// A response whose body is there. `position` is where the purges stood when it was asked for.
+    pub(crate) fn new(head: Arc<Head>, body: Bytes, part: Option<Part>, position: u64) -> Self {
+        let checked = AtomicU64::new(position);
+        Self { head, body, part, checked, softened: AtomicBool::new(false) }
     }
 
-    /// The head that a `304 Not Modified` brought up to date (RFC 9111 §3.2), stored or not.
-    pub(crate) fn freshened(&self, not_modified: &HeaderMap, received: Received) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        // If it has none, the stored response is as new as this moment.
-        set_date(&mut headers, received.unix);
-        let new = end_to_end(not_modified);
-        for name in new.keys() {
-            if OF_THE_BODY.contains(&name.as_str()) {
-                continue;
+    /// A whole response, with its length and, if asked, an entity tag of its own.
+    pub(crate) fn whole(head: Arc<Head>, body: Bytes, position: u64, etags: bool) -> Self {
+        let mut head = head;
+        let wants_length =
+            head.status != StatusCode::NO_CONTENT && !has_length(&head.headers, body.len());
+        let wants_etag = etags && head.status == StatusCode::OK && !head.headers.contains_key(ETAG);
+        if wants_length || wants_etag {
+            let changed = Arc::make_mut(&mut head);
+            changed.forget_answers();
+            if wants_length {
+                changed.headers.insert(CONTENT_LENGTH, body.len().into());
             }
-            headers.remove(name);
-            new.get_all(name).iter().for_each(|value| {
-                headers.append(name.clone(), value.clone());
-            });
+            if wants_etag {
+                changed.headers.insert(ETAG, etag(&body));
+                changed.own_etag = true;
+            }
         }
-        headers
+        Self::new(head, body, None, position)
     }
 
-    pub(crate) fn body(&self) -> Bytes {
-        self.body.clone()
+    pub(crate) fn is_softened(&self) -> bool {
+        self.softened.load(Relaxed)
     }
 
     /// About the bytes that it takes.
     pub(crate) fn weight(&self) -> u32 {
-        let fields = self.headers.iter().map(|(name, value)| {
-            size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
-        });
-        let weight = OVERHEAD + fields.sum::<usize>() + self.vary.weight() + self.body.len();
+        let weight = OVERHEAD + self.head.weight() + self.body.len();
         u32::try_from(weight).unwrap_or(u32::MAX)
     }
 }
 
-/// Makes a full response into the `304 Not Modified` for it (RFC 9110 §15.4.5).
-pub(crate) fn into_not_modified(response: &mut Response<Bytes>) {
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    *response.body_mut() = Bytes::new();
-    for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE] {
-        response.headers_mut().remove(name);
-    }
+fn has_length(headers: &HeaderMap, len: usize) -> bool {
+    headers.get(CONTENT_LENGTH).is_some_and(|said| said.as_bytes() == len.to_string().as_bytes())
 }
 
-/// The fields that are not about the connection (RFC 9111 §3.1).
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = headers.clone();
-    for name in list::members(headers, CONNECTION) {
-        if let Ok(name) = HeaderName::from_bytes(name) {
-            kept.remove(name);
-        }
-    }
-    for name in [
-        CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
-        kept.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "proxy-authentication-info"] {
-        kept.remove(name);
-    }
-    kept
-}
-
-/// The cookies that a `304 Not Modified` sets: for this client, never for the store.
-pub(crate) fn take_cookies(headers: &mut HeaderMap) -> Vec<HeaderValue> {
-    let cookies = headers.get_all(SET_COOKIE).iter().cloned().collect();
-    headers.remove(SET_COOKIE);
-    cookies
-}
-
-fn set_date(headers: &mut HeaderMap, unix: Duration) {
-    // The format ends with the year 9999, long before the clock does.
-    let last = Duration::from_secs(253_402_300_799);
-    let date = httpdate::fmt_http_date(UNIX_EPOCH + unix.min(last));
-    if let Ok(date) = HeaderValue::try_from(date) {
-        headers.insert(DATE, date);
-    }
+/// Weak: it is made of these bytes, but says nothing of other codings of them.
+pub(crate) fn etag(body: &[u8]) -> HeaderValue {
+    let digest = Sha256::digest(body);
+    let text: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(format!("W/\"{text}\"")).expect("made of visible ASCII")
 }
 
 #[cfg(test)]
-mod tests {
-    use bartizan_core::Timestamp;
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use bartizan_core::{Key, Timestamp};
+    use http::HeaderName;
+    use http::header::{AGE, DATE};
 
     use super::*;
+    use crate::Settings;
+    use crate::head::{Context, Line};
+    use crate::rules::Rules;
+    use crate::state::Received;
+    use crate::status::{CACHE_STATUS, CacheStatus};
 
-    const RECEIVED: Received = Received {
+    pub(crate) const RECEIVED: Received = Received {
         now: Timestamp::from_nanos(0),
         unix: Duration::from_secs(784_111_777),
         delay: Duration::ZERO,
     };
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+    pub(crate) fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));
@@ -186,27 +105,48 @@ mod tests {
         headers
     }
 
-    fn draft(fields: &[(&'static str, &'static str)]) -> Draft {
-        Draft::of(&HeaderMap::new(), false, StatusCode::OK, &headers(fields), RECEIVED).unwrap()
+    /// A stored response of this status with these fields.
+    pub(crate) fn entry(
+        status: u16,
+        fields: &[(&'static str, &'static str)],
+        body: &'static str,
+    ) -> Entry {
+        let uri = Arc::from("https://a.test/");
+        let (rules, settings) = (Rules::rfc(), Settings::default());
+        let context = Context {
+            rules: &rules,
+            settings: &settings,
+            request: &HeaderMap::new(),
+            credentials: false,
+            received: RECEIVED,
+            uri: &uri,
+            resource: Key::of("resource"),
+        };
+        let status = StatusCode::from_u16(status).unwrap();
+        let head = Head::of(context, status, &headers(fields)).unwrap();
+        Entry::whole(Arc::new(head), Bytes::from_static(body.as_bytes()), 0, false)
     }
 
     #[test]
     fn what_concerns_the_connection_is_not_stored() {
-        let entry = draft(&[
-            ("cache-control", "max-age=60"),
-            ("connection", "close, X-Hop"),
-            ("x-hop", "1"),
-            ("transfer-encoding", "chunked"),
-            ("keep-alive", "timeout=5"),
-            ("link", "<a>"),
-            ("link", "<b>"),
-        ])
-        .complete(Bytes::from_static(b"hello"));
-        let response = entry.respond(Duration::from_secs(7));
-        let names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
-        let mut sorted = names.clone();
-        sorted.sort_unstable();
-        assert_eq!(sorted, ["age", "cache-control", "content-length", "date", "link"]);
+        let entry = entry(
+            200,
+            &[
+                ("cache-control", "max-age=60"),
+                ("connection", "close, X-Hop"),
+                ("x-hop", "1"),
+                ("transfer-encoding", "chunked"),
+                ("keep-alive", "timeout=5"),
+                ("link", "<a>"),
+                ("link", "<b>"),
+            ],
+            "hello",
+        );
+        let now = Timestamp::from_nanos(7_000_000_000);
+        let response = entry.head.respond(now, Line::None);
+        let mut names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["age", "cache-control", "content-length", "date", "link"]);
         assert_eq!(response.headers().get_all("link").iter().count(), 2);
         assert_eq!(response.headers()[CONTENT_LENGTH], "5");
         assert_eq!(response.headers()[DATE], "Sun, 06 Nov 1994 08:49:37 GMT");
@@ -214,35 +154,71 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_are_withheld_are_not_stored() {
+        let entry = entry(
+            200,
+            &[
+                ("cache-control", "max-age=60, private=\"x-a\", no-cache=\"x-b\""),
+                ("x-a", "1"),
+                ("x-b", "1"),
+                ("x-c", "1"),
+            ],
+            "",
+        );
+        let headers = &entry.head.headers;
+        assert!(!headers.contains_key("x-a") && !headers.contains_key("x-b"));
+        assert!(headers.contains_key("x-c"));
+    }
+
+    #[test]
     fn a_304_replaces_and_adds_fields_but_keeps_the_bodys_own() {
-        let entry = draft(&[
-            ("cache-control", "max-age=60"),
-            ("etag", "\"1\""),
-            ("content-encoding", "gzip"),
-            ("link", "<a>"),
-            ("link", "<b>"),
-        ])
-        .complete(Bytes::from_static(b"hello"));
+        let entry = entry(
+            200,
+            &[
+                ("cache-control", "max-age=60"),
+                ("etag", "\"1\""),
+                ("content-encoding", "gzip"),
+                ("link", "<a>"),
+                ("link", "<b>"),
+            ],
+            "hello",
+        );
         let new = headers(&[
             ("link", "<c>"),
             ("x-new", "1"),
             ("content-length", "0"),
             ("content-encoding", "br"),
             ("cache-control", "max-age=120"),
+            ("etag", "\"2\""),
         ]);
-        let merged = entry.freshened(&new, RECEIVED);
+        let merged = entry.head.freshened(&new, RECEIVED);
         let links: Vec<_> = merged.get_all("link").iter().collect();
         assert_eq!(links, ["<c>"]);
         assert_eq!(merged["x-new"], "1");
         assert_eq!(merged[CONTENT_LENGTH], "5");
-        assert_eq!(merged[CONTENT_ENCODING], "gzip");
+        assert_eq!(merged["content-encoding"], "gzip");
+        assert_eq!(merged["etag"], "\"1\"");
         assert_eq!(merged["cache-control"], "max-age=120");
+        assert!(!merged.contains_key(AGE) && !merged.contains_key(CACHE_STATUS));
     }
 
     #[test]
-    fn a_clock_beyond_all_dates_does_not_panic() {
-        let mut headers = HeaderMap::new();
-        set_date(&mut headers, Duration::MAX);
-        assert_eq!(headers[DATE], "Fri, 31 Dec 9999 23:59:59 GMT");
+    fn the_lines_of_caches_further_in_stay() {
+        let entry =
+            entry(200, &[("cache-control", "max-age=60"), ("cache-status", "cdn; hit")], "");
+        let response = entry.head.respond(RECEIVED.now, Line::Hit(&CacheStatus::new("us")));
+        let lines: Vec<_> = response.headers().get_all(CACHE_STATUS).iter().collect();
+        assert_eq!(lines, ["cdn; hit", "us; hit; ttl=60"]);
+    }
+
+    #[test]
+    fn a_tag_of_our_own_is_weak_and_of_the_body() {
+        let plain = entry(200, &[("cache-control", "max-age=60")], "hello");
+        let tag = |body: &'static str| {
+            let body = Bytes::from_static(body.as_bytes());
+            Entry::whole(Arc::clone(&plain.head), body, 0, true).head.headers[ETAG].clone()
+        };
+        assert_eq!(tag("hello"), "W/\"2cf24dba5fb0a30e26e83b2a\"");
+        assert_ne!(tag("hello"), tag("hullo"));
     }
 }

@@ -1,206 +1,391 @@
-//! What is done with the service's answer to a request that was forwarded.
+//! What is done with the service's answer.
 
 use std::sync::Arc;
 
-use bartizan_core::{Key, Timestamp};
 use bytes::Bytes;
-use http::header::SET_COOKIE;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body::Body;
 
-use crate::entry::{self, Draft, Entry};
-use crate::fill::{Fill, Slot};
+use crate::entry::Entry;
+use crate::fields;
+use crate::flight::{Flight, Stage};
+use crate::head::{Context, Head};
 use crate::invalidate::Site;
-use crate::state::Received;
-use crate::status::Forward;
-use crate::{CacheBody, ResponseCache, validate};
+use crate::key::{Keyed, Query, Suffix};
+use crate::leg::{Answer, Delivery};
+use crate::observe::{Fate, Verdict};
+use crate::range::Part;
+use crate::rules::{Rules, SetCookie};
+use crate::serve::{Asks, serve};
+use crate::state::{self, Demand, Received};
+use crate::status::{Forward, Notes};
+use crate::stream::{Fill, Filled};
+use crate::{ResponseCache, further};
 
-/// A request that was forwarded.
+/// A request that is on its way to the service.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub(crate) struct Fetch {
     pub(crate) cache: ResponseCache,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) keyed: Keyed,
+    pub(crate) uri: Arc<str>,
+    pub(crate) site: Site,
+    pub(crate) suffix: Suffix,
+    /// Where the changes of the resource and the purges stood when it was sent.
+    pub(crate) epoch: u32,
+    pub(crate) position: u64,
+    /// The fields that the client sent, which tell variants apart.
+    pub(crate) request: HeaderMap,
+    pub(crate) demand: Demand,
+    pub(crate) reason: Forward,
+    pub(crate) detail: Option<&'static str>,
     /// Whether the answer says in `Cache-Status` what happened.
     pub(crate) annotate: bool,
+    /// What the service was asked to confirm.
+    pub(crate) validating: Option<Arc<Entry>>,
+    /// The stored response that is no longer true if the service has another one.
+    pub(crate) stale: Option<Arc<Entry>>,
+    /// Whether the request may have changed its target.
+    pub(crate) is_unsafe: bool,
+}
+
+/// What came of the answer's head.
+pub(crate) enum Concluded<B, E> {
+    /// The body is shared and stored.
+    Open {
+        response: Response<()>,
+        body: B,
+    },
+    Closed(Answer<B, E>),
+}
+
+impl Fetch {
+    /// Whether the resource was changed, or anything purged, since it was sent.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.cache.epoch(self.keyed.key) != self.epoch || self.cache.position() != self.position
+    }
+
+    pub(crate) fn count(&self, fate: Fate) {
+        self.cache.counts().fill(self.cache.label(), fate);
+    }
+
+    pub(crate) fn store(&self, filled: Filled) {
+        let Filled { fill, body } = filled;
+        let Fill { head, part, epoch, position, .. } = fill;
+        let entry = match part {
+            None => Entry::whole(head, body, position, self.cache.makes_etags()),
+            part => Entry::new(head, body, part, position),
+        };
+        let stored = self.put(entry, epoch);
+        self.count(if stored.is_some() { Fate::Stored } else { Fate::Overtaken });
+    }
+
+    fn put(&self, entry: Entry, epoch: u32) -> Option<Arc<Entry>> {
+        let mut keyed = self.keyed;
+        let mut learned = None;
+        if self.cache.keys().learns()
+            && let Some(target) = self.site.target()
+        {
+            learned = Query::no_vary_search(&entry.head.headers).map(Arc::new);
+            keyed = self.cache.keys().keyed(&target, &self.suffix, learned.as_deref());
+            self.cache.learn(&target, learned.clone());
+        }
+        let stored = self.cache.put(keyed.key, epoch, entry, &self.request)?;
+        if let Some(further) = self.cache.further() {
+            further::save(self, further, learned.as_deref(), &stored);
+        }
+        Some(stored)
+    }
+
+    fn received(&self) -> Received {
+        let now = self.cache.now();
+        let delay = now.saturating_since(self.demand.now);
+        Received { now, unix: self.cache.unix(), delay }
+    }
+
+    fn head(&self, status: StatusCode, headers: &HeaderMap, received: Received) -> Option<Head> {
+        let settings = self.cache.current_settings();
+        let context = Context {
+            rules: &self.rules,
+            settings: &settings,
+            request: &self.request,
+            credentials: self.demand.credentials,
+            received,
+            uri: &self.uri,
+            resource: self.keyed.resource,
+        };
+        Head::of(context, status, headers)
+    }
+
+    fn line(&self, notes: Notes) -> Option<http::HeaderValue> {
+        let notes = Notes { detail: self.detail, ..notes };
+        self.annotate.then(|| self.cache.status().forwarded(self.reason, notes))
+    }
+
+    /// The stored response, if it may stand in for an answer of this status, or for none.
+    fn stand_in(&self, status: Option<StatusCode>) -> Option<&Arc<Entry>> {
+        let unreachable = status.is_none_or(|status| matches!(status.as_u16(), 502 | 504));
+        let entry = self.stale.as_ref()?;
+        let demand = Demand { now: self.cache.now(), ..self.demand };
+        state::stands_in(&entry.head.policy, &demand, unreachable).then_some(entry)
+    }
+}
+
+/// Decides what becomes of the service's answer, and tells those who wait.
+pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
+    flight: &Flight,
+    result: Result<Response<B>, E>,
+) -> Concluded<B, E> {
+    let fetch = &flight.fetch;
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => {
+            if let Some(entry) = fetch.stand_in(None)
+                && let Some(response) = stood_in(fetch, entry, None)
+            {
+                close(flight, Stage::Served(Arc::clone(entry)));
+                return Concluded::Closed(Ok(response.map(Delivery::Stored)));
+            }
+            close(flight, Stage::Unshared);
+            return Concluded::Closed(Err(error));
+        }
+    };
+    if response.status().is_server_error()
+        && let Some(entry) = fetch.stand_in(Some(response.status()))
+        && let Some(answer) = stood_in(fetch, entry, Some(response.status()))
+    {
+        close(flight, Stage::Served(Arc::clone(entry)));
+        return Concluded::Closed(Ok(answer.map(Delivery::Stored)));
+    }
+    let (parts, body) = response.into_parts();
+    if let Some(entry) = &fetch.validating
+        && parts.status == StatusCode::NOT_MODIFIED
+    {
+        let (response, stage) = confirmed(fetch, entry, parts);
+        close(flight, stage);
+        return Concluded::Closed(Ok(response.map(Delivery::Stored)));
+    }
+    fetched(flight, parts, body)
+}
+
+/// What is fetched was decided without a body to wait for.
+fn close(flight: &Flight, stage: Stage) {
+    let fetch = &flight.fetch;
+    if matches!(stage, Stage::Unshared) && flight.has_followers() {
+        fetch.cache.mark_unshared(fetch.keyed.key);
+    }
+    fetch.cache.flights().leave(fetch.keyed.key, flight);
+    flight.set_stage(stage);
+}
+
+/// A stale response in place of an error.
+fn stood_in(
+    fetch: &Fetch,
+    entry: &Arc<Entry>,
+    status: Option<StatusCode>,
+) -> Option<Response<Bytes>> {
+    let now = fetch.cache.now();
+    let line = fetch.annotate.then(|| {
+        let ttl = entry.head.policy.freshness.ttl(now);
+        fetch.cache.status().stood_in(ttl, status.map(|status| status.as_u16()))
+    });
+    let response =
+        serve(entry, &fetch.request, Asks::get(&fetch.request), now, line.as_ref().into())?;
+    fetch.cache.counts().request(Verdict::StoodIn);
+    Some(response)
+}
+
+/// The service sent a response of its own.
+fn fetched<B: Body<Data = Bytes>, E>(
+    flight: &Flight,
+    mut parts: response::Parts,
+    body: B,
+) -> Concluded<B, E> {
+    let fetch = &flight.fetch;
+    if fetch.validating.is_some() && !parts.status.is_server_error() {
+        fetch.cache.counts().validation(false);
+    }
+    let mut epoch = fetch.epoch;
+    let may_store = if fetch.is_unsafe {
+        fetch.cache.invalidate_after(&fetch.site, &fetch.suffix, parts.status, &parts.headers);
+        // It has just made its own target invalid: what counts is what comes after.
+        epoch = fetch.cache.epoch(fetch.keyed.key);
+        is_representation(fetch, &parts)
+    } else {
+        !fetch.demand.directives.no_store
+    };
+    let fill = may_store.then(|| fill(fetch, &parts, &body, epoch)).flatten();
+    match fill {
+        Some(fill) => {
+            note(fetch, &mut parts, true);
+            let stage = Stage::Open(Arc::clone(&fill.head));
+            flight.with_stream(|stream| stream.open(fill));
+            flight.set_stage(stage);
+            Concluded::Open { response: Response::from_parts(parts, ()), body }
+        }
+        None => {
+            // What the service has now is not what is stored; but an error proves nothing.
+            if let Some(stale) = &fetch.stale
+                && !parts.status.is_server_error()
+                && !fetch.is_unsafe
+            {
+                fetch.cache.remove_entry(fetch.keyed.key, stale);
+            }
+            note(fetch, &mut parts, false);
+            close(flight, Stage::Unshared);
+            Concluded::Closed(Ok(Response::from_parts(parts, Delivery::Own(body))))
+        }
+    }
+}
+
+fn note(fetch: &Fetch, parts: &mut response::Parts, stored: bool) {
+    if let Some(line) = fetch.line(Notes { stored, ..Notes::default() }) {
+        parts.headers.append(crate::status::CACHE_STATUS, line);
+    }
+}
+
+/// Whether the answer to an unsafe request is what a GET of its target would be answered with, for
+/// a time that it states (RFC 9110 §9.3.3).
+fn is_representation(fetch: &Fetch, parts: &response::Parts) -> bool {
+    let stated = [CACHE_CONTROL, EXPIRES].iter().any(|name| parts.headers.contains_key(name));
+    stated && parts.status == StatusCode::OK && fetch.site.is_of_its_target(&parts.headers)
+}
+
+/// How the answer is stored; `None` if it is not, or is too long, or of no clear length.
+fn fill<B: Body>(fetch: &Fetch, parts: &response::Parts, body: &B, epoch: u32) -> Option<Fill> {
+    let head = fetch.head(parts.status, &parts.headers, fetch.received())?;
+    let limit = fetch.cache.body_limit();
+    let hint = body.size_hint();
+    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
+    let mut expected = match lengths.next() {
+        None => hint.exact(),
+        Some(length) => Some(length.to_str().ok()?.parse::<u64>().ok()?),
+    };
+    if lengths.next().is_some() {
+        return None;
+    }
+    let mut part = None;
+    if parts.status == StatusCode::PARTIAL_CONTENT {
+        let (said, len) = Part::of(&parts.headers)?;
+        // By the letter, a part may be shorter than it says: it answers what came (RFC 9111 §3.3).
+        let is_short = fetch.rules.letter && expected.is_some_and(|expected| expected < len);
+        if expected.is_some_and(|expected| expected != len) && !is_short {
+            return None;
+        }
+        expected = expected.or(Some(len));
+        part = Some(said);
+    }
+    if expected.unwrap_or(hint.lower()) > limit {
+        fetch.count(Fate::Oversized);
+        return None;
+    }
+    Some(Fill { head: Arc::new(head), part, expected, limit, epoch, position: fetch.position })
+}
+
+/// The service confirmed what is stored.
+fn confirmed(
+    fetch: &Fetch,
+    entry: &Arc<Entry>,
+    mut parts: response::Parts,
+) -> (Response<Bytes>, Stage) {
+    let cache = &fetch.cache;
+    cache.counts().validation(true);
+    let received = fetch.received();
+    // For this client, unless told otherwise.
+    let cookies = match fetch.rules.set_cookie {
+        SetCookie::Store => Vec::new(),
+        SetCookie::Refuse | SetCookie::Strip => fields::take_cookies(&mut parts.headers),
+    };
+    let headers = entry.head.freshened(&parts.headers, received);
+    let fresh = fetch.head(entry.head.status, &headers, received).map(|head| {
+        let (head, body) = (Arc::new(head), entry.body.clone());
+        match entry.part {
+            None => Entry::whole(head, body, fetch.position, cache.makes_etags()),
+            part => Entry::new(head, body, part, fetch.position),
+        }
+    });
+    let stored = fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch));
+    if stored.is_none() {
+        cache.remove_entry(fetch.keyed.key, entry);
+    }
+    let notes = Notes { fwd_status: Some(304), stored: stored.is_some(), ..Notes::default() };
+    let served = stored.as_ref().unwrap_or(entry);
+    let line = fetch.line(notes);
+    let answer = serve(
+        served,
+        &fetch.request,
+        Asks::get(&fetch.request),
+        received.now,
+        line.as_ref().into(),
+    );
+    let mut response = answer.unwrap_or_else(|| {
+        served.head.respond(received.now, line.as_ref().into()).map(|()| served.body.clone())
+    });
+    *response.extensions_mut() = parts.extensions;
+    cookies.into_iter().for_each(|cookie| {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    });
+    (response, stored.map_or(Stage::Unshared, Stage::Served))
+}
+
+/// A request that was forwarded, and whose answer is not stored.
+#[derive(Debug)]
+pub(crate) struct After {
+    pub(crate) cache: ResponseCache,
+    pub(crate) annotate: bool,
     pub(crate) reason: Forward,
+    pub(crate) detail: Option<&'static str>,
     pub(crate) task: Task,
 }
 
 /// What the answer is for beside the client.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// The answer to a GET may be stored. Boxed: misses are seldom, and long.
-    Fetch(Box<Fetch>),
+    /// The answer to a HEAD may bring the stored response up to date (RFC 9111 §4.3.5).
+    Freshen(Box<Fetch>),
     /// The request may have changed its target and what the answer refers to.
-    Invalidate {
-        site: Site,
-        partition: Key,
-    },
+    Invalidate(Box<(Site, Suffix)>),
     Nothing,
 }
 
-/// A GET that was forwarded.
-#[derive(Debug)]
-pub(crate) struct Fetch {
-    pub(crate) slot: Slot,
-    pub(crate) credentials: bool,
-    pub(crate) sent: Timestamp,
-    /// What the service was asked to confirm.
-    pub(crate) validating: Option<Arc<Entry>>,
-    /// The stored response that is no longer true if the service has another one.
-    pub(crate) stale: Option<Arc<Entry>>,
-}
-
-impl Exchange {
-    pub(crate) fn conclude<B: Body<Data = Bytes>>(
-        self,
-        response: Response<B>,
-    ) -> Response<CacheBody<B>> {
-        match self.task {
-            Task::Nothing => {
-                let stored = false;
-                let mut response = response.map(CacheBody::passed);
-                if self.annotate {
-                    self.cache.status().forwarded(response.headers_mut(), self.reason, stored);
-                }
-                response
+impl After {
+    pub(crate) fn conclude<B>(self, response: &mut Response<B>) {
+        let Self { cache, annotate, reason, detail, task } = self;
+        match task {
+            Task::Nothing => {}
+            Task::Invalidate(request) => {
+                let (site, suffix) = *request;
+                cache.invalidate_after(&site, &suffix, response.status(), response.headers());
             }
-            Task::Invalidate { ref site, partition } => {
-                // An error changed nothing (RFC 9111 §4.4).
-                if response.status().is_success() || response.status().is_redirection() {
-                    site.invalid(response.headers(), |key| {
-                        self.cache.invalidate_key(key.and(partition));
-                    });
-                }
-                Self { task: Task::Nothing, ..self }.conclude(response)
-            }
-            Task::Fetch(fetch) => {
-                let Self { cache, annotate, reason, .. } = self;
-                let (parts, body) = response.into_parts();
-                match &fetch.validating {
-                    Some(entry) if parts.status == StatusCode::NOT_MODIFIED => {
-                        let entry = Arc::clone(entry);
-                        let (mut response, stored) = fetch.confirmed(&cache, &entry, parts);
-                        if annotate {
-                            let headers = response.headers_mut();
-                            cache.status().validated(headers, reason, stored);
-                        }
-                        response.map(CacheBody::stored)
-                    }
-                    _ => {
-                        let (mut response, stored) = fetch.fetched(&cache, parts, body);
-                        if annotate {
-                            cache.status().forwarded(response.headers_mut(), reason, stored);
-                        }
-                        response
-                    }
-                }
-            }
+            Task::Freshen(fetch) => freshen(&fetch, response),
+        }
+        if annotate {
+            let line = cache.status().forwarded(reason, Notes { detail, ..Notes::default() });
+            response.headers_mut().append(crate::status::CACHE_STATUS, line);
         }
     }
 }
 
-impl Fetch {
-    fn received(&self, cache: &ResponseCache) -> Received {
-        let now = cache.now();
-        Received { now, unix: cache.unix(), delay: now.saturating_since(self.sent) }
+fn freshen<B>(fetch: &Fetch, response: &Response<B>) {
+    let Some(entry) = &fetch.stale else { return };
+    if response.status() != StatusCode::OK {
+        return;
     }
-
-    /// The service sent a response of its own.
-    fn fetched<B: Body<Data = Bytes>>(
-        self,
-        cache: &ResponseCache,
-        parts: response::Parts,
-        body: B,
-    ) -> (Response<CacheBody<B>>, bool) {
-        let received = self.received(cache);
-        let Self { slot, credentials, validating, stale, .. } = self;
-        if validating.is_some() {
-            cache.counts().validation(false);
-        }
-        let draft = Draft::of(&slot.request, credentials, parts.status, &parts.headers, received);
-        let Some(draft) = draft else {
-            // It will not be replaced, but it is no longer true. A server in trouble says nothing.
-            if let Some(stale) = stale
-                && !parts.status.is_server_error()
-            {
-                cache.remove_entry(slot.key, &stale);
-            }
-            return (Response::from_parts(parts, CacheBody::passed(body)), false);
-        };
-        let mut fill = Fill::new(cache, slot, draft, &parts.headers, &body.size_hint());
-        let mut stored = fill.is_some();
-        // No server polls a body that is at its end from the start.
-        if body.is_end_stream()
-            && let Some(mut fill) = fill.take()
-        {
-            stored = fill.finish();
-        }
-        (Response::from_parts(parts, CacheBody::filling(body, fill.map(Box::new))), stored)
-    }
-
-    /// The service confirmed what is stored.
-    fn confirmed(
-        self,
-        cache: &ResponseCache,
-        entry: &Arc<Entry>,
-        mut parts: response::Parts,
-    ) -> (Response<Bytes>, bool) {
-        cache.counts().validation(true);
-        let received = self.received(cache);
-        let Self { slot: Slot { key, epoch, request }, credentials, .. } = self;
-        let cookies = entry::take_cookies(&mut parts.headers);
-        let confirmed = validate::confirms(&parts.headers, entry);
-        let headers = if confirmed {
-            entry.freshened(&parts.headers, received)
-        } else {
-            // The answer speaks of another response, which is not here. The stored one is all that
-            // there is for this client, and the last time that it is served.
-            entry.headers.clone()
-        };
-        let draft = Draft::of(&request, credentials, entry.status, &headers, received);
-        let (mut response, stored) = match draft {
-            Some(draft) if confirmed => {
-                let fresh = draft.complete(entry.body());
-                let mut response = fresh.respond(fresh.policy.freshness.age(received.now));
-                if validate::is_not_modified(&request, &fresh) {
-                    entry::into_not_modified(&mut response);
-                }
-                (response, cache.put(key, epoch, fresh, &request))
-            }
-            _ => {
-                cache.remove_entry(key, entry);
-                let mut response = Response::new(entry.body());
-                *response.status_mut() = entry.status;
-                *response.headers_mut() = headers;
-                (response, false)
-            }
-        };
-        *response.extensions_mut() = parts.extensions;
-        cookies.into_iter().for_each(|cookie| {
-            response.headers_mut().append(SET_COOKIE, cookie);
+    let headers = response.headers();
+    let same =
+        [http::header::ETAG, http::header::LAST_MODIFIED, CONTENT_LENGTH].iter().all(|name| {
+            headers.get(name).is_none_or(|value| entry.head.headers.get(name) == Some(value))
         });
-        (response, stored)
+    let fresh = same
+        .then(|| {
+            let received = fetch.received();
+            let merged = entry.head.freshened(headers, received);
+            let head = Arc::new(fetch.head(entry.head.status, &merged, received)?);
+            Some(Entry::new(head, entry.body.clone(), entry.part, fetch.position))
+        })
+        .flatten();
+    if fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch)).is_none() {
+        fetch.cache.remove_entry(fetch.keyed.key, entry);
     }
-}
-
-/// The stored response as the answer to a request.
-pub(crate) fn serve(
-    cache: &ResponseCache,
-    entry: &Entry,
-    request: &HeaderMap,
-    head: bool,
-    annotate: bool,
-    now: Timestamp,
-) -> Response<Bytes> {
-    let freshness = &entry.policy.freshness;
-    let mut response = entry.respond(freshness.age(now));
-    if validate::is_not_modified(request, entry) {
-        entry::into_not_modified(&mut response);
-    } else if head {
-        *response.body_mut() = Bytes::new();
-    }
-    if annotate {
-        cache.status().hit(response.headers_mut(), freshness.ttl(now));
-    }
-    response
 }

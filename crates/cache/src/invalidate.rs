@@ -1,6 +1,5 @@
 //! What an unsafe request makes invalid (RFC 9111 §4.4).
 
-use bartizan_core::Key;
 use http::header::{CONTENT_LOCATION, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
@@ -20,26 +19,39 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// The keys that are invalid: the target's own, and those of the same origin that the answer
-    /// refers to.
-    pub(crate) fn invalid(&self, response: &HeaderMap, mut take: impl FnMut(Key)) {
+    pub(crate) fn target(&self) -> Option<Target<'_>> {
         let host = self.host.as_ref().map(HeaderValue::as_bytes);
-        let Some(target) = Target::of(&self.uri, host, self.scheme) else { return };
-        take(target.key());
+        Target::of(&self.uri, host, self.scheme)
+    }
+
+    /// The targets that are invalid: the request's own, and those of the same origin that the
+    /// answer refers to.
+    pub(crate) fn invalid(&self, response: &HeaderMap, mut take: impl FnMut(&Target<'_>)) {
+        let Some(target) = self.target() else { return };
+        take(&target);
         for name in [LOCATION, CONTENT_LOCATION] {
-            if let Some(key) = referred(target, response, &name, self.scheme) {
-                take(key);
-            }
+            referred(&target, response, &name, self.scheme, &mut take);
         }
+    }
+
+    /// Whether the answer says that it is the representation of its target (RFC 9110 §8.7).
+    pub(crate) fn is_of_its_target(&self, response: &HeaderMap) -> bool {
+        let Some(target) = self.target() else { return false };
+        let mut same = false;
+        referred(&target, response, &CONTENT_LOCATION, self.scheme, &mut |other| {
+            same = other.key() == target.key();
+        });
+        same
     }
 }
 
 fn referred(
-    target: Target<'_>,
+    target: &Target<'_>,
     response: &HeaderMap,
     name: &HeaderName,
     scheme: &'static str,
-) -> Option<Key> {
+    take: &mut impl FnMut(&Target<'_>),
+) -> Option<()> {
     let reference = response.get(name)?.to_str().ok()?;
     let reference = reference.split('#').next()?;
     let absolute = if reference.starts_with("//") {
@@ -50,10 +62,13 @@ fn referred(
     match absolute {
         Some(uri) => {
             let other = Target::of(&uri, None, scheme)?;
-            target.same_origin(&other).then(|| other.key())
+            if target.same_origin(&other) {
+                take(&other);
+            }
         }
-        None => Some(target.with_path(&resolve(target.path(), reference)).key()),
+        None => take(&target.with_path(&resolve(target.path(), reference))),
     }
+    Some(())
 }
 
 /// Resolves a relative reference against a path (RFC 3986 §5.2).
@@ -100,6 +115,8 @@ fn resolve(base: &str, reference: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bartizan_core::Key;
+
     use super::*;
 
     fn site(uri: &str) -> Site {
@@ -115,7 +132,7 @@ mod tests {
     fn invalid(uri: &str, location: &'static str) -> Vec<Key> {
         let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(location))]);
         let mut keys = Vec::new();
-        site(uri).invalid(&headers, |key| keys.push(key));
+        site(uri).invalid(&headers, |target| keys.push(target.key()));
         keys
     }
 

@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use bartizan_core::Http;
-use bartizan_core::key::{self, Global};
+use http::HeaderName;
 use tower_layer::Layer;
 
-use crate::{Cache, ResponseCache};
+use crate::rules::Rules;
+use crate::{Cache, ResponseCache, SetCookie};
 
 /// [`Layer`] that applies [`Cache`].
 ///
@@ -10,27 +13,79 @@ use crate::{Cache, ResponseCache};
 /// [crate docs](crate) for examples.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct CacheLayer<K = Global> {
+pub struct CacheLayer {
     cache: ResponseCache,
-    partition: K,
+    rules: Arc<Rules>,
     http: Http,
     status: bool,
 }
 
 impl CacheLayer {
-    /// Creates a layer that answers from `cache`.
-    pub const fn new(cache: ResponseCache) -> Self {
-        Self { cache, partition: key::global(), http: Http::new(), status: true }
+    /// The same as [`CacheLayer::safe`].
+    pub fn new(cache: ResponseCache) -> Self {
+        Self::safe(cache)
     }
-}
 
-impl<K> CacheLayer<K> {
-    /// Keeps what is stored apart by what `extractor` finds, beside the target URI: a tenant, or a
-    /// constant for each of two services behind one cache. Requests for which it finds nothing go
-    /// to the service, and their answers are not stored.
-    pub fn partition<X>(self, extractor: X) -> CacheLayer<X> {
-        let Self { cache, http, status, .. } = self;
-        CacheLayer { cache, partition: extractor, http, status }
+    /// Creates a layer that answers from `cache`, and is careful beyond the standard:
+    ///
+    /// - `Authorization`, `Cookie` and a [`Principal`](bartizan_core::Principal) are credentials:
+    ///   only responses that say `public` are shared among such requests;
+    /// - a response with `Set-Cookie` is not stored;
+    /// - a request with a field by which frameworks are steered past the key (`X-Forwarded-Host`,
+    ///   `X-Original-URL`, method overrides …) is not answered from the store, and its answer not
+    ///   stored, unless the field is [trusted](Self::trust_field) or part of the key;
+    /// - nothing is guessed: only explicit freshness counts.
+    pub fn safe(cache: ResponseCache) -> Self {
+        Self::build(cache, Rules::safe())
+    }
+
+    /// Creates a layer that answers from `cache` by the letter of RFC 9111: `must-revalidate` and
+    /// `s-maxage` share answers to `Authorization` too, cookies are nothing special and are stored,
+    /// freshness may be guessed from `Last-Modified`, stale responses stand in for a service that
+    /// cannot be reached, the answer to a POST that is a representation of its target is stored,
+    /// and `CDN-Cache-Control` is obeyed.
+    ///
+    /// For proxies in front of services that are written for shared caches.
+    pub fn rfc(cache: ResponseCache) -> Self {
+        Self::build(cache, Rules::rfc())
+    }
+
+    fn build(cache: ResponseCache, rules: Rules) -> Self {
+        Self { cache, rules: Arc::new(rules), http: Http::new(), status: true }
+    }
+
+    fn rule(mut self, set: impl FnOnce(&mut Rules)) -> Self {
+        set(Arc::make_mut(&mut self.rules));
+        self
+    }
+
+    /// Whether a request's `Cookie` is a credential. If not, cookies must not matter to any
+    /// response that is stored, or be part of the key.
+    pub fn cookies_are_credentials(self, yes: bool) -> Self {
+        self.rule(|rules| rules.cookies = yes)
+    }
+
+    /// Sets what becomes of a response with `Set-Cookie` that could be stored otherwise.
+    pub fn set_cookie(self, policy: SetCookie) -> Self {
+        self.rule(|rules| rules.set_cookie = policy)
+    }
+
+    /// Trusts that a field such as `X-Forwarded-Proto` does not change responses: whoever stands
+    /// in front sets it for all alike, or the service does not read it.
+    pub fn trust_field(self, name: &HeaderName) -> Self {
+        self.rule(|rules| rules.steering.retain(|steering| steering != name))
+    }
+
+    /// Sets the targeted fields (RFC 9213) that speak to this cache in place of `Cache-Control`,
+    /// the most specific first, as `ours-cache-control` before `cdn-cache-control`.
+    pub fn targeted_fields(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.rule(|rules| rules.targeted = names.into_iter().collect())
+    }
+
+    /// Whether freshness may be guessed as a tenth of the time since `Last-Modified`, a day at most
+    /// (RFC 9111 §4.2.2).
+    pub fn heuristics(self, on: bool) -> Self {
+        self.rule(|rules| rules.heuristics = on)
     }
 
     /// Sets how the refusal of a request with `only-if-cached` is rendered.
@@ -46,14 +101,14 @@ impl<K> CacheLayer<K> {
     }
 }
 
-impl<S, K: Clone> Layer<S> for CacheLayer<K> {
-    type Service = Cache<S, K>;
+impl<S> Layer<S> for CacheLayer {
+    type Service = Cache<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Cache {
             inner,
             cache: self.cache.clone(),
-            partition: self.partition.clone(),
+            rules: Arc::clone(&self.rules),
             http: self.http.clone(),
             status: self.status,
         }

@@ -2,10 +2,11 @@
 //! answered from memory.
 //!
 //! [`CacheLayer`] stores the responses to GET requests that state how long they are fresh
-//! (`s-maxage`, `max-age`, `Expires`), in as many variants as their `Vary` makes, and answers GET
-//! and HEAD requests with them, conditional ones by `304 Not Modified`. A response streams to the
-//! client while it is copied; a hit costs the same for every size of body. `Cache-Status`
-//! (RFC 9211) says on each response how it came about.
+//! (`s-maxage`, `max-age`, `Expires`, or a targeted field of RFC 9213), in as many variants as
+//! their `Vary` makes, and answers GET and HEAD requests with them: conditional ones by
+//! `304 Not Modified`, ranges by `206 Partial Content`. Concurrent requests for the same resource
+//! share one fetch. A response streams to all who wait for it while it is stored; a hit costs the
+//! same for every size of body. `Cache-Status` (RFC 9211) says on each response how it came about.
 //!
 //! # Examples
 //!
@@ -26,7 +27,7 @@
 //! let get = || Request::get("/").header("host", "example.test").body(Body::empty());
 //! let first = app.clone().oneshot(get()?).await?;
 //! assert_eq!(first.headers()["cache-status"], "api; fwd=uri-miss; stored");
-//! // It is stored when the client has read it to the end.
+//! // It is stored when a client has read it to the end.
 //! axum::body::to_bytes(first.into_body(), 1024).await?;
 //!
 //! let second = app.oneshot(get()?).await?;
@@ -36,99 +37,137 @@
 //! # }
 //! ```
 //!
-//! With limits of one's own, one part per tenant, and a resource that is changed behind the cache:
+//! With limits of one's own, one part per tenant, campaigns that do not matter, and resources that
+//! are changed behind the cache:
 //!
 //! ```
-//! use bartizan_cache::{CacheLayer, Key, ResponseCache, Settings, key};
+//! use bartizan_cache::{CacheLayer, KeyRules, Purge, ResponseCache, Settings};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let settings = Settings::default().max_bytes(256 << 20).max_body_bytes(4 << 20);
-//! let cache = ResponseCache::new("pages").settings(settings)?;
-//! let tenant = http::HeaderName::from_static("x-tenant");
-//! let layer = CacheLayer::new(cache.clone()).partition(key::header(tenant)).status(false);
+//! let keys = KeyRules::default().tenant().ignore_query(["utm_*"]);
+//! let cache = ResponseCache::new("pages").settings(settings)?.keyed_by(keys);
+//! let layer = CacheLayer::safe(cache.clone()).status(false);
 //!
-//! cache.invalidate_in(Key::of("acme".as_bytes()), &"https://example.test/prices".parse()?);
+//! cache.purge(&Purge::tag("prices").soft());
+//! cache.purge(&Purge::uri("https://example.test/prices".parse()?));
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! # Two presets
+//!
+//! [`CacheLayer::safe`], the default, is careful where the standard leaves traps: credentials and
+//! cookies, `Set-Cookie`, fields that steer the service past the key. [`CacheLayer::rfc`] is the
+//! letter of the standard. Their differences are settings of the layer, one by one.
+//!
 //! # What is stored, and what is not
 //!
-//! - **Only with explicit freshness.** Nothing is guessed, there is no default lifetime.
-//! - **Never**: a response with `Set-Cookie`, `private`, `no-store` or `Vary: *`; to a request with
-//!   `no-store`, a range, `If-Match` or a body; a part (206); one that was broken off, is of
-//!   another length than declared, ends with trailers, or is longer than allowed.
-//! - **Credentials**: responses to requests with `Authorization`, or with a [`Principal`] that an
-//!   auth layer found, are stored only if they say `public`, `s-maxage` or `must-revalidate`
-//!   (RFC 9111 §3.5), and such requests are answered only with what says so. Sessions by cookie
-//!   alone are not known to this layer: their responses have to say `private`.
-//! - **Stale responses** with an `ETag` or `Last-Modified` are validated by the next request, in
-//!   place of its own conditions; others are fetched anew. They are served unvalidated only to a
-//!   request with `max-stale`, and only if the response allows that.
-//! - **Unsafe methods**, unknown ones too, invalidate their target and what `Location` and
-//!   `Content-Location` of the same origin name, unless the answer is an error.
-//! - The **key** is the whole target URI: scheme, host, path and query. Where the URI has no host,
-//!   it is that of `Host`.
-//!
-//! Not there yet: one fetch for concurrent misses, `stale-while-revalidate` and `stale-if-error`,
-//! ranges from the store, `CDN-Cache-Control` (RFC 9213), tags.
+//! - **Only with explicit freshness**, unless a default, a lifetime by status or heuristics are
+//!   asked for.
+//! - **Never**: a response that says `private`, `no-store` or `Vary: *`; to a request with
+//!   `no-store`, `If-Match` or a body; one that was broken off, is of another length than declared,
+//!   ends with trailers, or is longer than allowed. With the safe preset also: one with
+//!   `Set-Cookie`, and one to a request with credentials, unless it says `public`.
+//! - **Stale responses** with an `ETag` or `Last-Modified` are validated, in place of the client's
+//!   own conditions; others are fetched anew. They are served as they are where they or the settings
+//!   grant it: while one request fetches a fresh one, for errors (RFC 5861), or for `max-stale`.
+//! - **Unsafe methods**, unknown ones too, invalidate their target, what `Location` and
+//!   `Content-Location` of the same origin name, and the groups that `Cache-Group-Invalidation`
+//!   names (RFC 9875), unless the answer is an error.
+//! - The **key** is the whole target URI, as far as [`KeyRules`] do not say otherwise. Where the
+//!   URI has no host, it is that of `Host`.
 //!
 //! # Place in the stack
 //!
 //! Inside auth and limits, outside the breaker: a cache outside auth would answer whom auth
-//! refuses. Outside of compression if it shall store what was compressed; the response then has to
-//! say `Vary: Accept-Encoding`. Inside axum's nested routers the URI is cut: enable the feature
-//! `axum`, or give each nest a [partition](CacheLayer::partition), or `/a/x` is answered with what
-//! was stored for `/b/x`.
+//! refuses; a breaker inside lets stale responses stand in while it is open. Outside of compression
+//! if it shall store what was compressed; the response then has to say `Vary: Accept-Encoding`.
+//! Inside axum's nested routers the URI is cut: enable the feature `axum`, or give each nest a
+//! cache of its own, or `/a/x` is answered with what was stored for `/b/x`.
 //!
 //! # When not to use it
 //!
 //! - For responses that say nothing of their freshness: have the handlers say it first.
-//! - For one cache over several processes: each process stores for itself.
 //! - To memoise something within a handler: use a map.
 //!
 //! # When things fail
 //!
-//! - **The service fails**: its answer is passed on; what is stored stays. An error is not stored
-//!   unless it states its freshness.
-//! - **A client goes away in mid-body**: what it was reading is not stored.
+//! - **The service fails**: its answer is passed on, unless a stale response may stand in. An error
+//!   is not stored unless it states its freshness, or a lifetime is set for its status.
+//! - **A client goes away**: those who wait for the same response read on. If nobody does, the
+//!   request is cancelled and nothing is stored.
+//! - **The response cannot be shared**, or does not come within [`Settings::follow_wait`]: each who
+//!   waited asks the service itself.
+//! - **The service panics**: so does the request that polled it, and the one that it was for;
+//!   others ask anew.
 //! - **A flood of new URIs**: within [`Settings::max_bytes`], by weight, what is asked for least
-//!   makes room. Bodies on their way may take as much again, then further ones are not copied.
+//!   makes room. Bodies on their way may take as much again, then further ones are not stored.
 //! - **Turned off** ([`Mode::Off`]), the cache neither serves nor stores, but unsafe requests still
 //!   invalidate, so that turning it on again is safe. In [`Mode::Shadow`] it stores and counts,
 //!   and serves nothing.
-//! - **A restart** forgets all that was stored.
+//! - **A restart** forgets all that was stored in memory. A [`Store`] behind memory
+//!   ([`ResponseCache::over`]) may outlive it; one that is slow, down or corrupt is a miss within
+//!   [`Settings::store_deadline`], and left alone for a second after five failures in a row.
 //!
 //! # Features
 //!
 //! - `axum`: the key is made of the URI that the client sent, also inside nested routers.
-//!
-//! [`Principal`]: bartizan_core::Principal
 
+mod admin;
+mod bell;
 mod body;
+mod by_key;
+mod control;
+mod decide;
 mod directives;
 mod engine;
 mod entry;
+mod envelope;
+mod error;
 mod exchange;
-mod fill;
+mod fields;
+mod flight;
+mod flights;
+mod further;
 mod future;
+mod head;
 mod invalidate;
-pub mod key;
+mod key;
 mod layer;
+mod leg;
 mod list;
 mod memory;
 mod observe;
+mod purge;
+mod range;
+mod rules;
+mod seen;
+mod serve;
 mod service;
 mod settings;
 mod state;
 mod status;
+mod store;
+mod stream;
+mod tags;
+mod targeted;
 mod validate;
 
-pub use bartizan_core::{Clock, ConfigError, Engine, Key, KeyExtractor, Mode, Switch};
+pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Switch};
 
-pub use self::body::CacheBody;
+pub use self::admin::{PurgeAdmin, PurgeBody, PurgeFuture};
+pub use self::body::{BoxError, CacheBody};
+pub use self::control::{
+    CacheControl, CacheControlLayer, CacheControlService, ControlBody, ControlFuture,
+};
 pub use self::engine::ResponseCache;
+pub use self::error::{StoreError, StoreErrorKind};
 pub use self::future::ResponseFuture;
+pub use self::key::{KeyRules, RequestHead};
 pub use self::layer::CacheLayer;
+pub use self::purge::{Purge, What};
+pub use self::rules::SetCookie;
 pub use self::service::Cache;
 pub use self::settings::Settings;
+pub use self::store::{Loaded, Record, Store, StoreBody, StoreFuture, StoreKey};

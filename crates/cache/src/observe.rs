@@ -18,6 +18,12 @@ static INVALIDATIONS: Metric = Metric::counter(
     "bartizan_cache_invalidations_total",
     "Stored resources that unsafe requests or operators made invalid.",
 );
+static PURGES: Metric =
+    Metric::counter("bartizan_cache_purges_total", "Purges by operators, hard or soft.");
+static STORE: Metric = Metric::counter(
+    "bartizan_cache_store_total",
+    "Reads from and writes to the store behind memory, by how they went.",
+);
 static RESOURCES: Metric = Metric::gauge("bartizan_cache_stored_resources", "Resources stored.");
 static BYTES: Metric = Metric::gauge("bartizan_cache_stored_bytes", "Bytes stored.");
 static FILLING: Metric =
@@ -26,10 +32,18 @@ static FILLING: Metric =
 /// What was decided about a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verdict {
+    /// Answered with another request's answer.
+    Collapsed,
     Forward(Forward),
+    /// Answered from the store behind memory.
+    FurtherHit,
     Hit,
     Refused,
     ShadowHit,
+    /// Answered with a stale response, while a fresh one is fetched.
+    StaleHit,
+    /// A request that was forwarded, and answered with a stale response for the service failed.
+    StoodIn,
 }
 
 /// What became of a response that was to be stored.
@@ -46,16 +60,31 @@ pub(crate) enum Fate {
     Stored,
 }
 
+/// What became of a read from, or a write to, the store behind memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StoreOutcome {
+    Corrupt,
+    Done,
+    Late,
+    /// The store is left alone, or too much is on its way to it.
+    Skipped,
+    Unavailable,
+}
+
 /// The room's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     bypass: Counter,
+    collapsed: Counter,
     hit: Counter,
     method: Counter,
+    partial: Counter,
     refused: Counter,
     request: Counter,
     shadow_hit: Counter,
     stale: Counter,
+    stale_hit: Counter,
+    stood_in: Counter,
     uri_miss: Counter,
     vary_miss: Counter,
     abandoned: Counter,
@@ -66,14 +95,26 @@ pub(crate) struct Counts {
     confirmed: Counter,
     replaced: Counter,
     invalidated: Counter,
+    purged: Counter,
+    purged_softly: Counter,
+    further_hit: Counter,
+    store_corrupt: Counter,
+    store_done: Counter,
+    store_late: Counter,
+    store_skipped: Counter,
+    store_unavailable: Counter,
 }
 
 impl Counts {
     pub(crate) fn request(&self, verdict: Verdict) {
         let counter = match verdict {
+            Verdict::Collapsed => &self.collapsed,
+            Verdict::FurtherHit => &self.further_hit,
             Verdict::Hit => &self.hit,
             Verdict::Refused => &self.refused,
             Verdict::ShadowHit => &self.shadow_hit,
+            Verdict::StaleHit => &self.stale_hit,
+            Verdict::StoodIn => &self.stood_in,
             Verdict::Forward(reason) => match reason {
                 Forward::Bypass => &self.bypass,
                 Forward::Method => &self.method,
@@ -81,6 +122,7 @@ impl Counts {
                 Forward::Stale => &self.stale,
                 Forward::UriMiss => &self.uri_miss,
                 Forward::VaryMiss => &self.vary_miss,
+                Forward::Partial => &self.partial,
             },
         };
         counter.add(1);
@@ -109,6 +151,25 @@ impl Counts {
         tracing::debug!(target: "bartizan::cache", name, "resource invalidated");
     }
 
+    pub(crate) fn purge(&self, name: &str, soft: bool) {
+        if soft { &self.purged_softly } else { &self.purged }.add(1);
+        tracing::info!(target: "bartizan::cache", name, soft, "purged");
+    }
+
+    pub(crate) fn store(&self, name: &str, outcome: StoreOutcome, opened: bool) {
+        match outcome {
+            StoreOutcome::Corrupt => &self.store_corrupt,
+            StoreOutcome::Done => &self.store_done,
+            StoreOutcome::Late => &self.store_late,
+            StoreOutcome::Skipped => &self.store_skipped,
+            StoreOutcome::Unavailable => &self.store_unavailable,
+        }
+        .add(1);
+        if opened {
+            tracing::warn!(target: "bartizan::cache", name, ?outcome, "store is left alone");
+        }
+    }
+
     pub(crate) fn describe(
         &self,
         snapshot: Snapshot,
@@ -118,12 +179,17 @@ impl Counts {
         // Figures are doubles by the exposition format; exact to 2^53.
         let requests = [
             ("bypass", &self.bypass),
+            ("collapsed", &self.collapsed),
+            ("further_hit", &self.further_hit),
             ("hit", &self.hit),
             ("method", &self.method),
+            ("partial", &self.partial),
             ("refused", &self.refused),
             ("request", &self.request),
             ("shadow_hit", &self.shadow_hit),
             ("stale", &self.stale),
+            ("stale_hit", &self.stale_hit),
+            ("stood_in", &self.stood_in),
             ("uri_miss", &self.uri_miss),
             ("vary_miss", &self.vary_miss),
         ];
@@ -135,11 +201,21 @@ impl Counts {
             ("stored", &self.stored),
         ];
         let validations = [("confirmed", &self.confirmed), ("replaced", &self.replaced)];
+        let store = [
+            ("corrupt", &self.store_corrupt),
+            ("done", &self.store_done),
+            ("late", &self.store_late),
+            ("skipped", &self.store_skipped),
+            ("unavailable", &self.store_unavailable),
+        ];
+        let purges = [("hard", &self.purged), ("soft", &self.purged_softly)];
         let all = requests
             .into_iter()
             .map(|figure| (&REQUESTS, figure))
             .chain(fills.into_iter().map(|figure| (&FILLS, figure)))
             .chain(validations.into_iter().map(|figure| (&VALIDATIONS, figure)))
+            .chain(store.into_iter().map(|figure| (&STORE, figure)))
+            .chain(purges.into_iter().map(|figure| (&PURGES, figure)))
             .chain([(&INVALIDATIONS, ("", &self.invalidated))]);
         all.fold(snapshot, |snapshot, (metric, (outcome, counter))| {
             snapshot.sample(metric, outcome, counter.get() as f64)

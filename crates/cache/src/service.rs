@@ -1,21 +1,29 @@
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use bartizan_core::key::Global;
-use bartizan_core::{Engine, Http, Key, KeyExtractor, Mode, Principal, Protocol, Rejection};
+use bartizan_core::{Http, Protocol, Rejection};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
+use tokio::time::Sleep;
 use tower_service::Service;
 
-use crate::engine::{Asked, Lookup};
-use crate::exchange::{self, Exchange, Fetch, Task};
-use crate::fill::Slot;
-use crate::invalidate::{self, Site};
-use crate::key::{self, Target};
+use crate::body::BoxError;
+use crate::decide::{Decision, Plan};
+use crate::entry::Entry;
+use crate::exchange::{After, Fetch};
+use crate::flight::{Flight, Reader, Stage};
+use crate::flights::Role;
+use crate::head::{Head, Line};
+use crate::leg::Leg;
 use crate::observe::Verdict;
-use crate::status::Forward;
-use crate::{CacheBody, ResponseCache, ResponseFuture, validate};
+use crate::rules::Rules;
+use crate::seen::Seen;
+use crate::serve::{Asks, serve};
+use crate::state::{self, Demand, Reuse};
+use crate::status::{CACHE_STATUS, Forward, Notes};
+use crate::{CacheBody, ResponseCache, ResponseFuture, further, validate};
 
 const ONLY_IF_CACHED: Rejection = Rejection::new(
     StatusCode::GATEWAY_TIMEOUT,
@@ -23,160 +31,307 @@ const ONLY_IF_CACHED: Rejection = Rejection::new(
     "the request wants a stored response, and there is none",
 );
 
+/// How often a request waits for others before it asks the service itself.
+const MAX_WAITS: u8 = 3;
+
 /// Middleware that answers from a store of earlier responses.
 ///
 /// See the [crate docs](crate) for examples.
 #[derive(Clone, Debug)]
-pub struct Cache<S, K = Global> {
+pub struct Cache<S> {
     pub(crate) inner: S,
     pub(crate) cache: ResponseCache,
-    pub(crate) partition: K,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) http: Http,
     pub(crate) status: bool,
 }
 
-impl<S, K> Cache<S, K> {
-    fn key<R>(&self, request: &Request<R>) -> Option<Key>
-    where
-        K: KeyExtractor<Request<R>>,
-    {
-        let (uri, host) = key::sent(request)?;
-        let host = host.map(|host| host.as_bytes());
-        let target = Target::of(uri, host, self.cache.default_scheme())?;
-        Some(target.key().and(self.partition.key(request)?))
-    }
-
-    fn site<R>(&self, request: &Request<R>) -> Option<Site> {
-        let (uri, host) = key::sent(request)?;
-        let scheme = self.cache.default_scheme();
-        Some(Site { uri: uri.clone(), host: host.cloned(), scheme })
-    }
-
-    fn forward<B>(&self, mode: Mode, reason: Forward, task: Task) -> Decision<B> {
-        // In shadow, callers must not see a cache that does not serve.
-        let annotate = self.status && mode == Mode::Enforce;
-        Decision::Forward(Some(Exchange { cache: self.cache.clone(), annotate, reason, task }))
-    }
+/// What is done with a request.
+pub(crate) enum Next<F, R, B> {
+    Answer(Response<CacheBody<B>>),
+    Forward(F, Option<After>),
+    Lead(Reader),
+    Wait(Wait, Request<R>),
 }
 
-impl<S, K, R, B> Service<Request<R>> for Cache<S, K>
+/// What a request waits for.
+pub(crate) enum Wait {
+    /// The answer to another one.
+    Flight { reader: Reader, reason: Forward, deadline: Option<Pin<Box<Sleep>>> },
+    /// The store behind memory. Others wait for this one.
+    Load { reader: Reader, load: Load },
+    /// Nothing any more.
+    Over,
+}
+
+type Load = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send>>;
+
+impl<S, R, B> Service<Request<R>> for Cache<S>
 where
-    S: Service<Request<R>, Response = Response<B>>,
-    K: KeyExtractor<Request<R>>,
-    B: Body<Data = Bytes>,
+    S: Service<Request<R>, Response = Response<B>> + Clone,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
     type Response = Response<CacheBody<B>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, B, S::Error>;
+    type Future = ResponseFuture<S, R, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<R>) -> Self::Future {
-        let mode = self.cache.switch().mode(|| self.key(&request));
-        let exchange = match self.decide(mode, &mut request) {
-            Decision::Answer(response) => return ResponseFuture::ready(Ok(response)),
-            Decision::Forward(exchange) => exchange,
-            Decision::Refuse => {
-                let http = &self.http;
-                let dialect = Protocol::<_, Response<B>, S::Error>::dialect(http, &request);
-                let refused =
-                    Protocol::<Request<R>, _, _>::refuse::<()>(http, dialect, ONLY_IF_CACHED);
-                return ResponseFuture::ready(refused.map(|response: Response<_>| {
-                    let mut response = response.map(CacheBody::refusal);
-                    if self.status {
-                        self.cache.status().refused(response.headers_mut());
-                    }
-                    response
-                }));
+    #[inline]
+    fn call(&mut self, request: Request<R>) -> Self::Future {
+        match self.start(request, 0) {
+            Next::Answer(response) => ResponseFuture::ready(response),
+            Next::Forward(future, after) => ResponseFuture::forwarded(future, after),
+            Next::Lead(reader) => ResponseFuture::leading(reader),
+            Next::Wait(wait, request) => {
+                // The instance that is ready goes along; a fresh one takes its place.
+                let clone = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, clone);
+                let service = Self {
+                    inner,
+                    cache: self.cache.clone(),
+                    rules: Arc::clone(&self.rules),
+                    http: self.http.clone(),
+                    status: self.status,
+                };
+                ResponseFuture::waiting(Waiting { service, request: Some(request), wait, waits: 1 })
             }
-        };
-        ResponseFuture::forwarded(self.inner.call(request), exchange)
+        }
     }
 }
 
-enum Decision<B> {
-    Answer(Response<CacheBody<B>>),
-    Forward(Option<Exchange>),
-    Refuse,
-}
-
-impl<S, K> Cache<S, K> {
-    fn decide<R, B>(&self, mode: Mode, request: &mut Request<R>) -> Decision<B>
+impl<S> Cache<S> {
+    #[inline]
+    fn start<R, B>(&mut self, request: Request<R>, waits: u8) -> Next<S::Future, R, B>
     where
-        K: KeyExtractor<Request<R>>,
+        S: Service<Request<R>, Response = Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
     {
-        let count = |verdict| self.cache.counts().request(verdict);
-        if !invalidate::is_safe(request.method()) {
-            // In every mode: what is stored must be true when the cache is turned on again.
-            let task = match (self.site(request), self.partition.key(request)) {
-                (Some(site), Some(partition)) => Task::Invalidate { site, partition },
-                _ => Task::Nothing,
-            };
-            if mode != Mode::Off {
-                count(Verdict::Forward(Forward::Method));
+        let plan = Plan { cache: &self.cache, rules: &self.rules, annotate: self.status };
+        match plan.decide(&request) {
+            Decision::Answer(response) => Next::Answer(response.map(CacheBody::stored)),
+            Decision::Forward(after) => Next::Forward(self.inner.call(request), after),
+            Decision::Refuse => Next::Answer(self.refuse::<_, B, S::Error>(&request)),
+            Decision::Fetch { fetch, known, shares } => {
+                let reason = fetch.reason;
+                let role = if shares && waits < MAX_WAITS {
+                    let known = known.as_ref().map(|entry| &*entry.head);
+                    self.cache.flights().enter(request.headers(), known, *fetch)
+                } else {
+                    Role::Leader(Flight::lead(*fetch))
+                };
+                match role {
+                    Role::Leader(reader) => match self.look_further(&reader) {
+                        Some(load) => Next::Wait(Wait::Load { reader, load }, request),
+                        None => {
+                            self.lead::<R, B>(&reader, request);
+                            Next::Lead(reader)
+                        }
+                    },
+                    Role::Follower(reader) => {
+                        let deadline = deadline(&self.cache);
+                        Next::Wait(Wait::Flight { reader, reason, deadline }, request)
+                    }
+                }
             }
-            return self.forward(mode, Forward::Method, task);
-        }
-        if mode == Mode::Off {
-            return Decision::Forward(None);
-        }
-        let head = request.method() == Method::HEAD;
-        if request.method() != Method::GET && !head {
-            count(Verdict::Forward(Forward::Method));
-            return self.forward(mode, Forward::Method, Task::Nothing);
-        }
-        let headers = request.headers();
-        let directives = self.cache.directives(headers);
-        let key = self.key(request).filter(|_| !validate::is_for_the_service(headers));
-        let Some(key) = key else {
-            if directives.only_if_cached && mode == Mode::Enforce {
-                count(Verdict::Refused);
-                return Decision::Refuse;
+            Decision::Refresh { response, fetch } => {
+                self.refresh::<R, B>(*fetch, request);
+                Next::Answer(response.map(CacheBody::stored))
             }
-            count(Verdict::Forward(Forward::Bypass));
-            return self.forward(mode, Forward::Bypass, Task::Nothing);
-        };
+        }
+    }
 
-        let credentials = headers.contains_key(AUTHORIZATION)
-            || request.extensions().get::<Principal>().is_some();
-        let now = self.cache.now();
-        let asked = Asked { key, headers, directives, credentials, now };
-        let (reason, stored) = match self.cache.look_up(&asked) {
-            Lookup::Hit(entry) if mode == Mode::Enforce => {
-                count(Verdict::Hit);
-                let answer = exchange::serve(&self.cache, &entry, headers, head, self.status, now);
-                return Decision::Answer(answer.map(CacheBody::stored));
-            }
-            Lookup::Hit(_) => {
-                count(Verdict::ShadowHit);
-                (Forward::Bypass, None)
-            }
-            Lookup::Miss(_, _) if directives.only_if_cached && mode == Mode::Enforce => {
-                count(Verdict::Refused);
-                return Decision::Refuse;
-            }
-            Lookup::Miss(reason, stored) => {
-                count(Verdict::Forward(reason));
-                (reason, stored)
-            }
-        };
-        if head || directives.no_store {
-            return self.forward(mode, reason, Task::Nothing);
+    /// What is to be waited for before the service is asked.
+    fn look_further(&self, reader: &Reader) -> Option<Load> {
+        let further = self.cache.further().filter(|further| further.is_up(self.cache.now()))?;
+        let fetch = &reader.flight().fetch;
+        // What is demanded of the service, or is a change, is not looked for elsewhere.
+        let is_miss = matches!(fetch.reason, Forward::UriMiss | Forward::VaryMiss | Forward::Stale);
+        if !is_miss || fetch.is_unsafe || tokio::runtime::Handle::try_current().is_err() {
+            return None;
         }
-        let fetch = Fetch {
-            // Variants are told apart by what the client sent, not by what we ask.
-            slot: Slot { key, epoch: self.cache.epoch(key), request: headers.clone() },
-            credentials,
-            sent: now,
-            stale: stored.clone().filter(|_| reason == Forward::Stale),
-            validating: stored
-                .filter(|entry| mode == Mode::Enforce && validate::can_validate(entry)),
-        };
-        if let Some(entry) = &fetch.validating {
+        let (flight, further) = (Arc::clone(reader.flight()), Arc::clone(further));
+        Some(Box::pin(async move { further::load(&flight.fetch, &further).await }))
+    }
+
+    /// Sends the request of a flight to the service.
+    fn lead<R, B>(&mut self, reader: &Reader, mut request: Request<R>)
+    where
+        S: Service<Request<R>, Response = Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let flight = reader.flight();
+        if let Some(entry) = &flight.fetch.validating {
             validate::ask(request.headers_mut(), entry);
         }
-        self.forward(mode, reason, Task::Fetch(Box::new(fetch)))
+        flight.begin(Box::pin(Leg::<_, B, S::Error>::new(self.inner.call(request))));
     }
+
+    /// Brings a stale response up to date beside the client that was answered with it.
+    fn refresh<R, B>(&mut self, fetch: Fetch, mut request: Request<R>)
+    where
+        S: Service<Request<R>, Response = Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        // What the client asked of the stored response is not asked of the fresh one.
+        for name in [http::header::RANGE, http::header::IF_RANGE] {
+            request.headers_mut().remove(name);
+        }
+        let role = self.cache.flights().enter(request.headers(), None, fetch);
+        // One that is on its way already is enough.
+        if let Role::Leader(mut reader) = role {
+            self.lead::<R, B>(&reader, request);
+            runtime.spawn(std::future::poll_fn(move |cx| reader.poll_drain(cx)));
+        }
+    }
+
+    fn refuse<R, B: Body, E>(&self, request: &Request<R>) -> Response<CacheBody<B>> {
+        let http = &self.http;
+        let dialect = Protocol::<_, Response<B>, E>::dialect(http, request);
+        let refused: Result<Response<_>, E> =
+            Protocol::<Request<R>, Response<B>, E>::refuse::<()>(http, dialect, ONLY_IF_CACHED);
+        let Ok(response) = refused else { unreachable!("HTTP refuses by a response") };
+        let mut response = response.map(CacheBody::refusal);
+        if self.status {
+            response.headers_mut().append(CACHE_STATUS, self.cache.status().refused());
+        }
+        response
+    }
+}
+
+/// A request that waits, and the service that it goes to if it waits in vain.
+pub(crate) struct Waiting<S, R> {
+    service: Cache<S>,
+    request: Option<Request<R>>,
+    wait: Wait,
+    waits: u8,
+}
+
+impl<S, R> Waiting<S, R> {
+    pub(crate) fn poll<B>(&mut self, cx: &mut Context<'_>) -> Poll<Next<S::Future, R, B>>
+    where
+        S: Service<Request<R>, Response = Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            let stage = match &mut self.wait {
+                Wait::Load { load, .. } => {
+                    let found = ready!(load.as_mut().poll(cx));
+                    return Poll::Ready(self.loaded(found));
+                }
+                Wait::Over => unreachable!("polled after completion"),
+                Wait::Flight { reader, deadline, .. } => match reader.poll_stage(cx) {
+                    Poll::Ready(stage) => stage,
+                    Poll::Pending => {
+                        let Some(deadline) = deadline else { return Poll::Pending };
+                        ready!(deadline.as_mut().poll(cx));
+                        self.waits = MAX_WAITS;
+                        Stage::Unshared
+                    }
+                },
+            };
+            let request = self.request.take().expect("polled after completion");
+            if let Some(response) = self.share(&stage, &request) {
+                return Poll::Ready(Next::Answer(response));
+            }
+            match self.service.start(request, self.waits) {
+                Next::Wait(wait, request) => {
+                    self.wait = wait;
+                    self.request = Some(request);
+                    self.waits += 1;
+                }
+                next => return Poll::Ready(next),
+            }
+        }
+    }
+
+    /// The store behind memory has answered.
+    fn loaded<B>(&mut self, found: Option<Arc<Entry>>) -> Next<S::Future, R, B>
+    where
+        S: Service<Request<R>, Response = Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Cache { cache, status, .. } = &self.service;
+        let request = self.request.take().expect("polled after completion");
+        let Wait::Load { reader, .. } = std::mem::replace(&mut self.wait, Wait::Over) else {
+            unreachable!("only a load is loaded")
+        };
+        let flight = reader.flight();
+        let now = cache.now();
+        let demand = Demand { now, ..flight.fetch.demand };
+        if let Some(entry) = found
+            && state::reuse(&entry.head.policy, &demand, false) == Ok(Reuse::AsItIs)
+        {
+            let line = if *status { Line::Hit(cache.status()) } else { Line::None };
+            if let Some(response) =
+                serve(&entry, request.headers(), Asks::get(request.headers()), now, line)
+            {
+                cache.counts().request(Verdict::FurtherHit);
+                flight.serve(&entry);
+                return Next::Answer(response.map(CacheBody::stored));
+            }
+        }
+        self.service.lead::<R, B>(&reader, request);
+        Next::Lead(reader)
+    }
+
+    /// The answer to the other request, if it is one to this.
+    fn share<B>(&self, stage: &Stage, request: &Request<R>) -> Option<Response<CacheBody<B>>> {
+        let Cache { cache, rules, status, .. } = &self.service;
+        let Wait::Flight { reader, reason, .. } = &self.wait else { return None };
+        let (headers, reason) = (request.headers(), *reason);
+        let seen = Seen::of(headers, rules, cache.keys());
+        let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
+        let suits =
+            |head: &Head| head.vary.matches(headers) && (head.policy.for_everyone || !credentials);
+        let now = cache.now();
+        let notes = Notes { collapsed: true, ..Notes::default() };
+        let line = status.then(|| cache.status().forwarded(reason, notes));
+        let response = match stage {
+            Stage::Open(head) if suits(head) => {
+                if validate::is_not_modified(headers, head) {
+                    head.not_modified(now, line.as_ref().into())
+                        .map(|()| CacheBody::stored(Bytes::new()))
+                } else {
+                    let response = head.respond(now, line.as_ref().into());
+                    let reader = Reader::follow(Arc::clone(reader.flight()));
+                    response.map(|()| CacheBody::shared(reader))
+                }
+            }
+            Stage::Served(entry) if suits(&entry.head) => {
+                serve(entry, headers, Asks::get(headers), now, line.as_ref().into())?
+                    .map(CacheBody::stored)
+            }
+            _ => return None,
+        };
+        cache.counts().request(Verdict::Collapsed);
+        Some(response)
+    }
+}
+
+/// How long a request waits at most. Without a runtime there is nothing to measure it by.
+fn deadline(cache: &ResponseCache) -> Option<Pin<Box<Sleep>>> {
+    let wait = cache.current_settings().wait();
+    tokio::runtime::Handle::try_current().is_ok().then(|| Box::pin(tokio::time::sleep(wait)))
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use bytes::BytesMut;
+use http::HeaderValue;
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue};
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Why a request went on to the service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,11 +17,19 @@ pub(crate) enum Forward {
     VaryMiss,
     Request,
     Stale,
+    Partial,
 }
 
 impl Forward {
-    const ALL: [Self; 6] =
-        [Self::Bypass, Self::Method, Self::UriMiss, Self::VaryMiss, Self::Request, Self::Stale];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Bypass,
+        Self::Method,
+        Self::UriMiss,
+        Self::VaryMiss,
+        Self::Request,
+        Self::Stale,
+        Self::Partial,
+    ];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -30,14 +39,28 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
+            Self::Partial => "partial",
         }
     }
+}
+
+/// What else is to be said of a request that went on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Notes {
+    /// The service's own answer, where the client is given another.
+    pub(crate) fwd_status: Option<u16>,
+    pub(crate) stored: bool,
+    /// Whether it waited for another request's answer.
+    pub(crate) collapsed: bool,
+    pub(crate) detail: Option<&'static str>,
 }
 
 /// Writes the field in one cache's name.
 #[derive(Debug)]
 pub(crate) struct CacheStatus {
     name: String,
+    /// What the line of a hit begins with.
+    hit: String,
     /// By reason; without and with `stored`. A pass costs no allocation.
     forwarded: [[HeaderValue; 2]; Forward::ALL.len()],
 }
@@ -50,36 +73,66 @@ impl CacheStatus {
             let stored = format!("{line}; stored");
             [value(line), value(stored)]
         });
-        Self { name, forwarded }
+        let hit = format!("{name}; hit; ttl=");
+        Self { name, hit, forwarded }
     }
 
-    pub(crate) fn hit(&self, headers: &mut HeaderMap, ttl: i64) {
-        let mut line = String::with_capacity(self.name.len() + 24);
-        // Writing to a string cannot fail.
-        let _ = write!(line, "{}; hit; ttl={ttl}", self.name);
-        append(headers, value(line));
+    #[inline]
+    pub(crate) fn hit(&self, ttl: i64) -> HeaderValue {
+        // The longest number has 20 characters.
+        let mut digits = [0_u8; 20];
+        let mut at = digits.len();
+        // More than that is no integer of a structured field.
+        let ttl = ttl.clamp(-999_999_999_999_999, 999_999_999_999_999);
+        let mut rest = ttl.unsigned_abs();
+        while at == digits.len() || rest > 0 {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let sign: &[u8] = if ttl < 0 { b"-" } else { b"" };
+        let mut line = BytesMut::with_capacity(self.hit.len() + digits.len() + 1);
+        for part in [self.hit.as_bytes(), sign, &digits[at..]] {
+            line.extend_from_slice(part);
+        }
+        HeaderValue::from_maybe_shared(line.freeze()).expect("made of visible ASCII")
     }
 
-    pub(crate) fn forwarded(&self, headers: &mut HeaderMap, reason: Forward, stored: bool) {
-        append(headers, self.forwarded[reason as usize][usize::from(stored)].clone());
+    /// Stale, because the service failed.
+    pub(crate) fn stood_in(&self, ttl: i64, fwd_status: Option<u16>) -> HeaderValue {
+        let mut line = format!("{}; hit; fwd=stale", self.name);
+        if let Some(status) = fwd_status {
+            let _ = write!(line, "; fwd-status={status}");
+        }
+        let _ = write!(line, "; ttl={ttl}; detail=stale-if-error");
+        value(line)
     }
 
-    /// The service was asked, and confirmed what was stored.
-    pub(crate) fn validated(&self, headers: &mut HeaderMap, reason: Forward, stored: bool) {
-        let stored = if stored { "; stored" } else { "" };
-        let reason = reason.as_str();
-        append(headers, value(format!("{}; fwd={reason}; fwd-status=304{stored}", self.name)));
+    pub(crate) fn forwarded(&self, reason: Forward, notes: Notes) -> HeaderValue {
+        let plain = Notes { stored: notes.stored, ..Notes::default() };
+        if notes == plain {
+            return self.forwarded[reason as usize][usize::from(notes.stored)].clone();
+        }
+        let mut line = format!("{}; fwd={}", self.name, reason.as_str());
+        if let Some(status) = notes.fwd_status {
+            let _ = write!(line, "; fwd-status={status}");
+        }
+        if notes.stored {
+            line.push_str("; stored");
+        }
+        if notes.collapsed {
+            line.push_str("; collapsed");
+        }
+        if let Some(detail) = notes.detail {
+            let _ = write!(line, "; detail={detail}");
+        }
+        value(line)
     }
 
     /// The request was answered by neither store nor service.
-    pub(crate) fn refused(&self, headers: &mut HeaderMap) {
-        append(headers, value(format!("{}; detail=only-if-cached", self.name)));
+    pub(crate) fn refused(&self) -> HeaderValue {
+        value(format!("{}; detail=only-if-cached", self.name))
     }
-}
-
-/// Other caches stand before: the list is in the order that the response passed them.
-fn append(headers: &mut HeaderMap, line: HeaderValue) {
-    headers.append(CACHE_STATUS, line);
 }
 
 fn value(line: String) -> HeaderValue {
@@ -107,25 +160,45 @@ fn item(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sfv::{List, Parser};
+
     use super::*;
 
-    fn line(name: &str, write: impl FnOnce(&CacheStatus, &mut HeaderMap)) -> String {
-        let mut headers = HeaderMap::new();
-        write(&CacheStatus::new(name), &mut headers);
-        headers[CACHE_STATUS].to_str().unwrap().to_owned()
-    }
-
     #[test]
-    fn each_answer_has_its_line() {
-        assert_eq!(line("api", |s, h| s.hit(h, -3)), "api; hit; ttl=-3");
-        let miss = line("api", |s, h| s.forwarded(h, Forward::UriMiss, true));
-        assert_eq!(miss, "api; fwd=uri-miss; stored");
-        let stale = line("api", |s, h| s.validated(h, Forward::Stale, true));
-        assert_eq!(stale, "api; fwd=stale; fwd-status=304; stored");
-        assert_eq!(line("api", CacheStatus::refused), "api; detail=only-if-cached");
+    fn each_answer_has_its_line_and_each_is_a_structured_list() {
+        let status = CacheStatus::new("api");
+        let notes = |set: fn(&mut Notes)| {
+            let mut notes = Notes::default();
+            set(&mut notes);
+            status.forwarded(Forward::Stale, notes)
+        };
+        let lines = [
+            (status.hit(-3), "api; hit; ttl=-3"),
+            (status.hit(0), "api; hit; ttl=0"),
+            (status.hit(i64::MIN), "api; hit; ttl=-999999999999999"),
+            (status.refused(), "api; detail=only-if-cached"),
+            (
+                status.stood_in(-1, Some(503)),
+                "api; hit; fwd=stale; fwd-status=503; ttl=-1; detail=stale-if-error",
+            ),
+            (notes(|notes| notes.stored = true), "api; fwd=stale; stored"),
+            (
+                notes(|notes| (notes.fwd_status, notes.stored) = (Some(304), true)),
+                "api; fwd=stale; fwd-status=304; stored",
+            ),
+            (notes(|notes| notes.collapsed = true), "api; fwd=stale; collapsed"),
+            (
+                notes(|notes| notes.detail = Some("steering-field")),
+                "api; fwd=stale; detail=steering-field",
+            ),
+        ];
+        for (line, expected) in &lines {
+            assert_eq!(line, expected);
+            assert!(Parser::new(line.as_bytes()).parse::<List>().is_ok(), "{expected}");
+        }
         for reason in Forward::ALL {
-            let line = line("a", |s, h| s.forwarded(h, reason, false));
-            assert_eq!(line, format!("a; fwd={}", reason.as_str()));
+            let line = status.forwarded(reason, Notes::default());
+            assert_eq!(line, format!("api; fwd={}", reason.as_str()));
         }
     }
 

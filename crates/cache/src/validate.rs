@@ -2,30 +2,40 @@
 //! our own.
 
 use http::header::{
-    CONTENT_LENGTH, DATE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING, UPGRADE,
+    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use crate::entry::Entry;
+use crate::head::Head;
 use crate::state;
 
-/// Whether the request is for the service alone: a range, a precondition that caches must not
-/// judge, another protocol, or a body that no key speaks of.
-pub(crate) fn is_for_the_service(request: &HeaderMap) -> bool {
-    [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, UPGRADE, TRANSFER_ENCODING]
-        .iter()
-        .any(|name| request.contains_key(name))
-        || request.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
+/// Makes an answer's head into the `304 Not Modified` for it (RFC 9110 §15.4.5).
+pub(crate) fn into_not_modified(response: &mut Response<()>) {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    without_content(response.headers_mut());
 }
 
-/// Whether the client has the stored response already.
-pub(crate) fn is_not_modified(request: &HeaderMap, entry: &Entry) -> bool {
-    if entry.status != StatusCode::OK {
-        return false;
+/// Removes the fields that a `304 Not Modified` does not repeat.
+pub(crate) fn without_content(headers: &mut HeaderMap) {
+    for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE] {
+        headers.remove(name);
     }
+}
+
+/// Whether the client has the stored response already. The tag goes before the date
+/// (RFC 9110 §13.2.2).
+#[inline]
+pub(crate) fn is_not_modified(request: &HeaderMap, head: &Head) -> bool {
+    matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
+        && has_it(request, &head.headers)
+}
+
+/// Whether the conditions say that the client has a response with these fields already.
+pub(crate) fn has_it(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if request.contains_key(IF_NONE_MATCH) {
-        let stored = entry.headers.get(ETAG).map(|etag| opaque(etag.as_bytes()));
+        let stored = stored.get(ETAG).map(|etag| opaque(etag.as_bytes()));
         return request.get_all(IF_NONE_MATCH).iter().any(|line| {
             line == "*"
                 || tags(line.as_bytes()).any(|tag| stored.is_some_and(|stored| tag == stored))
@@ -33,32 +43,24 @@ pub(crate) fn is_not_modified(request: &HeaderMap, entry: &Entry) -> bool {
     }
     let Some(since) = state::date(request, IF_MODIFIED_SINCE) else { return false };
     // Without a date of modification the response's own is the latest that it can be.
-    let modified = if entry.headers.contains_key(LAST_MODIFIED) { LAST_MODIFIED } else { DATE };
-    state::date(&entry.headers, modified).is_some_and(|modified| modified <= since)
+    let modified = if stored.contains_key(LAST_MODIFIED) { LAST_MODIFIED } else { DATE };
+    state::date(stored, modified).is_some_and(|modified| modified <= since)
 }
 
 /// Whether the stored response can be validated.
-pub(crate) fn can_validate(entry: &Entry) -> bool {
-    state::has_validator(&entry.headers)
+pub(crate) fn can_validate(head: &Head) -> bool {
+    head.headers.contains_key(LAST_MODIFIED) || head.headers.contains_key(ETAG) && !head.own_etag
 }
 
 /// Asks the service whether the stored response still holds, in place of what the client asked.
 pub(crate) fn ask(request: &mut HeaderMap, entry: &Entry) {
     for (condition, validator) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
-        match entry.headers.get(validator) {
+        // The service does not know a tag that is ours.
+        let is_ours = entry.head.own_etag && validator == ETAG;
+        match entry.head.headers.get(validator).filter(|_| !is_ours) {
             Some(value) => request.insert(condition, value.clone()),
             None => request.remove(condition),
         };
-    }
-}
-
-/// Whether a `304 Not Modified` speaks of the stored response: a strong validator that differs
-/// says that it does not (RFC 9111 §4.3.4).
-pub(crate) fn confirms(not_modified: &HeaderMap, entry: &Entry) -> bool {
-    match (not_modified.get(ETAG), entry.headers.get(ETAG)) {
-        (Some(new), Some(old)) => opaque(new.as_bytes()) == opaque(old.as_bytes()),
-        (Some(new), None) => new.as_bytes().starts_with(b"W/"),
-        (None, _) => true,
     }
 }
 
@@ -81,42 +83,21 @@ fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use bartizan_core::Timestamp;
-    use bytes::Bytes;
-    use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::entry::Draft;
-    use crate::state::Received;
-
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
+    use crate::entry::tests::headers;
 
     fn entry(fields: &[(&'static str, &'static str)]) -> Entry {
-        let received = Received {
-            now: Timestamp::from_nanos(0),
-            unix: Duration::from_secs(784_111_777),
-            delay: Duration::ZERO,
-        };
-        let mut headers = headers(fields);
-        headers.insert("cache-control", HeaderValue::from_static("max-age=60"));
-        Draft::of(&HeaderMap::new(), false, StatusCode::OK, &headers, received)
-            .unwrap()
-            .complete(Bytes::new())
+        let fresh = ("cache-control", "max-age=60");
+        crate::entry::tests::entry(200, &[&[fresh], fields].concat(), "")
     }
 
     #[test]
     fn tags_are_compared_weakly_and_before_dates() {
         let old = ("last-modified", "Sun, 06 Nov 1994 08:00:00 GMT");
         let stored = entry(&[("etag", "W/\"a,b\""), old]);
-        let matches = |value| is_not_modified(&headers(&[("if-none-match", value)]), &stored);
+        let matches = |value| is_not_modified(&headers(&[("if-none-match", value)]), &stored.head);
         for yes in ["\"a,b\"", "W/\"a,b\"", "\"x\", W/\"a,b\"", "*", "\"x\",\"a,b\""] {
             assert!(matches(yes), "{yes}");
         }
@@ -124,18 +105,18 @@ mod tests {
             assert!(!matches(no), "{no}");
         }
         let both = [("if-none-match", "\"x\""), ("if-modified-since", old.1)];
-        assert!(!is_not_modified(&headers(&both), &stored));
+        assert!(!is_not_modified(&headers(&both), &stored.head));
     }
 
     #[test]
     fn dates_are_compared_and_our_own_stands_in() {
         let since = |date| headers(&[("if-modified-since", date)]);
         let stored = entry(&[("last-modified", "Sun, 06 Nov 1994 08:00:00 GMT")]);
-        assert!(is_not_modified(&since("Sun, 06 Nov 1994 08:00:00 GMT"), &stored));
-        assert!(!is_not_modified(&since("Sun, 06 Nov 1994 07:59:59 GMT"), &stored));
-        assert!(!is_not_modified(&since("tomorrow"), &stored));
-        assert!(is_not_modified(&since("Sun, 06 Nov 1994 08:49:37 GMT"), &entry(&[])));
-        assert!(!is_not_modified(&since("Sun, 06 Nov 1994 08:49:36 GMT"), &entry(&[])));
+        assert!(is_not_modified(&since("Sun, 06 Nov 1994 08:00:00 GMT"), &stored.head));
+        assert!(!is_not_modified(&since("Sun, 06 Nov 1994 07:59:59 GMT"), &stored.head));
+        assert!(!is_not_modified(&since("tomorrow"), &stored.head));
+        assert!(is_not_modified(&since("Sun, 06 Nov 1994 08:49:37 GMT"), &entry(&[]).head));
+        assert!(!is_not_modified(&since("Sun, 06 Nov 1994 08:49:36 GMT"), &entry(&[]).head));
     }
 
     #[test]
@@ -143,8 +124,6 @@ mod tests {
         let mut request = headers(&[("if-none-match", "\"old\""), ("if-modified-since", "x")]);
         ask(&mut request, &entry(&[("etag", "\"1\"")]));
         assert_eq!(request, headers(&[("if-none-match", "\"1\"")]));
-        assert!(confirms(&headers(&[("etag", "W/\"1\"")]), &entry(&[("etag", "\"1\"")])));
-        assert!(!confirms(&headers(&[("etag", "\"2\"")]), &entry(&[("etag", "\"1\"")])));
     }
 
     proptest! {

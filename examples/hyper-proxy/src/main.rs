@@ -1,20 +1,21 @@
 //! A reverse proxy on hyper behind Bartizan's layers. See the README beside this package.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::process::ExitCode;
 
 use bartizan::cache::{CacheLayer, ResponseCache};
 use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
-use bartizan::core::{ClientIp, ClientIpLayer, Engine, Http, Mode, Outcome, PeerAddr, Verdict};
+use bartizan::core::{ClientIp, ClientIpLayer, Http, Outcome, PeerAddr, Verdict};
 use bartizan::shed::{LoadShedLayer, LoadShedder};
-use http::{Request, StatusCode};
-use hyper::body::Incoming;
+use http::uri::Scheme;
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use self::options::{Options, USAGE};
 
@@ -41,29 +42,43 @@ async fn main() -> ExitCode {
 
 async fn serve(Options { listen, upstream, cache }: Options) -> Result<(), Box<dyn Error>> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Incoming>();
-    // An upstream that answers is well, whatever it answers: only the proxy's own 502 counts.
-    let unreachable = Http::new().classify_with(|status, _| {
-        let failed = status == StatusCode::BAD_GATEWAY;
-        Verdict::Known(if failed { Outcome::Failure } else { Outcome::Success })
-    });
-    let responses = ResponseCache::new("proxy");
-    // A layer that is not wanted is a layer that is off: the stack's type stays the same.
-    responses.switch().set(if cache { Mode::Enforce } else { Mode::Off });
-    let service = ServiceBuilder::new()
-        .layer(LoadShedLayer::new(LoadShedder::new("proxy")))
-        .layer(ClientIpLayer::new(ClientIp::peer()))
-        .layer(CacheLayer::new(responses))
-        .layer(CircuitBreakerLayer::new(CircuitBreaker::new("upstream")).protocol(unreachable))
-        .service_fn(move |request| proxy::forward(client.clone(), upstream.clone(), request));
-
+    let forward =
+        service_fn(move |request| proxy::forward(client.clone(), upstream.clone(), request));
     let listener = TcpListener::bind(listen).await?;
     println!("proxy listens on http://{}", listener.local_addr()?);
+    if cache {
+        // A cache and nothing else: what the upstream says is what the clients see.
+        let responses = ResponseCache::new("proxy").scheme(&Scheme::HTTP);
+        accept(listener, CacheLayer::rfc(responses).layer(forward)).await
+    } else {
+        // An upstream that answers is well, whatever it answers: only the proxy's own 502 counts.
+        let unreachable = Http::new().classify_with(|status, _| {
+            let failed = status == StatusCode::BAD_GATEWAY;
+            Verdict::Known(if failed { Outcome::Failure } else { Outcome::Success })
+        });
+        let guarded = ServiceBuilder::new()
+            .layer(LoadShedLayer::new(LoadShedder::new("proxy")))
+            .layer(ClientIpLayer::new(ClientIp::peer()))
+            .layer(CircuitBreakerLayer::new(CircuitBreaker::new("upstream")).protocol(unreachable))
+            .service(forward);
+        accept(listener, guarded).await
+    }
+}
+
+/// Serves each connection by a clone of the service.
+async fn accept<S, B>(listener: TcpListener, service: S) -> Result<(), Box<dyn Error>>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
     loop {
         let (socket, peer) = listener.accept().await?;
         let service = service.clone();
         let connection = http1::Builder::new().serve_connection(
             TokioIo::new(socket),
-            service_fn(move |mut request: Request<Incoming>| {
+            hyper::service::service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(PeerAddr::new(peer));
                 service.clone().oneshot(request)
             }),

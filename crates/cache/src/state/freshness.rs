@@ -29,18 +29,33 @@ pub(crate) struct Freshness {
 }
 
 impl Freshness {
-    /// The freshness that a response states. One that states none has no lifetime.
+    /// The freshness that a response states: `s-maxage`, `max-age`, or `Expires` if that counts
+    /// (RFC 9111 §4.2.1); else `fallback` of the dates that it was generated and last modified.
     pub(crate) fn of(
         headers: &HeaderMap,
         directives: &ResponseDirectives,
+        expires: bool,
         received: Received,
-    ) -> Self {
+        fallback: impl FnOnce(Duration) -> Option<Duration>,
+    ) -> (Self, bool) {
         let date = date(headers, DATE).unwrap_or(received.unix);
-        Self {
-            lifetime: lifetime(headers, directives, date),
+        let stated = stated(headers, directives, expires, date);
+        let lifetime = stated.or_else(|| fallback(date));
+        let freshness = Self {
+            lifetime: lifetime.unwrap_or_default(),
             initial_age: initial_age(headers, date, received),
             received: received.now,
-        }
+        };
+        (freshness, lifetime.is_some())
+    }
+
+    /// One that has reached this age and will live so much longer, as another process kept it.
+    pub(crate) const fn resumed(lifetime: Duration, age: Duration, received: Timestamp) -> Self {
+        Self { lifetime, initial_age: age, received }
+    }
+
+    pub(crate) const fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 
     /// How old the response is.
@@ -68,16 +83,19 @@ impl Freshness {
     }
 }
 
-fn lifetime(
+fn stated(
     headers: &HeaderMap,
     directives: &ResponseDirectives,
+    expires: bool,
     date_value: Duration,
-) -> Duration {
+) -> Option<Duration> {
     if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
-        return Duration::from_secs(seconds.into());
+        return Some(Duration::from_secs(seconds.into()));
     }
     // One that is invalid or given twice lies in the past.
-    date(headers, EXPIRES).map_or(Duration::ZERO, |expires| expires.saturating_sub(date_value))
+    (expires && headers.contains_key(EXPIRES)).then(|| {
+        date(headers, EXPIRES).map_or(Duration::ZERO, |expires| expires.saturating_sub(date_value))
+    })
 }
 
 fn initial_age(headers: &HeaderMap, date_value: Duration, received: Received) -> Duration {
@@ -123,9 +141,13 @@ mod tests {
         }
     }
 
+    fn read(headers: &HeaderMap, received: Received) -> Freshness {
+        let directives = ResponseDirectives::read(headers);
+        Freshness::of(headers, &directives, true, received, |_| None).0
+    }
+
     fn freshness(fields: &[(&'static str, &str)]) -> Freshness {
-        let headers = headers(fields);
-        Freshness::of(&headers, &ResponseDirectives::read(&headers), received(0))
+        read(&headers(fields), received(0))
     }
 
     fn lifetime_of(fields: &[(&'static str, &str)]) -> u64 {
@@ -186,7 +208,7 @@ mod tests {
     fn a_response_ages_on_the_way_and_in_the_store() {
         let headers = headers(&[("age", "10"), ("cache-control", "max-age=20")]);
         let received = received(3);
-        let fresh = Freshness::of(&headers, &ResponseDirectives::read(&headers), received);
+        let fresh = read(&headers, received);
         let after = |seconds| received.now.saturating_add(Duration::from_secs(seconds));
         assert_eq!((fresh.age(after(6)).as_secs(), fresh.ttl(after(6))), (19, 1));
         assert_eq!(fresh.left(after(7)), None);
@@ -208,7 +230,7 @@ mod tests {
                 ("cache-control", &format!("max-age={stated}")),
             ]);
             let received = Received { delay: Duration::from_secs(delay), ..received(0) };
-            let fresh = Freshness::of(&headers, &ResponseDirectives::read(&headers), received);
+            let fresh = read(&headers, received);
             let (mut now, mut stale) = (received.now, false);
             for step in steps {
                 now = now.saturating_add(Duration::from_nanos(step));

@@ -5,5 +5,5 @@ mod reuse;
 mod storable;
 
 pub(crate) use self::freshness::{Freshness, Received, date};
-pub(crate) use self::reuse::{Refusal, reuse};
-pub(crate) use self::storable::{Policy, has_validator, is_storable};
+pub(crate) use self::reuse::{Demand, Refusal, Reuse, reuse, stands_in};
+pub(crate) use self::storable::{Answer, Policy, assess};

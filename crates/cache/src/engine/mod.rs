@@ -1,0 +1,362 @@
+mod purging;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::time::Duration;
+
+use bartizan_core::{Clock, ConfigError, Engine, Key, Live, Snapshot, Switch, Timestamp};
+use http::HeaderMap;
+use http::uri::Scheme;
+use moka::sync::Cache;
+use serde_json::Value;
+
+use crate::directives::RequestDirectives;
+use crate::entry::Entry;
+use crate::flights::Flights;
+use crate::further::Further;
+use crate::key::{Query, Target};
+use crate::memory::{Found, Memory};
+use crate::observe::{self, Counts};
+use crate::purge::{Journal, Since};
+use crate::seen::Seen;
+use crate::status::CacheStatus;
+use crate::{KeyRules, Settings, Store};
+
+/// How many counters the invalidations share. Two keys on one counter may cost a fill, no more:
+/// with a hundred changes while a response is on its way, one fill in 160.
+const EPOCHS: usize = 1 << 14;
+
+/// Of how many paths it is known what their responses say of queries.
+const MAX_LEARNED: u64 = 10_000;
+
+/// Stores responses and decides on their reuse. Cheap to clone; clones are one cache.
+#[derive(Clone)]
+#[must_use]
+pub struct ResponseCache {
+    shared: Arc<Shared>,
+}
+
+/// What a cache is built of.
+#[derive(Clone)]
+struct Plan {
+    name: String,
+    clock: Clock,
+    switch: Switch,
+    scheme: &'static str,
+    keys: KeyRules,
+    settings: Settings,
+    store: Option<Arc<dyn Store>>,
+}
+
+struct Shared {
+    plan: Plan,
+    active: Live<Active>,
+    /// Invalidations, by a part of the key: a response that was on its way meanwhile is old.
+    epochs: Box<[AtomicU32]>,
+    journal: Journal,
+    flights: Flights,
+    /// What the responses of a path said of its queries.
+    learned: Cache<Key, Arc<Query>>,
+    further: Option<Arc<Further>>,
+    filling: AtomicU64,
+    counts: Counts,
+    status: CacheStatus,
+}
+
+struct Active {
+    settings: Arc<Settings>,
+    memory: Arc<Memory>,
+}
+
+impl ResponseCache {
+    /// Creates an empty cache with the default [`Settings`]. Operators know it as `name`, and so do
+    /// the readers of `Cache-Status`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self::build(Plan {
+            name: name.into(),
+            clock: Clock::system(),
+            switch: Switch::default(),
+            scheme: "https",
+            keys: KeyRules::default(),
+            settings: Settings::default(),
+            store: None,
+        })
+    }
+
+    fn build(plan: Plan) -> Self {
+        let shared = Shared {
+            status: CacheStatus::new(&plan.name),
+            active: Live::new(Active::new(Arc::new(plan.settings.clone()))),
+            epochs: (0..EPOCHS).map(|_| AtomicU32::new(0)).collect(),
+            journal: Journal::default(),
+            flights: Flights::default(),
+            learned: Cache::new(MAX_LEARNED),
+            further: plan.store.clone().map(|store| Arc::new(Further::new(store))),
+            filling: AtomicU64::new(0),
+            counts: Counts::default(),
+            plan,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    fn rebuild(&self, change: impl FnOnce(&mut Plan)) -> Self {
+        let mut plan = self.shared.plan.clone();
+        change(&mut plan);
+        Self::build(plan)
+    }
+
+    /// Starts over with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot be.
+    pub fn settings(self, settings: Settings) -> Result<Self, ConfigError> {
+        let settings = settings.validated()?;
+        Ok(self.rebuild(|plan| plan.settings = settings))
+    }
+
+    /// Starts over with this clock.
+    pub fn clock(self, clock: Clock) -> Self {
+        self.rebuild(|plan| plan.clock = clock)
+    }
+
+    /// Starts over with this switch, as one that a flag turns.
+    pub fn switched_by(self, switch: Switch) -> Self {
+        self.rebuild(|plan| plan.switch = switch)
+    }
+
+    /// Starts over with these rules of what stored responses are told apart by.
+    pub fn keyed_by(self, rules: KeyRules) -> Self {
+        self.rebuild(|plan| plan.keys = rules)
+    }
+
+    /// Starts over with a store behind memory, which other processes may share: what is not in
+    /// memory is looked for there, and what is stored is stored there too.
+    pub fn over(self, store: impl Store) -> Self {
+        let store: Arc<dyn Store> = Arc::new(store);
+        self.rebuild(|plan| plan.store = Some(store))
+    }
+
+    /// Starts over with the scheme of requests that do not say theirs, as those of HTTP/1.1. It
+    /// matters where the same resource is also asked for by HTTP/2, or is invalidated by an
+    /// absolute URI. The default is `https`; any other than this and `http` changes nothing.
+    pub fn scheme(self, scheme: &Scheme) -> Self {
+        let known = ["http", "https"].into_iter().find(|known| scheme.as_str() == *known);
+        self.rebuild(|plan| plan.scheme = known.unwrap_or(plan.scheme))
+    }
+
+    /// The settings that hold from now on.
+    pub(crate) fn current_settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.shared.active.load().settings)
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.shared.plan.name
+    }
+
+    pub(crate) fn default_scheme(&self) -> &'static str {
+        self.shared.plan.scheme
+    }
+
+    pub(crate) fn keys(&self) -> &KeyRules {
+        &self.shared.plan.keys
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    pub(crate) fn status(&self) -> &CacheStatus {
+        &self.shared.status
+    }
+
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.shared.flights
+    }
+
+    pub(crate) fn further(&self) -> Option<&Arc<Further>> {
+        self.shared.further.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.plan.clock.now()
+    }
+
+    pub(crate) fn unix(&self) -> Duration {
+        self.shared.plan.clock.unix()
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.shared.journal.position()
+    }
+
+    pub(crate) fn body_limit(&self) -> u64 {
+        self.shared.active.load().settings.body_bytes()
+    }
+
+    pub(crate) fn makes_etags(&self) -> bool {
+        self.shared.active.load().settings.makes_etags()
+    }
+
+    /// What the request says that this cache obeys.
+    #[inline]
+    pub(crate) fn directives(&self, seen: Seen, request: &HeaderMap) -> RequestDirectives {
+        if !seen.directives {
+            return RequestDirectives::default();
+        }
+        let read = RequestDirectives::read(request);
+        if self.obeys_requests() { read } else { read.without_demands() }
+    }
+
+    pub(crate) fn obeys_requests(&self) -> bool {
+        self.shared.active.load().settings.obeys_requests()
+    }
+
+    /// What the path's responses said of its queries.
+    #[inline]
+    pub(crate) fn learned(&self, target: &Target<'_>) -> Option<Arc<Query>> {
+        if !self.keys().learns() {
+            return None;
+        }
+        self.shared.learned.get(&KeyRules::learned_at(target))
+    }
+
+    pub(crate) fn learn(&self, target: &Target<'_>, query: Option<Arc<Query>>) {
+        let at = KeyRules::learned_at(target);
+        match query {
+            Some(query) => self.shared.learned.insert(at, query),
+            None => self.shared.learned.invalidate(&at),
+        }
+    }
+
+    /// What is stored under a key, but for what was purged; and whether it was declared stale.
+    #[inline]
+    pub(crate) fn find(&self, key: Key, request: &HeaderMap, now: Timestamp) -> (Found, bool) {
+        let active = self.shared.active.load();
+        let mut found = active.memory.find(key, request, now);
+        let mut softened = false;
+        if let Some(entry) = &found.entry {
+            match self.shared.journal.since(entry) {
+                Since::Nothing => {}
+                Since::Softened => softened = true,
+                Since::Gone => {
+                    active.memory.remove_entry(key, entry);
+                    found.entry = None;
+                }
+            }
+        }
+        (found, softened)
+    }
+
+    fn epoch_of(&self, key: Key) -> &AtomicU32 {
+        &self.shared.epochs[key.as_u128() as usize % EPOCHS]
+    }
+
+    /// The state of the resource's changes, to be compared when the response is there.
+    pub(crate) fn epoch(&self, key: Key) -> u32 {
+        self.epoch_of(key).load(SeqCst)
+    }
+
+    /// Stores a response to `request` that was asked for in `epoch`. `None` if the resource was
+    /// changed since.
+    pub(crate) fn put(
+        &self,
+        key: Key,
+        epoch: u32,
+        entry: Entry,
+        request: &HeaderMap,
+    ) -> Option<Arc<Entry>> {
+        if self.epoch(key) != epoch {
+            return None;
+        }
+        let active = self.shared.active.load();
+        let put = active.memory.put(key, entry, request, active.settings.variants());
+        // Who changes the resource counts first and removes then: either that sees this entry, or
+        // this sees that count.
+        fence(SeqCst);
+        if self.epoch(key) == epoch {
+            return Some(put);
+        }
+        active.memory.remove(key);
+        None
+    }
+
+    /// Notes that requests for this need not wait for each other.
+    pub(crate) fn mark_unshared(&self, key: Key) {
+        let active = self.shared.active.load();
+        let span = active.settings.unshared_span();
+        if !span.is_zero() {
+            active.memory.mark_unshared(key, self.now().saturating_add(span));
+        }
+    }
+
+    /// Removes this very response.
+    pub(crate) fn remove_entry(&self, key: Key, entry: &Arc<Entry>) {
+        self.shared.active.load().memory.remove_entry(key, entry);
+    }
+
+    /// Takes bytes for a body that is on its way. False if that is more than shall be held at
+    /// once; they are counted nevertheless.
+    pub(crate) fn reserve(&self, bytes: u64) -> bool {
+        let taken = self.shared.filling.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        taken <= self.shared.active.load().settings.bytes()
+    }
+
+    pub(crate) fn release(&self, bytes: u64) {
+        self.shared.filling.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl Active {
+    fn new(settings: Arc<Settings>) -> Self {
+        let memory = Arc::new(Memory::new(settings.bytes()));
+        Self { settings, memory }
+    }
+}
+
+impl Engine for ResponseCache {
+    fn name(&self) -> &str {
+        self.label()
+    }
+
+    fn kind(&self) -> &'static str {
+        "cache"
+    }
+
+    fn switch(&self) -> &Switch {
+        &self.shared.plan.switch
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let snapshot = Snapshot::new(self.name(), self.kind(), self.switch().setting().0);
+        let stored = self.shared.active.load_full().memory.figures();
+        self.shared.counts.describe(snapshot, stored, self.shared.filling.load(Relaxed))
+    }
+
+    // What is stored stays, unless `max_bytes` changes.
+    fn apply(&self, settings: Value) -> Result<(), ConfigError> {
+        let settings = Arc::new(Settings::from_json(settings)?);
+        self.shared.active.update(|old| {
+            let settings = Arc::clone(&settings);
+            if old.settings.bytes() == settings.bytes() {
+                Active { settings, memory: Arc::clone(&old.memory) }
+            } else {
+                Active::new(settings)
+            }
+        });
+        observe::settings_changed(self.label());
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ResponseCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseCache")
+            .field("name", &self.shared.plan.name)
+            .field("settings", &self.current_settings())
+            .field("switch", &self.shared.plan.switch)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,334 @@
+//! One fetch for many waiters.
+//!
+//! A flight is a request that is on its way to the service, and its answer on the way back. Whoever
+//! waits for it, or reads of it, drives it: no task is spawned, and it goes on as long as one of
+//! them is there, be it the one that started it or not. What has come of the body is held until the
+//! end, so that each reads at a pace of its own.
+//!
+//! ## Pending => (Open | Served | Unshared)
+//! What the answer's head decides: its body is shared while it is stored; a stored response is the
+//! answer; or the answer is for the leader alone.
+
+use std::any::Any;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::Frame;
+
+use crate::ResponseCache;
+use crate::bell::Bell;
+use crate::body::BoxError;
+use crate::entry::Entry;
+use crate::exchange::Fetch;
+use crate::head::Head;
+use crate::stream::{End, Stream};
+
+/// What is done to fetch an answer: the service's future, then its body.
+pub(crate) trait Work: Send {
+    /// Goes on. Ready if something changed.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, flight: &Arc<Flight>) -> Poll<()>;
+
+    /// Moves the leader's own answer, if it is there, into an option of its type.
+    fn take(self: Pin<&mut Self>, out: &mut dyn Any);
+}
+
+/// What the answer's head decided.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    Pending,
+    /// The answer's body is shared.
+    Open(Arc<Head>),
+    /// A stored response is the answer.
+    Served(Arc<Entry>),
+    /// The answer is for the leader alone, or there is none.
+    Unshared,
+}
+
+/// `None` before it has begun, and after a panic.
+type Slot = Option<Pin<Box<dyn Work>>>;
+
+pub(crate) struct Flight {
+    pub(crate) fetch: Fetch,
+    state: Mutex<State>,
+    work: Mutex<Slot>,
+    bell: Arc<Bell>,
+    /// Whether somebody wanted to go on while another did.
+    contended: AtomicBool,
+}
+
+struct State {
+    stage: Stage,
+    stream: Stream,
+}
+
+/// A place in a flight: where its holder has read to, and how it is woken.
+pub(crate) struct Reader {
+    flight: Arc<Flight>,
+    seat: usize,
+    is_leader: bool,
+}
+
+impl Flight {
+    /// A flight that has not begun, and the leader's place in it.
+    pub(crate) fn lead(fetch: Fetch) -> Reader {
+        let stream = Stream::new(&fetch.cache);
+        let state = Mutex::new(State { stage: Stage::Pending, stream });
+        let flight = Self {
+            fetch,
+            state,
+            work: Mutex::new(None),
+            bell: Arc::default(),
+            contended: AtomicBool::new(false),
+        };
+        Reader::sit(Arc::new(flight), true)
+    }
+
+    pub(crate) fn begin(&self, work: Pin<Box<dyn Work>>) {
+        *self.work.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that panics runs under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn cache(&self) -> &ResponseCache {
+        &self.fetch.cache
+    }
+
+    /// Whether a request may wait for it: the answer is not known to be for others.
+    pub(crate) fn may_be_joined(&self, headers: &http::HeaderMap, known: Option<&Head>) -> bool {
+        if self.fetch.is_overtaken() {
+            return false;
+        }
+        let state = self.state();
+        match &state.stage {
+            Stage::Pending => known.is_none_or(|head| head.vary.same(headers, &self.fetch.request)),
+            Stage::Open(head) => state.stream.is_whole() && head.vary.matches(headers),
+            Stage::Served(_) | Stage::Unshared => false,
+        }
+    }
+
+    /// Whether others wait for it beside the leader.
+    pub(crate) fn has_followers(&self) -> bool {
+        self.state().stream.seats() > 1
+    }
+
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.state().stage = stage;
+        self.bell.ring();
+    }
+
+    /// Changes the stream, and wakes whoever reads of it.
+    pub(crate) fn with_stream<T>(&self, change: impl FnOnce(&mut Stream) -> T) -> T {
+        let changed = change(&mut self.state().stream);
+        self.bell.ring();
+        changed
+    }
+
+    /// A stored response is the answer after all.
+    pub(crate) fn serve(&self, entry: &Arc<Entry>) {
+        self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
+        self.set_stage(Stage::Served(Arc::clone(entry)));
+    }
+
+    /// Whether the slowest reader leaves room for more of the body.
+    pub(crate) fn has_room(&self) -> bool {
+        self.state().stream.has_room()
+    }
+
+    fn try_work(&self) -> Option<MutexGuard<'_, Slot>> {
+        let attempt = || match self.work.try_lock() {
+            Ok(work) => Some(work),
+            Err(TryLockError::Poisoned(work)) => Some(work.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        attempt().or_else(|| {
+            // Whoever is at work looks at this when it is done; it may just have been.
+            self.contended.store(true, SeqCst);
+            attempt()
+        })
+    }
+
+    /// Goes on with the work. False if there is nothing to do but wait.
+    fn advance(self: &Arc<Self>) -> bool {
+        let Some(mut slot) = self.try_work() else { return false };
+        // Out of its place meanwhile: should it panic, nobody polls it again.
+        let Some(mut work) = slot.take() else { return false };
+        let bail = Bail(self);
+        let waker = Waker::from(Arc::clone(&self.bell));
+        let changed = work.as_mut().poll(&mut Context::from_waker(&waker), self).is_ready();
+        std::mem::forget(bail);
+        *slot = Some(work);
+        drop(slot);
+        if self.contended.swap(false, SeqCst) {
+            self.bell.ring();
+        }
+        changed
+    }
+
+    /// Nothing more will come.
+    fn fail(&self) {
+        let mut state = self.state();
+        if matches!(state.stage, Stage::Pending) {
+            state.stage = Stage::Unshared;
+        }
+        state.stream.end(End::Broken(None));
+        drop(state);
+        self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
+        self.bell.ring();
+    }
+}
+
+/// Releases those who wait if the service panics.
+struct Bail<'a>(&'a Flight);
+
+impl Drop for Bail<'_> {
+    fn drop(&mut self) {
+        self.0.fail();
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(filled) = state.stream.abandon() {
+            self.fetch.store(filled);
+        }
+    }
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight").field("stage", &self.state().stage).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    fn sit(flight: Arc<Flight>, is_leader: bool) -> Self {
+        let seat = flight.state().stream.sit();
+        Self { flight, seat, is_leader }
+    }
+
+    /// A place from the start of the body.
+    pub(crate) fn follow(flight: Arc<Flight>) -> Self {
+        Self::sit(flight, false)
+    }
+
+    pub(crate) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    /// Goes on until `look` finds something.
+    fn wait<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut look: impl FnMut(&Arc<Flight>) -> Poll<T>,
+    ) -> Poll<T> {
+        // What is there at once costs no registration.
+        loop {
+            if let Poll::Ready(found) = look(&self.flight) {
+                return Poll::Ready(found);
+            }
+            if !self.flight.advance() {
+                break;
+            }
+        }
+        loop {
+            // First this: whatever changes after it rings.
+            self.flight.bell.register(self.seat, cx.waker());
+            if let Poll::Ready(found) = look(&self.flight) {
+                return Poll::Ready(found);
+            }
+            if !self.flight.advance() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Waits for what the answer's head decides.
+    pub(crate) fn poll_stage(&self, cx: &mut Context<'_>) -> Poll<Stage> {
+        self.wait(cx, |flight| match &flight.state().stage {
+            Stage::Pending => Poll::Pending,
+            stage => Poll::Ready(stage.clone()),
+        })
+    }
+
+    /// Waits for the leader's own answer.
+    ///
+    /// # Panics
+    ///
+    /// If the service panicked while a follower polled it: there is no answer, and never will be.
+    pub(crate) fn poll_answer<T: 'static>(&self, cx: &mut Context<'_>) -> Poll<T> {
+        self.wait(cx, |flight| {
+            let Some(mut slot) = flight.try_work() else { return Poll::Pending };
+            let work = slot.as_mut().expect("the service panicked");
+            let mut answer: Option<T> = None;
+            work.as_mut().take(&mut answer);
+            answer.map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+
+    /// The next part of the body.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let seat = self.seat;
+        self.wait(cx, |flight| {
+            let mut state = flight.state();
+            let frame = state.stream.read(seat);
+            let made_room = frame.is_ready() && state.stream.trim();
+            drop(state);
+            if made_room {
+                flight.bell.ring();
+            }
+            frame
+        })
+    }
+
+    /// Reads to the end without taking anything: how a refresh in the background goes on.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let stage = std::task::ready!(self.poll_stage(cx));
+        if matches!(stage, Stage::Open(_)) {
+            while let Some(Ok(_)) = std::task::ready!(self.poll_frame(cx)) {}
+        }
+        Poll::Ready(())
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.flight.state().stream.is_at_end(self.seat)
+    }
+
+    /// The bytes that are still to be read, where that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.flight.state().stream.left(self.seat)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.flight.state();
+        state.stream.leave(self.seat);
+        state.stream.trim();
+        drop(state);
+        self.flight.bell.forget(self.seat);
+        // It may have been the one that was to go on.
+        self.flight.bell.ring();
+        // A leader that never began leaves nothing to wait for.
+        if self.is_leader && self.flight.try_work().is_some_and(|work| work.is_none()) {
+            self.flight.fail();
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("flight", &self.flight).finish_non_exhaustive()
+    }
+}

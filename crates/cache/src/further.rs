@@ -1,0 +1,197 @@
+//! The tier behind memory: asked within a deadline, left alone when it fails, never in the way.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bartizan_core::Timestamp;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Semaphore;
+
+use crate::entry::Entry;
+use crate::envelope::{self, Kept, Timeless};
+use crate::exchange::Fetch;
+use crate::head::Head;
+use crate::key::{Query, Vary};
+use crate::observe::StoreOutcome;
+use crate::state::Received;
+use crate::store::{Loaded, Record, Store, StoreKey};
+use crate::{Purge, ResponseCache, StoreError, StoreErrorKind, tags};
+
+/// After so many failures in a row the store is left alone.
+const FAILURES: u32 = 5;
+/// For how long.
+const REST: Duration = Duration::from_secs(1);
+/// How many writes may be on their way at once.
+const WRITES: usize = 64;
+
+/// A store and how it has fared.
+pub(crate) struct Further {
+    store: Arc<dyn Store>,
+    failures: AtomicU32,
+    /// In nanoseconds of the clock.
+    rests_until: AtomicU64,
+    writes: Arc<Semaphore>,
+}
+
+impl Further {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            failures: AtomicU32::new(0),
+            rests_until: AtomicU64::new(0),
+            writes: Arc::new(Semaphore::new(WRITES)),
+        }
+    }
+
+    /// Whether it is worth while to ask.
+    pub(crate) fn is_up(&self, now: Timestamp) -> bool {
+        now.as_nanos() >= self.rests_until.load(Relaxed)
+    }
+
+    /// Whether that opened the breaker.
+    fn note<T>(&self, result: &Result<T, StoreError>, now: Timestamp) -> bool {
+        if result.is_ok() {
+            self.failures.store(0, Relaxed);
+            return false;
+        }
+        let failed = self.failures.fetch_add(1, Relaxed) + 1;
+        if failed < FAILURES {
+            return false;
+        }
+        // The first one after the rest decides anew.
+        self.failures.store(FAILURES - 1, Relaxed);
+        self.rests_until.store(now.saturating_add(REST).as_nanos(), Relaxed);
+        failed == FAILURES
+    }
+}
+
+impl fmt::Debug for Further {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Further").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Runs what a store does, within the deadline.
+async fn within<T>(
+    cache: &ResponseCache,
+    further: &Further,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Option<T> {
+    let deadline = cache.current_settings().deadline();
+    let result = match tokio::time::timeout(deadline, work).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::new(StoreErrorKind::Late)),
+    };
+    let opened = further.note(&result, cache.now());
+    let outcome = match &result {
+        Ok(_) => StoreOutcome::Done,
+        Err(error) => match error.kind() {
+            StoreErrorKind::Corrupt => StoreOutcome::Corrupt,
+            StoreErrorKind::Late => StoreOutcome::Late,
+            StoreErrorKind::Unavailable => StoreOutcome::Unavailable,
+        },
+    };
+    cache.counts().store(cache.label(), outcome, opened);
+    result.ok()
+}
+
+/// What the further tier has for a request, put into memory too.
+pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Arc<Entry>> {
+    let cache = &fetch.cache;
+    let target = fetch.site.target()?;
+    let learned = cache.learned(&target);
+    let key = StoreKey::new(cache.keys().portable(&target, &fetch.suffix, learned.as_deref()));
+    let suits = |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request));
+    let work = async {
+        let Some(loaded) = further.store.load(key, &suits).await? else { return Ok(None) };
+        collect(cache, loaded).await.map(Some)
+    };
+    let (kept, body) = within(cache, further, work).await??;
+    let now = cache.now();
+    let received = Received { now, unix: cache.unix(), delay: Duration::ZERO };
+    let vary = Vary::of(&kept.headers, &fetch.request, fetch.rules.languages)?;
+    let labels = tags::labels(fetch.keyed.resource, &fetch.uri, &kept.headers);
+    let policy = kept.policy(received);
+    let uri = Arc::clone(&fetch.uri);
+    let head = Head::resumed(kept.status, kept.headers, policy, vary, uri, labels, kept.own_etag);
+    let entry = Entry::new(Arc::new(head), body, None, fetch.position);
+    cache.put(fetch.keyed.key, fetch.epoch, entry, &fetch.request)
+}
+
+/// Reads a body to its end, and makes sure that it is the one that was kept.
+async fn collect(cache: &ResponseCache, loaded: Loaded) -> Result<(Kept, Bytes), StoreError> {
+    let corrupt = || StoreError::new(StoreErrorKind::Corrupt);
+    let kept = Kept::decode(&loaded.head).ok_or_else(corrupt)?;
+    if kept.length > cache.body_limit() {
+        return Err(corrupt());
+    }
+    let mut body = BytesMut::new();
+    let mut parts = loaded.body;
+    while let Some(frame) = std::future::poll_fn(|cx| parts.as_mut().poll_frame(cx)).await {
+        let Ok(part) = frame?.into_data() else { continue };
+        if (body.len() + part.len()) as u64 > kept.length {
+            return Err(corrupt());
+        }
+        body.extend_from_slice(&part);
+    }
+    let body = body.freeze();
+    if body.len() as u64 != kept.length || envelope::digest(&body) != kept.digest {
+        return Err(corrupt());
+    }
+    Ok((kept, body))
+}
+
+/// Keeps a whole response in the further tier, beside the clients.
+pub(crate) fn save(fetch: &Fetch, further: &Arc<Further>, learned: Option<&Query>, entry: &Entry) {
+    let cache = &fetch.cache;
+    let Some(target) = fetch.site.target().filter(|_| entry.part.is_none()) else { return };
+    let key = StoreKey::new(cache.keys().portable(&target, &fetch.suffix, learned));
+    let head = &entry.head;
+    let now = cache.now();
+    let kept = Kept {
+        digest: envelope::digest(&entry.body),
+        length: entry.body.len() as u64,
+        status: head.status,
+        own_etag: head.own_etag,
+        policy: Timeless::of(&head.policy),
+        age: head.policy.freshness.age(now),
+        kept_at: cache.unix(),
+        vary: head.vary.portable(&fetch.request),
+        headers: head.portable_headers(),
+    };
+    let grace = head.policy.revalidate_grace.max(head.policy.error_grace);
+    let left = head.policy.freshness.left(now).unwrap_or_default();
+    let mut record = Record::new(kept.encode(), entry.body.clone(), kept.variant(), left + grace);
+    record.uri = head.uri.to_string();
+    record.tags = tags::names(&head.headers);
+    record.groups = tags::group_names(&head.headers);
+    spawn(cache, further, move |store| Box::pin(async move { store.save(key, record).await }));
+}
+
+/// Purges in the further tier, too.
+pub(crate) fn purge(cache: &ResponseCache, further: &Arc<Further>, purge: Purge) {
+    spawn(cache, further, move |store| Box::pin(async move { store.purge(&purge).await }));
+}
+
+type Writing = std::pin::Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+fn spawn(
+    cache: &ResponseCache,
+    further: &Arc<Further>,
+    write: impl FnOnce(Arc<dyn Store>) -> Writing + Send + 'static,
+) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let permit = Arc::clone(&further.writes).try_acquire_owned();
+    let (Ok(permit), true) = (permit, further.is_up(cache.now())) else {
+        cache.counts().store(cache.label(), StoreOutcome::Skipped, false);
+        return;
+    };
+    let (cache, further) = (cache.clone(), Arc::clone(further));
+    runtime.spawn(async move {
+        let store = Arc::clone(&further.store);
+        within(&cache, &further, write(store)).await;
+        drop(permit);
+    });
+}

@@ -1,0 +1,410 @@
+//! One fetch for many waiters, whatever happens to those who wait.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bartizan_cache::{CacheLayer, ResponseCache, Settings};
+use bartizan_core::Engine;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use tokio::task::{JoinHandle, yield_now};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt, service_fn};
+
+/// A body in parts of 100 bytes, each after others had a turn.
+struct Drip {
+    left: usize,
+    turn: bool,
+    broken: bool,
+}
+
+impl Body for Drip {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.turn = !self.turn;
+        if self.turn {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.left == 0 {
+            let error = || Err(io::Error::other("broken"));
+            return Poll::Ready(std::mem::take(&mut self.broken).then(error));
+        }
+        self.left -= 1;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 100])))))
+    }
+}
+
+/// What the service answers with.
+#[derive(Clone, Copy)]
+struct Script {
+    said: &'static str,
+    parts: usize,
+    broken: bool,
+    status: u16,
+    fails: bool,
+}
+
+const FRESH: Script =
+    Script { said: "max-age=60", parts: 20, broken: false, status: 200, fails: false };
+
+type Service = BoxCloneSyncService<Request<()>, Response<Whole>, io::Error>;
+type Whole = http_body_util::combinators::UnsyncBoxBody<Bytes, bartizan_cache::BoxError>;
+
+struct Setup {
+    cache: ResponseCache,
+    calls: Arc<AtomicUsize>,
+    /// How many calls were not dropped before their end.
+    answered: Arc<AtomicUsize>,
+    service: Service,
+}
+
+fn setup(settings: Settings, script: impl Fn(usize) -> Script + Send + Sync + 'static) -> Setup {
+    let cache = ResponseCache::new("test").settings(settings).unwrap();
+    let (calls, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, done) = (Arc::clone(&calls), Arc::clone(&answered));
+    let script = Arc::new(script);
+    let inner = service_fn(move |request: Request<()>| {
+        let call = counted.fetch_add(1, Relaxed);
+        let script = script(call);
+        let done = Arc::clone(&done);
+        async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            done.fetch_add(1, Relaxed);
+            if script.fails {
+                return Err(io::Error::other("gone"));
+            }
+            let vary = request.headers().get("x-vary").is_some();
+            let mut response = Response::builder()
+                .status(script.status)
+                .header("cache-control", script.said)
+                .header("x-call", call);
+            if vary {
+                response = response.header("vary", "x-vary");
+            }
+            let drip = Drip { left: script.parts, turn: false, broken: script.broken };
+            Ok(response.body(drip).unwrap())
+        }
+    });
+    let layer = CacheLayer::new(cache.clone());
+    let service = layer.layer(inner).map_response(|response| response.map(BodyExt::boxed_unsync));
+    Setup { cache, calls, answered, service: BoxCloneSyncService::new(service) }
+}
+
+impl Setup {
+    fn calls(&self) -> usize {
+        self.calls.load(Relaxed)
+    }
+
+    fn value(&self, metric: &str, outcome: &str) -> u64 {
+        self.cache.snapshot().value(metric, outcome).unwrap() as u64
+    }
+
+    fn ask(&self, request: http::request::Builder) -> JoinHandle<io::Result<Answer>> {
+        let service = self.service.clone();
+        let request = request.header("host", "a.test").body(()).unwrap();
+        tokio::spawn(async move {
+            let (parts, body) = service.oneshot(request).await?.into_parts();
+            let call = parts.headers.get("x-call").map(|call| call.to_str().unwrap().to_owned());
+            let body = body.collect().await;
+            Ok(Answer {
+                cache: parts.headers["cache-status"].to_str().unwrap().to_owned(),
+                call: call.unwrap_or_default().parse().unwrap_or_default(),
+                len: body.ok().map(|body| body.to_bytes().len()),
+            })
+        })
+    }
+
+    fn get(&self) -> JoinHandle<io::Result<Answer>> {
+        self.ask(Request::get("/"))
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    cache: String,
+    call: usize,
+    /// `None` if the body broke off.
+    len: Option<usize>,
+}
+
+async fn all(handles: Vec<JoinHandle<io::Result<Answer>>>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for handle in handles {
+        answers.push(handle.await.unwrap().unwrap());
+    }
+    answers
+}
+
+#[tokio::test(start_paused = true)]
+async fn u14_a_thousand_misses_are_one_fetch() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let answers = all((0..1000).map(|_| setup.get()).collect()).await;
+    assert_eq!(setup.calls(), 1);
+    assert!(answers.iter().all(|answer| answer.len == Some(2000)));
+    let collapsed = answers.iter().filter(|answer| answer.cache.ends_with("; collapsed")).count();
+    assert_eq!(collapsed, 999);
+    assert_eq!(setup.value("bartizan_cache_requests_total", "collapsed"), 999);
+    assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0);
+    assert!(setup.get().await.unwrap().unwrap().cache.starts_with("test; hit"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn u14_a_leader_cancelled_at_any_moment_takes_nobody_along() {
+    for round in 0..1000 {
+        let setup = setup(Settings::default(), |_| FRESH);
+        let leader = setup.get();
+        yield_now().await;
+        let followers: Vec<_> = (0..5).map(|_| setup.get()).collect();
+        yield_now().await;
+        // From before the head to after the end.
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..12))).await;
+        for _ in 0..fastrand::usize(0..60) {
+            yield_now().await;
+        }
+        leader.abort();
+        let answers = all(followers).await;
+        assert_eq!(setup.calls(), 1, "round {round}");
+        assert_eq!(setup.answered.load(Relaxed), 1, "round {round}: it was not asked again");
+        assert!(answers.iter().all(|answer| answer.len == Some(2000)), "round {round}");
+        assert_eq!(setup.value("bartizan_cache_fills_total", "stored"), 1, "round {round}");
+        assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0, "round {round}");
+    }
+}
+
+#[test]
+fn u14_the_same_over_threads() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
+    runtime.unwrap().block_on(async {
+        for round in 0..300 {
+            let setup = setup(Settings::default(), |_| FRESH);
+            let mut waiting: Vec<_> = (0..16).map(|_| setup.get()).collect();
+            for _ in 0..fastrand::usize(0..4) {
+                let gone = waiting.swap_remove(fastrand::usize(..waiting.len()));
+                gone.abort();
+                gone.await.ok();
+            }
+            let answers = all(waiting).await;
+            assert!(answers.iter().all(|answer| answer.len == Some(2000)), "round {round}");
+            // A leader that was aborted before anybody followed was asked for in vain.
+            assert!(setup.calls() <= 4, "round {round}: {} calls", setup.calls());
+            assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0, "round {round}");
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn u14_when_all_go_away_the_request_is_cancelled() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let waiting: Vec<_> = (0..3).map(|_| setup.get()).collect();
+    yield_now().await;
+    waiting.iter().for_each(JoinHandle::abort);
+    for _ in 0..50 {
+        yield_now().await;
+    }
+    assert_eq!((setup.calls(), setup.answered.load(Relaxed)), (1, 0));
+    assert_eq!(setup.get().await.unwrap().unwrap().len, Some(2000));
+    assert_eq!(setup.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_reads_nothing_stalls_nobody() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let request = Request::get("/").header("host", "a.test").body(()).unwrap();
+    let stuck = setup.service.clone().oneshot(request).await.unwrap();
+    let answers = all((0..3).map(|_| setup.get()).collect()).await;
+    assert!(answers.iter().all(|answer| answer.len == Some(2000)));
+    assert_eq!(setup.calls(), 1);
+    assert_eq!(stuck.into_body().collect().await.unwrap().to_bytes().len(), 2000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn u14_what_cannot_be_shared_is_not_and_the_next_do_not_wait() {
+    for said in ["private", "no-store", "max-age=60, private"] {
+        let setup = setup(Settings::default(), move |_| Script { said, ..FRESH });
+        let answers = all((0..10).map(|_| setup.get()).collect()).await;
+        assert_eq!(setup.calls(), 10, "{said}");
+        let mut calls: Vec<_> = answers.iter().map(|answer| answer.call).collect();
+        calls.sort_unstable();
+        assert_eq!(calls, (0..10).collect::<Vec<_>>(), "{said}: each has an answer of its own");
+        // Hit for miss: now all go at once.
+        let waiting: Vec<_> = (0..10).map(|_| setup.get()).collect();
+        yield_now().await;
+        assert_eq!(setup.calls(), 20, "{said}");
+        all(waiting).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn u14_an_error_is_not_shared_and_one_follower_takes_over() {
+    let setup = setup(Settings::default(), |call| Script { fails: call == 0, ..FRESH });
+    let waiting: Vec<_> = (0..10).map(|_| setup.get()).collect();
+    let mut results = Vec::new();
+    for handle in waiting {
+        results.push(handle.await.unwrap());
+    }
+    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
+    assert!(results.iter().flatten().all(|answer| answer.len == Some(2000)));
+    assert!(setup.calls() <= 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn variants_do_not_wait_for_each_other_once_they_are_known() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let vary = |value: &str| setup.ask(Request::get("/").header("x-vary", value));
+    vary("known").await.unwrap().unwrap();
+    let waiting = vec![vary("a"), vary("b"), vary("a"), vary("b")];
+    yield_now().await;
+    assert_eq!(setup.calls(), 3);
+    let answers = all(waiting).await;
+    assert_eq!(answers[0].call, answers[2].call);
+    assert_eq!(answers[1].call, answers[3].call);
+    assert_ne!(answers[0].call, answers[1].call);
+}
+
+#[tokio::test(start_paused = true)]
+async fn variants_that_nobody_knew_of_are_told_apart() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let waiting: Vec<_> = ["a", "b", "a", "c"]
+        .map(|value| setup.ask(Request::get("/").header("x-vary", value)))
+        .into();
+    let answers = all(waiting).await;
+    assert_eq!(setup.calls(), 3);
+    assert_eq!(answers[0].call, answers[2].call);
+    assert!(answers.iter().all(|answer| answer.len == Some(2000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_body_breaks_for_all_and_is_not_stored() {
+    let setup = setup(Settings::default(), |_| Script { broken: true, ..FRESH });
+    let answers = all((0..3).map(|_| setup.get()).collect()).await;
+    assert!(answers.iter().all(|answer| answer.len.is_none()));
+    assert_eq!(setup.value("bartizan_cache_fills_total", "broken"), 1);
+    setup.get().await.unwrap().unwrap();
+    assert_eq!(setup.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_beyond_the_limit_is_passed_on_in_bounds() {
+    let settings = Settings::default().max_body_bytes(500);
+    let setup = setup(settings, |_| Script { parts: 200, ..FRESH });
+    let mut waiting: Vec<_> = (0..4).map(|_| setup.get()).collect();
+    let mut most = 0;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    while !waiting.iter().all(JoinHandle::is_finished) {
+        most = most.max(setup.value("bartizan_cache_filling_bytes", ""));
+        yield_now().await;
+    }
+    assert!(most <= 700, "{most} bytes were held");
+    let answers = all(std::mem::take(&mut waiting)).await;
+    assert!(answers.iter().all(|answer| answer.len == Some(20_000)));
+    assert_eq!(setup.value("bartizan_cache_fills_total", "oversized"), 1);
+    assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_the_wait() {
+    let cache = ResponseCache::new("test")
+        .settings(Settings::default().follow_wait(Duration::from_secs(2)))
+        .unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let inner = service_fn(move |_: Request<()>| {
+        let first = counted.fetch_add(1, Relaxed) == 0;
+        async move {
+            if first {
+                std::future::pending::<()>().await;
+            }
+            let body = http_body_util::Full::new(Bytes::from_static(b"late"));
+            Ok::<_, io::Error>(
+                Response::builder().header("cache-control", "max-age=9").body(body).unwrap(),
+            )
+        }
+    });
+    let service = CacheLayer::new(cache).layer(inner);
+    let request = || Request::get("/").header("host", "a.test").body(()).unwrap();
+    let stuck = tokio::spawn(service.clone().oneshot(request()));
+    yield_now().await;
+    let start = tokio::time::Instant::now();
+    let answer = service.oneshot(request()).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(2));
+    assert_eq!(answer.headers()["cache-status"], "test; fwd=uri-miss; stored");
+    assert_eq!(calls.load(Relaxed), 2);
+    stuck.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_ends_what_was_asked_for_before_it() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let before = setup.get();
+    yield_now().await;
+    setup.cache.invalidate(&"https://a.test/".parse().unwrap());
+    let after = setup.get();
+    let answers = all(vec![before, after]).await;
+    assert_eq!((answers[0].call, answers[1].call), (0, 1));
+    assert_eq!(setup.value("bartizan_cache_fills_total", "overtaken"), 1);
+    assert_eq!(setup.value("bartizan_cache_fills_total", "stored"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_demands_a_fresh_answer_or_carries_credentials_does_not_wait() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let plain = setup.get();
+    yield_now().await;
+    let others = vec![
+        setup.ask(Request::get("/").header("cache-control", "no-cache")),
+        setup.ask(Request::get("/").header("authorization", "Bearer a")),
+        setup.ask(Request::get("/").header("cookie", "s=1")),
+    ];
+    yield_now().await;
+    assert_eq!(setup.calls(), 4);
+    all(others).await;
+    plain.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_the_leaders_and_others_ask_anew() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let inner = service_fn(move |_: Request<()>| {
+        let first = counted.fetch_add(1, Relaxed) == 0;
+        async move {
+            yield_now().await;
+            yield_now().await;
+            assert!(!first, "the service panics on purpose");
+            let body = http_body_util::Full::new(Bytes::from_static(b"well"));
+            Ok::<_, io::Error>(
+                Response::builder().header("cache-control", "max-age=9").body(body).unwrap(),
+            )
+        }
+    });
+    let service = CacheLayer::new(ResponseCache::new("test")).layer(inner);
+    let request = || Request::get("/").header("host", "a.test").body(()).unwrap();
+    let tasks: Vec<_> = (0..5).map(|_| tokio::spawn(service.clone().oneshot(request()))).collect();
+    let mut panics = 0;
+    for task in tasks {
+        match task.await {
+            Ok(answer) => {
+                assert_eq!(answer.unwrap().into_body().collect().await.unwrap().to_bytes(), "well")
+            }
+            Err(_) => panics += 1,
+        }
+    }
+    // The one that polled it, and the one that it was for.
+    assert!((1..=2).contains(&panics), "{panics}");
+    assert_eq!(calls.load(Relaxed), 2);
+}

@@ -1,0 +1,248 @@
+//! A store behind memory: shared by processes, slow, down, or full of garbage.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod service;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bartizan_cache::{
+    Loaded, Purge, Record, ResponseCache, Store, StoreError, StoreErrorKind, StoreFuture, StoreKey,
+    What,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
+
+use self::service::{Service, answer, get as ask};
+
+/// A store in memory, and how it fares.
+#[derive(Clone, Debug, Default)]
+struct Double(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    records: Mutex<HashMap<StoreKey, Vec<Record>>>,
+    health: Mutex<Health>,
+    loads: AtomicUsize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Health {
+    #[default]
+    Well,
+    Down,
+    Frozen,
+    /// Every byte of bodies, or of heads, is another one.
+    Garbage {
+        heads: bool,
+    },
+}
+
+impl Double {
+    fn is(&self, health: Health) {
+        *self.0.health.lock().unwrap() = health;
+    }
+
+    async fn well(&self) -> Result<Health, StoreError> {
+        let health = *self.0.health.lock().unwrap();
+        match health {
+            Health::Down => Err(StoreError::new(StoreErrorKind::Unavailable).caused_by("refused")),
+            Health::Frozen => std::future::pending().await,
+            health => Ok(health),
+        }
+    }
+}
+
+impl Store for Double {
+    fn load<'a>(
+        &'a self,
+        key: StoreKey,
+        suits: &'a (dyn Fn(&[u8]) -> bool + Send + Sync),
+    ) -> StoreFuture<'a, Option<Loaded>> {
+        Box::pin(async move {
+            self.0.loads.fetch_add(1, Relaxed);
+            let health = self.well().await?;
+            let records = self.0.records.lock().unwrap();
+            let of_key = records.get(&key).into_iter().flatten();
+            let Some(record) = of_key.rev().find(|record| suits(&record.head)) else {
+                return Ok(None);
+            };
+            let garbled = |bytes: &Bytes| Bytes::from(bytes.iter().map(|b| !b).collect::<Vec<_>>());
+            let (head, body) = match health {
+                Health::Garbage { heads: true } => (garbled(&record.head), record.body.clone()),
+                Health::Garbage { heads: false } => (record.head.clone(), garbled(&record.body)),
+                _ => (record.head.clone(), record.body.clone()),
+            };
+            let body = Full::new(body).map_err(|never: std::convert::Infallible| match never {});
+            Ok(Some(Loaded::new(head, body)))
+        })
+    }
+
+    fn save(&self, key: StoreKey, record: Record) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.well().await?;
+            let mut records = self.0.records.lock().unwrap();
+            let of_key = records.entry(key).or_default();
+            of_key.retain(|other| other.variant != record.variant);
+            of_key.push(record);
+            Ok(())
+        })
+    }
+
+    fn purge<'a>(&'a self, purge: &'a Purge) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            self.well().await?;
+            let gone = |record: &Record| match purge.what() {
+                What::All => true,
+                What::Uri(uri) => record.uri == uri.to_string(),
+                What::Prefix(prefix) => record.uri.starts_with(prefix),
+                What::Tag(tag) => record.tags.contains(tag),
+                What::Group { name, .. } => record.groups.contains(name),
+                _ => true,
+            };
+            let mut records = self.0.records.lock().unwrap();
+            records.values_mut().for_each(|of_key| of_key.retain(|record| !gone(record)));
+            Ok(())
+        })
+    }
+}
+
+/// One process of several over the same store.
+fn node(store: &Double) -> Service {
+    Service::of(ResponseCache::new("test").over(store.clone()), |request| {
+        let language = request.headers().get("accept-language").cloned();
+        let language = language.as_ref().map_or("", |language| language.to_str().unwrap());
+        answer("max-age=60", format!("hello {language}"))
+            .header("vary", "accept-language")
+            .header("surrogate-key", "greeting")
+    })
+}
+
+/// Lets what is written beside the clients be written.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn german() -> http::request::Builder {
+    ask("/").header("accept-language", "de")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_process_stored_another_serves() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    one.call(german()).await;
+    settle().await;
+    let hit = two.call(german()).await;
+    assert_eq!((&*hit.body, &*hit.status(), two.calls()), ("hello de", "test; hit; ttl=60", 0));
+    assert!(hit.headers.contains_key("date") && hit.headers["content-length"] == "8");
+    assert_eq!(two.value("bartizan_cache_requests_total", "further_hit"), 1);
+    // The other variant is not there, and then is.
+    assert_eq!(two.call(ask("/").header("accept-language", "en")).await.body, "hello en");
+    settle().await;
+    let loads = store.0.loads.load(Relaxed);
+    assert_eq!(one.call(ask("/").header("accept-language", "en")).await.body, "hello en");
+    assert_eq!((one.calls(), two.calls()), (1, 1));
+    // From then on it is in memory.
+    one.call(ask("/").header("accept-language", "en")).await;
+    assert_eq!(store.0.loads.load(Relaxed), loads + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn purges_and_changes_reach_the_store() {
+    for purge in [
+        Some(Purge::tag("greeting")),
+        Some(Purge::uri("https://a.test/".parse().unwrap())),
+        Some(Purge::prefix("https://a.test/")),
+        Some(Purge::all()),
+        None,
+    ] {
+        let store = Double::default();
+        let (one, two) = (node(&store), node(&store));
+        one.call(german()).await;
+        settle().await;
+        match &purge {
+            Some(purge) => one.cache.purge(purge),
+            None => {
+                one.call(http::Request::post("/").header("host", "a.test")).await;
+            }
+        }
+        settle().await;
+        two.call(german()).await;
+        assert_eq!(two.calls(), 1, "{purge:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_in_trouble_is_a_miss_within_the_deadline_and_then_left_alone() {
+    for (health, wait) in [
+        (Health::Down, Duration::ZERO),
+        (Health::Frozen, Duration::from_millis(50)),
+        (Health::Garbage { heads: true }, Duration::ZERO),
+        (Health::Garbage { heads: false }, Duration::ZERO),
+    ] {
+        let store = Double::default();
+        let (one, two) = (node(&store), node(&store));
+        for n in 0..20 {
+            one.call(ask(&format!("/{n}"))).await;
+        }
+        settle().await;
+        store.is(health);
+        for n in 0..20 {
+            let start = Instant::now();
+            let answer = two.call(ask(&format!("/{n}"))).await;
+            assert_eq!((answer.code.as_u16(), &*answer.body), (200, "hello "), "{health:?}");
+            assert!(start.elapsed() <= wait, "{health:?}: {:?}", start.elapsed());
+        }
+        // A head that cannot be read suits nobody: that is a miss like any other.
+        if !matches!(health, Health::Garbage { .. }) {
+            assert!(store.0.loads.load(Relaxed) <= 20 + 5, "{health:?}: it was not left alone");
+        }
+        // What is still being written gives up.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        store.is(Health::Well);
+        two.clock.advance(Duration::from_secs(2));
+        one.call(ask("/again")).await;
+        settle().await;
+        two.call(ask("/again")).await;
+        assert_eq!(two.value("bartizan_cache_requests_total", "further_hit"), 1, "{health:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_misses_are_one_look_and_one_fetch() {
+    let store = Double::default();
+    let service = Arc::new(node(&store));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let service = Arc::clone(&service);
+        waiting.spawn(async move { service.call(german()).await.body });
+    }
+    while let Some(body) = waiting.join_next().await {
+        assert_eq!(body.unwrap(), "hello de");
+    }
+    assert_eq!((store.0.loads.load(Relaxed), service.calls()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_ages_while_it_lies_there() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    one.call(german()).await;
+    settle().await;
+    two.clock.advance(Duration::from_secs(45));
+    let hit = two.call(german()).await;
+    assert_eq!(
+        (&hit.headers["age"], &*hit.status()),
+        (&"45".parse().unwrap(), "test; hit; ttl=15")
+    );
+    let three = node(&store);
+    three.clock.advance(Duration::from_secs(61));
+    assert_eq!(three.call(german()).await.status(), "test; fwd=uri-miss; stored");
+}
