@@ -97,7 +97,11 @@ impl Circuit {
     #[inline(never)]
     fn acquire_any(&self, word: Word) -> Result<Token, Duration> {
         if word.state() != State::Closed {
-            self.acquire_guarded(self.common.clock.now())
+            // Most refusals need neither the lock nor the exact time.
+            match self.refusal(self.common.clock.now_coarse()) {
+                Some(wait) => Err(wait),
+                None => self.acquire_guarded(self.common.clock.now()),
+            }
         } else if self.common.limits.slow_limit() == 0 {
             Ok(Token { word, mark: 0 })
         } else {
@@ -125,10 +129,6 @@ impl Circuit {
 
     /// From a breaker that is not closed.
     fn acquire_guarded(&self, now: Timestamp) -> Result<Token, Duration> {
-        // Most refusals need no lock.
-        if let Some(wait) = self.refusal(now) {
-            return Err(wait);
-        }
         let admitted = self.change(now, |machine, change| {
             let number = machine.acquire(change)?;
             let mark = if machine.state() == State::Closed { 0 } else { number };

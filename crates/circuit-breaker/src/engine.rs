@@ -86,7 +86,7 @@ impl CircuitBreaker {
         {
             return None;
         }
-        self.circuit.refusal(common.clock.now()).map(Open::new)
+        self.circuit.refusal(common.clock.now_coarse()).map(Open::new)
     }
 
     /// Holds the breaker open or closed, until `None` lets it judge for itself again: what was

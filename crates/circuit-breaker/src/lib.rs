@@ -59,7 +59,7 @@
 //! assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
 //! let response = service.oneshot(Request::new(())).await?;
 //! assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-//! assert_eq!(response.headers()["retry-after"], "5");
+//! assert!(response.headers().contains_key("retry-after"));
 //! # Ok(())
 //! # }
 //! ```

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use bartizan_circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Settings, State};
-use bartizan_core::Clock;
+use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Settings, State};
+use bartizan::core::Clock;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -62,7 +62,7 @@ where
     S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: std::fmt::Debug + Send,
-    B: http_body::Body<Data = Bytes, Error: Send> + Send + 'static,
+    B: axum::body::HttpBody<Data = Bytes, Error: Send> + Send + 'static,
 {
     let mut running = JoinSet::new();
     for _ in 0..count {
