@@ -180,6 +180,19 @@ async fn purges_and_changes_reach_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn word_of_a_purge_is_for_memory_only() {
+    let store = Double::default();
+    let one = node(&store);
+    one.call(german()).await;
+    settle().await;
+    one.cache.purge_memory(&Purge::tag("greeting"));
+    settle().await;
+    one.call(german()).await;
+    assert_eq!(one.value("bartizan_cache_requests_total", "further_hit"), 1);
+    assert_eq!(one.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_in_trouble_is_a_miss_within_the_deadline_and_then_left_alone() {
     for (health, wait) in [
         (Health::Down, Duration::ZERO),
