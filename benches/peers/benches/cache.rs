@@ -145,7 +145,7 @@ async fn rendered(_: Request<Body>) -> Result<Response<Body>, Infallible> {
     let mut page = String::with_capacity(10 * KIB + 64);
     for row in 0_u32.. {
         let price = f64::from(row) * 1.37;
-        let _ = write!(page, "<tr><td>{row}</td><td>item {row}</td><td>{price:.2}</td></tr>\n");
+        let _ = writeln!(page, "<tr><td>{row}</td><td>item {row}</td><td>{price:.2}</td></tr>");
         if page.len() >= 10 * KIB {
             break;
         }

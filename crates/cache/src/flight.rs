@@ -14,10 +14,11 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
+use tokio::time::Sleep;
 
 use crate::ResponseCache;
 use crate::bell::Bell;
@@ -70,6 +71,8 @@ pub(crate) struct Reader {
     flight: Arc<Flight>,
     seat: usize,
     is_leader: bool,
+    /// Runs while a slower reader of a body that is not stored leaves no room to go on.
+    held_up: Option<Pin<Box<Sleep>>>,
 }
 
 impl Flight {
@@ -212,7 +215,7 @@ impl fmt::Debug for Flight {
 impl Reader {
     fn sit(flight: Arc<Flight>, is_leader: bool) -> Self {
         let seat = flight.state().stream.sit();
-        Self { flight, seat, is_leader }
+        Self { flight, seat, is_leader, held_up: None }
     }
 
     /// A place from the start of the body.
@@ -279,6 +282,19 @@ impl Reader {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            if let Poll::Ready(frame) = self.poll_next(cx) {
+                self.held_up = None;
+                return Poll::Ready(frame);
+            }
+            ready!(self.poll_held_up(cx));
+            // The others have waited long enough.
+            self.held_up = None;
+            self.flight.with_stream(|stream| stream.cut_off_slowest(self.seat));
+        }
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let seat = self.seat;
         self.wait(cx, |flight| {
             let mut state = flight.state();
@@ -292,11 +308,22 @@ impl Reader {
         })
     }
 
+    /// Ready if a slower reader has held this one up for as long as requests wait for each other.
+    fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.flight.has_room() || tokio::runtime::Handle::try_current().is_err() {
+            self.held_up = None;
+            return Poll::Pending;
+        }
+        let wait = self.flight.cache().current_settings().wait();
+        let held_up = self.held_up.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        held_up.as_mut().poll(cx)
+    }
+
     /// Reads to the end without taking anything: how a refresh in the background goes on.
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let stage = std::task::ready!(self.poll_stage(cx));
+        let stage = ready!(self.poll_stage(cx));
         if matches!(stage, Stage::Open(_)) {
-            while let Some(Ok(_)) = std::task::ready!(self.poll_frame(cx)) {}
+            while let Some(Ok(_)) = ready!(self.poll_frame(cx)) {}
         }
         Poll::Ready(())
     }

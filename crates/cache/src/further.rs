@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use bartizan_core::Timestamp;
@@ -26,9 +26,14 @@ const REST: Duration = Duration::from_secs(1);
 /// How many writes may be on their way at once.
 const WRITES: usize = 64;
 
+/// How many purges may be owed to the store.
+const PURGES: usize = 1024;
+
 /// A store and how it has fared.
 pub(crate) struct Further {
     store: Arc<dyn Store>,
+    /// How many purges it does not know of yet: as long as there are any, nothing is read from it.
+    owed: AtomicUsize,
     failures: AtomicU32,
     /// In nanoseconds of the clock.
     rests_until: AtomicU64,
@@ -39,6 +44,7 @@ impl Further {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
+            owed: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
             writes: Arc::new(Semaphore::new(WRITES)),
@@ -47,7 +53,7 @@ impl Further {
 
     /// Whether it is worth while to ask.
     pub(crate) fn is_up(&self, now: Timestamp) -> bool {
-        now.as_nanos() >= self.rests_until.load(Relaxed)
+        now.as_nanos() >= self.rests_until.load(Relaxed) && self.owed.load(SeqCst) == 0
     }
 
     /// Whether that opened the breaker.
@@ -170,9 +176,22 @@ pub(crate) fn save(fetch: &Fetch, further: &Arc<Further>, learned: Option<&Query
     spawn(cache, further, move |store| Box::pin(async move { store.save(key, record).await }));
 }
 
-/// Purges in the further tier, too.
+/// Purges in the further tier, too: again and again until it is done, for what was purged must not
+/// come back from there.
 pub(crate) fn purge(cache: &ResponseCache, further: &Arc<Further>, purge: Purge) {
-    spawn(cache, further, move |store| Box::pin(async move { store.purge(&purge).await }));
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if further.owed.fetch_add(1, SeqCst) >= PURGES {
+        further.owed.fetch_sub(1, SeqCst);
+        cache.counts().store(cache.label(), StoreOutcome::Skipped, false);
+        return;
+    }
+    let (cache, further) = (cache.clone(), Arc::clone(further));
+    runtime.spawn(async move {
+        while within(&cache, &further, further.store.purge(&purge)).await.is_none() {
+            tokio::time::sleep(REST).await;
+        }
+        further.owed.fetch_sub(1, SeqCst);
+    });
 }
 
 type Writing = std::pin::Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;

@@ -64,6 +64,8 @@ struct Seat {
     /// The next chunk.
     at: usize,
     read: u64,
+    /// Whether it held the others up for too long: nothing more comes for it.
+    is_cut_off: bool,
 }
 
 impl Stream {
@@ -180,7 +182,7 @@ impl Stream {
     }
 
     pub(crate) fn sit(&mut self) -> usize {
-        self.seats.insert(Seat { at: self.gone, read: 0 })
+        self.seats.insert(Seat { at: self.gone, read: 0, is_cut_off: false })
     }
 
     pub(crate) fn leave(&mut self, seat: usize) {
@@ -191,6 +193,12 @@ impl Stream {
         let total = self.gone + self.chunks.len();
         let seat = &mut self.seats[seat];
         let at = seat.at;
+        if seat.is_cut_off {
+            // Once the error, then nothing.
+            let is_new = at <= total;
+            seat.at = total + 1;
+            return Poll::Ready(is_new.then(|| Err(BrokenOff.into())));
+        }
         if at < total {
             let chunk = self.chunks[at - self.gone].clone();
             seat.at += 1;
@@ -211,8 +219,11 @@ impl Stream {
     }
 
     pub(crate) fn is_at_end(&self, seat: usize) -> bool {
-        let at = self.seats[seat].at;
+        let Seat { at, is_cut_off, .. } = self.seats[seat];
         let total = self.gone + self.chunks.len();
+        if is_cut_off {
+            return at > total;
+        }
         match self.end {
             Some(End::Whole) => at >= total,
             Some(_) => at > total,
@@ -228,12 +239,29 @@ impl Stream {
         whole.map(|whole| whole.saturating_sub(self.seats[seat].read))
     }
 
+    fn slowest(&self) -> Option<usize> {
+        let seats = self.seats.iter().filter(|(_, seat)| !seat.is_cut_off);
+        seats.map(|(_, seat)| seat.at).min()
+    }
+
+    /// Gives up on those who have read least, unless `seat` is one of them, so that it can go on.
+    pub(crate) fn cut_off_slowest(&mut self, seat: usize) {
+        if self.has_room() {
+            return;
+        }
+        let Some(slowest) = self.slowest().filter(|at| *at < self.seats[seat].at) else { return };
+        for (_, seat) in self.seats.iter_mut().filter(|(_, seat)| seat.at == slowest) {
+            seat.is_cut_off = true;
+        }
+        self.trim();
+    }
+
     /// Lets go of what all have read, if it is not for the store. True if that made room.
     pub(crate) fn trim(&mut self) -> bool {
         if !self.is_passing {
             return false;
         }
-        let slowest = self.seats.iter().map(|(_, seat)| seat.at).min().unwrap_or(usize::MAX);
+        let slowest = self.slowest().unwrap_or(usize::MAX);
         let before = self.gone;
         while self.gone < slowest
             && let Some(chunk) = self.chunks.pop_front()

@@ -317,6 +317,25 @@ async fn a_body_beyond_the_limit_is_passed_on_in_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_stops_holds_others_up_for_a_while_only() {
+    let settings = Settings::default().max_body_bytes(500).follow_wait(Duration::from_secs(2));
+    let setup = setup(settings, |_| Script { parts: 200, ..FRESH });
+    let request = Request::get("/").header("host", "a.test").body(()).unwrap();
+    let stuck = tokio::spawn(setup.service.clone().oneshot(request));
+    yield_now().await;
+    let start = tokio::time::Instant::now();
+    let answers = all((0..3).map(|_| setup.get()).collect()).await;
+    assert!(answers.iter().all(|answer| answer.len == Some(20_000)), "{answers:?}");
+    assert_eq!(setup.calls(), 1);
+    assert_eq!(start.elapsed(), Duration::from_millis(2010));
+    let mut body = stuck.await.unwrap().unwrap().into_body();
+    assert!(body.frame().await.unwrap().is_err(), "it is told that it lost its place");
+    assert!(body.frame().await.is_none());
+    drop(body);
+    assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_waits_longer_than_the_wait() {
     let cache = ResponseCache::new("test")
         .settings(Settings::default().follow_wait(Duration::from_secs(2)))

@@ -180,6 +180,37 @@ async fn purges_and_changes_reach_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_purged_does_not_come_back_from_a_store_that_was_down() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    one.call(german()).await;
+    settle().await;
+    store.is(Health::Down);
+    one.cache.purge(&Purge::tag("greeting"));
+    settle().await;
+    // The store is well again, but has not heard of the purge.
+    store.is(Health::Well);
+    assert_eq!(one.call(german()).await.status(), "test; fwd=uri-miss; stored");
+    assert_eq!(one.calls(), 2);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    two.call(german()).await;
+    assert_eq!(two.calls(), 1, "by now it has");
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_of_a_purge_is_for_memory_only() {
+    let store = Double::default();
+    let one = node(&store);
+    one.call(german()).await;
+    settle().await;
+    one.cache.purge_memory(&Purge::tag("greeting"));
+    settle().await;
+    one.call(german()).await;
+    assert_eq!(one.value("bartizan_cache_requests_total", "further_hit"), 1);
+    assert_eq!(one.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_in_trouble_is_a_miss_within_the_deadline_and_then_left_alone() {
     for (health, wait) in [
         (Health::Down, Duration::ZERO),

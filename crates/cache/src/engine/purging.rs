@@ -18,12 +18,18 @@ impl ResponseCache {
     /// What is purged by tag or prefix makes room when it is next asked for, or when room is
     /// needed.
     pub fn purge(&self, purge: &Purge) {
-        let soft = purge.is_soft();
-        let Shared { journal, counts, plan, .. } = &*self.shared;
-        counts.purge(&plan.name, soft);
         if let Some(further) = self.further() {
             further::purge(self, further, purge.clone());
         }
+        self.purge_memory(purge);
+    }
+
+    /// Purges what this process holds in memory, and leaves the store behind it alone: for word of a
+    /// purge that another process has made there already.
+    pub fn purge_memory(&self, purge: &Purge) {
+        let soft = purge.is_soft();
+        let Shared { journal, counts, plan, .. } = &*self.shared;
+        counts.purge(&plan.name, soft);
         match purge.what() {
             What::All if soft => journal.purge_prefix(String::new(), true),
             What::All => self.clear(),
