@@ -10,6 +10,7 @@ use bartizan::circuit_breaker::CircuitBreaker;
 use bartizan::core::Registry;
 use bartizan::flags::Flags;
 use bartizan::rate_limit::{Quota, RateLimiter};
+use bartizan::redis::Redis;
 use bartizan::shed::LoadShedder;
 
 #[test]
@@ -21,6 +22,7 @@ fn the_page_lists_what_the_engines_show() {
     registry.register(Flags::empty());
     registry.register(RateLimiter::new(Quota::per_second(1).unwrap()));
     registry.register(LoadShedder::new("test"));
+    registry.register(Redis::new("redis://127.0.0.1").unwrap());
 
     let text = registry.to_prometheus();
     let shown: BTreeSet<&str> =
