@@ -9,33 +9,25 @@ use bartizan::cache::ResponseCache;
 use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::Registry;
 use bartizan::flags::Flags;
-use bartizan::rate_limit::{Debts, Quota, RateLimiter, Ration, Store, StoreError, Taking};
+use bartizan::rate_limit::{Quota, RateLimiter};
+use bartizan::redis::{RateLimitStore, Redis};
 use bartizan::shed::LoadShedder;
-
-/// A store that is never asked.
-#[derive(Clone)]
-struct Nowhere;
-
-impl Store for Nowhere {
-    type Trip = std::future::Ready<Result<Debts, StoreError>>;
-
-    fn take(&self, _: &[Ration<'_>]) -> Taking<Self::Trip> {
-        Taking::Done(Err(StoreError::Unreachable))
-    }
-
-    fn adjust(&self, _: &Ration<'_>, _: i64) {}
-}
 
 #[test]
 fn the_page_lists_what_the_engines_show() {
     let registry = Registry::new();
+    // Nobody is there, and nobody is asked.
+    let redis = Redis::new("redis://127.0.0.1").unwrap();
     registry.register(Authenticator::new("test"));
     registry.register(ResponseCache::new("test"));
     registry.register(CircuitBreaker::new("test"));
     registry.register(KeyedCircuitBreaker::new("test by key"));
     registry.register(Flags::empty());
-    registry.register(RateLimiter::new(Quota::per_second(1).unwrap()).shared(Nowhere));
+    registry.register(
+        RateLimiter::new(Quota::per_second(1).unwrap()).shared(RateLimitStore::new(redis.clone())),
+    );
     registry.register(LoadShedder::new("test"));
+    registry.register(redis);
 
     let text = registry.to_prometheus();
     let shown: BTreeSet<&str> =

@@ -22,5 +22,9 @@ mod readme {}
 #[doc = include_str!("../../../docs/rate-limit.md")]
 mod rate_limit {}
 
+#[cfg(feature = "redis")]
+#[doc = include_str!("../../../docs/redis.md")]
+mod redis {}
+
 #[doc = include_str!("../../../docs/shed.md")]
 mod shed {}

@@ -1,4 +1,82 @@
 //! State that Bartizan's layers share between processes, over Redis or Valkey.
+//!
+//! [`Redis`] is the connection that all of them use. What is kept there is a store for each room;
+//! now that is [`RateLimitStore`], for limits that all processes count together: GCRA in one script,
+//! on the server's own clock, with all policies of a request in one trip.
+//!
+//! # When not to use it
+//!
+//! - If each process may have a quota of its own, as behind a balancer that spreads callers evenly:
+//!   counting in memory takes some hundred nanoseconds and cannot be down.
+//! - For a Redis Cluster: one server is asked, be it alone, a primary, or behind a proxy.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use bartizan_redis::{RateLimitStore, Redis};
+//!
+//! # fn main() -> Result<(), bartizan_redis::ConfigError> {
+//! // Before anything is hashed, and the same in every process: or each would have its own keys.
+//! # let secret = [7; 32];
+//! bartizan_redis::key::share(&secret)?;
+//!
+//! let redis = Redis::new("redis://:password@cache.internal:6379")?;
+//! let store = RateLimitStore::new(redis);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With leases, a deadline and a prefix of one's own; and asked without a limiter:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use bartizan_rate_limit::{Key, Ration, Store, Taking};
+//! use bartizan_redis::{RateLimitStore, Redis};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let redis = Redis::new("redis://127.0.0.1")?.deadline(Duration::from_millis(5));
+//! let store = RateLimitStore::new(redis).prefix("shop")?.lease(50);
+//!
+//! // A hundred a second, ten at once.
+//! let ration = Ration::new("by-caller", "default", Key::of("alice"), 10_000_000, 10);
+//! let debts = match store.take(&[ration]) {
+//!     Taking::Done(known) => known?,
+//!     Taking::Trip(trip) => trip.await?,
+//!     _ => unreachable!("a store answers in one of these ways"),
+//! };
+//! println!("admitted: {}", debts.refused == 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Place in the stack
+//!
+//! None of its own: a store is handed to the limiter whose layer has a place.
+//!
+//! # When things fail
+//!
+//! - **The server is slow**: a request waits for at most the [deadline](Redis::deadline), 20 ms by
+//!   default, and then the limiter does what its policies say about outages. What the server spends
+//!   after that stays spent.
+//! - **It is dead, frozen or failing**: after five failures in a row, or when no connection can be
+//!   made, requests are told at once. One task tries to connect, at waits that grow from 50 ms to 2 s;
+//!   when the server answers its greeting, everyone asks again. Nothing has to be restarted.
+//! - **A connection is lost**: that is noticed without a request, and another is made at once.
+//!   Requests that come in between wait for it within their deadline.
+//! - **It has lost its data**, as after a restart without persistence: callers begin with their whole
+//!   burst. It has lost its scripts: they are sent again, in the same trip's deadline.
+//! - **Its clock steps back**: nobody waits for longer than an exhausted key does. It steps ahead: a
+//!   key has one burst, as if it had been idle.
+//! - **Leases** last through an outage until they are spent or a second old. A process that dies takes
+//!   what it had leased with it, which comes back as time passes.
+//! - **A refund or charge** does not wait: 4096 may be on their way, and more, or those that the
+//!   server does not take, are dropped and counted.
+//!
+//! # Features
+//!
+//! - `rate-limit`: [`RateLimitStore`].
 
 #![cfg_attr(
     not(feature = "rate-limit"),
@@ -28,7 +106,7 @@ mod settings;
 #[cfg(all(feature = "rate-limit", test))]
 mod vectors;
 
-pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Snapshot, Switch, Timestamp};
+pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Snapshot, Switch, Timestamp, key};
 
 pub use self::client::Redis;
 #[cfg(feature = "rate-limit")]

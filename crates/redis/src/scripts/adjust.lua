@@ -7,17 +7,19 @@ local now = time[1] * 1000000 + time[2]
 
 for i = 1, #KEYS do
   local text, capacity, ahead = redis.call('MGET', KEYS[i])[1], tonumber(ARGV[2 * i]), 0
-  if text and #text == 19 then
-    local whole, part = tonumber(string.sub(text, 1, 16)), tonumber(string.sub(text, 17))
-    ahead = math.max(((whole or 0) - now) * 1000 + (part or 0), 0)
-    if not (ahead <= capacity) then
+  if text and #text == 16 then
+    local whole, part = struct.unpack('<dd', text)
+    ahead = (whole - now) * 1000 + part
+    if ahead < 0 then
+      ahead = 0
+    elseif not (ahead <= capacity) then
       ahead = capacity
     end
   end
   ahead = math.min(ahead + ARGV[2 * i - 1], capacity)
   if ahead > 0 then
     local part = ahead % 1000
-    text = string.format('%016d%03d', now + (ahead - part) / 1000, part)
+    text = struct.pack('<dd', now + (ahead - part) / 1000, part)
     redis.call('SET', KEYS[i], text, 'PX', string.format('%d', (ahead - ahead % 1000000) / 1000000 + 2))
   elseif text then
     redis.call('DEL', KEYS[i])

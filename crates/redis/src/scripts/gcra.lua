@@ -1,9 +1,10 @@
 -- GCRA for the policies of one request, all or nothing.
 --
--- Each of KEYS keeps one policy's theoretical arrival time as 19 digits: nanoseconds since 1970. A
--- double cannot hold as many, so they are read in two parts, and everything is reckoned as the time
--- by which the arrival is ahead of the server's clock, which is exact. A key is kept for as long as
--- it is ahead; the server rounds its own time down to milliseconds, so for one of them more.
+-- Each of KEYS keeps one policy's theoretical arrival time since 1970 in two doubles, whole
+-- microseconds and the nanoseconds beyond: one double cannot hold as many digits, and text would have
+-- to be parsed. Everything is reckoned as the time by which the arrival is ahead of the server's
+-- clock, which is exact. A key is kept for as long as it is ahead; the server rounds its own time
+-- down to milliseconds, so for one of them more.
 --
 -- ARGV, all times in nanoseconds: two for each policy, what the request costs and the capacity; a
 -- digit for each policy, 1 if its refusal is one of the request and 2 if not; and, if there are leases, for each
@@ -14,6 +15,7 @@
 --
 -- This runs for every request: it is one stretch since calls cost as much as the rest.
 local call, format, sub = redis.call, string.format, string.sub
+local pack, read = struct.pack, struct.unpack
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2] -- microseconds
 local stored = call('MGET', unpack(KEYS))
@@ -23,8 +25,9 @@ local answer, bits, blocked = {}, 0, false
 for i = 1, count do
   local text, capacity, ahead = stored[i], tonumber(ARGV[2 * i]), 0
   -- What is no arrival time counts as none.
-  if text and #text == 19 then
-    ahead = ((tonumber(sub(text, 1, 16)) or 0) - now) * 1000 + (tonumber(sub(text, 17)) or 0)
+  if text and #text == 16 then
+    local whole, part = read('<dd', text)
+    ahead = (whole - now) * 1000 + part
     if ahead < 0 then
       ahead = 0
     elseif not (ahead <= capacity) then
@@ -32,7 +35,7 @@ for i = 1, count do
       -- clock that has since gone back. Said so that it holds for what is no number, too.
       ahead = capacity
       local part = ahead % 1000
-      text = format('%016d%03d', now + (ahead - part) / 1000, part)
+      text = pack('<dd', now + (ahead - part) / 1000, part)
       call('SET', KEYS[i], text, 'PX', format('%d', (ahead - ahead % 1000000) / 1000000 + 2))
     end
   end
@@ -56,7 +59,7 @@ if not blocked then
         bits = bits + 2 ^ (i + 3)
       end
       local part = spent % 1000
-      local text = format('%016d%03d', now + (spent - part) / 1000, part)
+      local text = pack('<dd', now + (spent - part) / 1000, part)
       call('SET', KEYS[i], text, 'PX', format('%d', (spent - spent % 1000000) / 1000000 + 2))
       answer[i] = spent
     end
