@@ -1,4 +1,4 @@
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -18,18 +18,20 @@ pub(crate) struct Grade {
     /// The policy as draft 11 says it.
     pub(crate) policy: HeaderValue,
     /// What draft 11 says of so many left, once it was said.
-    left: Box<[OnceLock<HeaderValue>]>,
-    /// What it says of so many seconds to wait.
-    wait: Box<[OnceLock<HeaderValue>]>,
+    left: Kept,
+    /// What it says of so many seconds to wait, whatever the quota.
+    waits: Kept,
 }
 
+/// Values by their number, each written when it is first asked for.
+pub(crate) type Kept = Arc<[OnceLock<HeaderValue>]>;
+
 /// What is left and what is to be waited are mostly small; the rest is written each time.
-const KEPT: usize = 1024;
+pub(crate) const KEPT: usize = 1024;
 
 impl Grade {
-    pub(crate) fn new(name: &str, flat: bool, quota: Quota) -> Self {
+    pub(crate) fn new(name: &str, flat: bool, quota: Quota, waits: &Kept) -> Self {
         let name = format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
-        let kept = |most: usize| (0..=most).map(|_| OnceLock::new()).collect();
         let rate = Rate::new(quota);
         let window = ceil_secs(quota.window());
         Self {
@@ -38,8 +40,8 @@ impl Grade {
             flat,
             policy: item(&name, (";q=", rate.burst().into()), (";w=", window)),
             name,
-            left: kept(KEPT.min(rate.burst() as usize)),
-            wait: kept(KEPT),
+            left: kept(rate.burst() as usize),
+            waits: Arc::clone(waits),
         }
     }
 
@@ -56,7 +58,7 @@ impl Grade {
             item(&self.name, (";r=", left.into()), (";t=", window))
         };
         let (kept, place) = match wait {
-            Some(wait) => (&self.wait, usize::try_from(wait).unwrap_or(usize::MAX)),
+            Some(wait) => (&self.waits, usize::try_from(wait).unwrap_or(usize::MAX)),
             None => (&self.left, left as usize),
         };
         kept.get(place).map_or_else(write, |kept| kept.get_or_init(write).clone())
@@ -74,6 +76,11 @@ impl Grade {
         };
         ceil_secs(Duration::from_nanos(self.rate.interval() * u64::from(units)))
     }
+}
+
+/// Room for the values up to `most`, or as many as are kept.
+pub(crate) fn kept(most: usize) -> Kept {
+    (0..=most.min(KEPT)).map(|_| OnceLock::new()).collect()
 }
 
 /// Whole seconds, rounded up, at least one.
@@ -95,7 +102,7 @@ mod tests {
     use super::*;
 
     fn grade(quota: &str) -> Grade {
-        Grade::new("x", false, quota.parse().unwrap())
+        Grade::new("x", false, quota.parse().unwrap(), &kept(KEPT))
     }
 
     #[test]
@@ -106,13 +113,14 @@ mod tests {
         assert_eq!(grade("7/min").policy, r#""x";q=7;w=60"#);
         assert_eq!(grade("70/min").policy, r#""x";q=70;w=60"#);
         assert_eq!(
-            Grade::new(r#"a"\"#, false, "1/day".parse().unwrap()).policy,
+            Grade::new(r#"a"\"#, false, "1/day".parse().unwrap(), &kept(0)).policy,
             r#""a\"\\";q=1;w=86400"#
         );
     }
 
     #[test]
     fn what_is_left_never_invites_beyond_the_rate() {
+        let ample = grade("1000000/s");
         let grade = grade("100/min");
         for _ in 0..2 {
             assert_eq!(grade.limit(50, None), r#""x";r=50;t=30"#);
@@ -121,7 +129,6 @@ mod tests {
             assert_eq!(grade.limit(0, Some(2)), r#""x";r=0;t=2"#);
             assert_eq!(grade.limit(0, Some(86_400)), r#""x";r=0;t=86400"#);
         }
-        let ample = Grade::new("x", false, "1000000/s".parse().unwrap());
         assert_eq!(ample.limit(999_999, None), r#""x";r=999999;t=1"#);
     }
 }

@@ -1,4 +1,4 @@
-use crate::grade::Grade;
+use crate::grade::{Grade, KEPT, kept};
 use crate::settings::PolicySettings;
 
 /// The rules of all policies, by their place.
@@ -13,12 +13,11 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(crate) fn new(name: &str, flat: bool, settings: &PolicySettings) -> Self {
-        let tiers = settings.tiers.iter();
+        let (tiers, waits) = (settings.tiers.iter(), kept(KEPT));
+        let grade = |quota| Grade::new(name, flat, quota, &waits);
         Self {
-            base: Grade::new(name, flat, settings.quota),
-            tiers: tiers
-                .map(|(tier, quota)| (tier.clone(), Grade::new(name, flat, *quota)))
-                .collect(),
+            base: grade(settings.quota),
+            tiers: tiers.map(|(tier, quota)| (tier.clone(), grade(*quota))).collect(),
         }
     }
 
