@@ -14,7 +14,7 @@ use bartizan::rate_limit::{Ration, Store, Taking};
 use bartizan::redis::{Clock, RateLimitStore, Redis};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{Client, IntoConnectionInfo, ProtocolVersion};
+use redis::{Client, IntoConnectionInfo, ProtocolVersion, Script};
 
 use crate::fleet::{BURST, LIMIT, run};
 use crate::server::Server;
@@ -50,10 +50,11 @@ fn trips() -> bool {
     let server = Server::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be had");
-    let (ping, decision, two, local) = runtime.block_on(measure(&server));
+    let [ping, least, decision, two, local] = runtime.block_on(measure(&server));
     println!("p50 in microseconds, one at a time:");
     for (what, p50) in [
         ("PING", ping),
+        ("the least of scripts", least),
         ("decision", decision),
         ("decision by two policies", two),
         ("decision within a lease", local),
@@ -63,8 +64,16 @@ fn trips() -> bool {
     bar("redis-decision-vs-ping-p50", decision / ping, 1.5)
 }
 
-async fn measure(server: &Server) -> (f64, f64, f64, f64) {
+/// Reads the clock and a key, and writes it, as every limit must: what no script can do without.
+const LEAST: &str = "redis.call('TIME') redis.call('GET', KEYS[1]) \
+                     redis.call('SET', KEYS[1], '0123456789abcdef', 'PX', '2') return {0, 0}";
+
+async fn measure(server: &Server) -> [f64; 5] {
     let mut connection = connect(&server.url()).await;
+    let least = Script::new(LEAST);
+    least.load_async(&mut connection).await.expect("a script");
+    let mut run = redis::cmd("EVALSHA");
+    run.arg(least.get_hash()).arg(1).arg("bartizan:{00000000000000000000000000000000}:least");
     let redis = Redis::new(&server.url()).expect("a URL").deadline(Duration::from_secs(5));
     let store = RateLimitStore::new(redis.clone());
     let leasing = RateLimitStore::new(redis).lease(1_000);
@@ -74,13 +83,18 @@ async fn measure(server: &Server) -> (f64, f64, f64, f64) {
     let since = |start: bartizan::redis::Timestamp| {
         clock.now().saturating_since(start).as_nanos() as f64 / 1_000.0
     };
-    let [mut pings, mut decisions, mut twos, mut locals] = [const { Vec::new() }; 4];
+    let [mut pings, mut leasts, mut decisions, mut twos, mut locals] = [const { Vec::new() }; 5];
     for round in 0..ROUNDS {
         for n in 0..PER_ROUND {
             let key = n as u64 % 10;
             let start = clock.now();
             let answer = connection.send_packed_command(&redis::cmd("PING")).await;
             pings.push(since(start));
+            answer.expect("the server answers");
+
+            let start = clock.now();
+            let answer = connection.send_packed_command(&run).await;
+            leasts.push(since(start));
             answer.expect("the server answers");
 
             let start = clock.now();
@@ -97,12 +111,12 @@ async fn measure(server: &Server) -> (f64, f64, f64, f64) {
         }
         if round == 0 {
             // Connections, and the script.
-            for figures in [&mut pings, &mut decisions, &mut twos, &mut locals] {
+            for figures in [&mut pings, &mut leasts, &mut decisions, &mut twos, &mut locals] {
                 figures.clear();
             }
         }
     }
-    (median(pings), median(decisions), median(twos), median(locals))
+    [pings, leasts, decisions, twos, locals].map(median)
 }
 
 async fn connect(url: &str) -> MultiplexedConnection {

@@ -20,7 +20,8 @@ local time = call('TIME')
 local now = time[1] * 1000000 + time[2] -- microseconds
 local stored = call('MGET', unpack(KEYS))
 local count = #KEYS
-local answer, bits, blocked = {}, 0, false
+-- With room for what is answered for one policy: to make a table grow costs more than to fill it.
+local answer, bits, blocked = { 0, 0 }, 0, false
 
 for i = 1, count do
   local text, capacity, ahead = stored[i], tonumber(ARGV[2 * i]), 0
