@@ -73,12 +73,15 @@ impl Redis {
     ///
     /// # Errors
     ///
-    /// If this is no URL of Redis, or asks for TLS without the feature `tls`. The error does not
-    /// repeat the URL.
+    /// If this is no URL of Redis, or asks for TLS, which is left to a proxy beside the process.
+    /// The error does not repeat the URL.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
         let unusable = |problem: &'static str| {
             ConfigError::new("redis.url", problem, "write it as `redis://:password@host:6379/0`")
         };
+        if url.starts_with("rediss:") || url.starts_with("valkeys:") {
+            return Err(unusable("asks for TLS, which is left to a proxy beside the process"));
+        }
         let info = url.into_connection_info().map_err(|_| unusable("is no URL of Redis"))?;
         if !info.addr().is_supported() {
             return Err(unusable("is of a kind that this build cannot connect to"));
