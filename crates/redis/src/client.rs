@@ -374,3 +374,19 @@ impl fmt::Debug for Redis {
         f.debug_struct("Redis").field("name", &self.0.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_told_why_and_not_repeated() {
+        let problem = |url: &str| Redis::new(url).map(drop).unwrap_err().to_string();
+        for url in ["", "redis//:secret@host", "http://:secret@host", "redis://:secret@host:port"] {
+            assert!(problem(url).contains("is no URL of Redis"), "{url}");
+            assert!(!problem(url).contains("secret"));
+        }
+        assert!(problem("rediss://:secret@host").contains("asks for TLS"));
+        assert!(Redis::new("redis://:secret@127.0.0.1:6379/3").is_ok());
+    }
+}
