@@ -24,8 +24,8 @@ use crate::status::CacheStatus;
 use crate::{KeyRules, Settings, Store};
 
 /// How many counters the invalidations share. Two keys on one counter may cost a fill, no more:
-/// with a hundred changes while a response is on its way, one fill in 160.
-const EPOCHS: usize = 1 << 14;
+/// with a hundred changes while a response is on its way, one fill in 1300.
+const EPOCHS: usize = 1 << 17;
 
 /// Of how many paths it is known what their responses say of queries.
 const MAX_LEARNED: u64 = 10_000;
