@@ -220,6 +220,7 @@ impl<'a> Plan<'a> {
             suffix: place.suffix.clone(),
             epoch: self.cache.epoch(place.keyed.key),
             position: self.cache.position(),
+            known: self.cache.further_position().into(),
             request: request.headers().clone(),
             demand,
             reason,

@@ -170,4 +170,4 @@ pub use self::purge::{Purge, What};
 pub use self::rules::SetCookie;
 pub use self::service::Cache;
 pub use self::settings::Settings;
-pub use self::store::{Loaded, Record, Store, StoreBody, StoreFuture, StoreKey};
+pub use self::store::{FirstTier, Loaded, Record, Store, StoreBody, StoreFuture, StoreKey};
