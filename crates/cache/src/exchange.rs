@@ -1,7 +1,7 @@
 //! What is done with the service's answer.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
@@ -14,6 +14,7 @@ use crate::flight::{Flight, Stage};
 use crate::head::{Context, Head};
 use crate::invalidate::Site;
 use crate::key::{Keyed, Query, Suffix};
+use crate::lease::Lease;
 use crate::leg::{Answer, Delivery};
 use crate::observe::{Fate, Verdict};
 use crate::range::Part;
@@ -38,6 +39,8 @@ pub(crate) struct Fetch {
     pub(crate) position: u64,
     /// And the purges that the store behind memory knew of.
     pub(crate) known: AtomicU64,
+    /// The turn among several processes, if this one has it.
+    pub(crate) lease: Mutex<Option<Lease>>,
     /// The fields that the client sent, which tell variants apart.
     pub(crate) request: HeaderMap,
     pub(crate) demand: Demand,

@@ -1,8 +1,8 @@
 //! The tier behind memory: asked within a deadline, left alone when it fails, never in the way.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bartizan_core::Timestamp;
@@ -14,6 +14,7 @@ use crate::envelope::{self, Kept, Timeless};
 use crate::exchange::Fetch;
 use crate::head::Head;
 use crate::key::{Query, Suffix, Target, Vary};
+use crate::lease::Lease;
 use crate::observe::StoreOutcome;
 use crate::state::Received;
 use crate::store::{Loaded, Record, Store, StoreKey};
@@ -107,12 +108,29 @@ async fn within<T>(
     result.ok()
 }
 
-/// What the further tier has for a request, put into memory too.
-pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Arc<Entry>> {
-    let cache = &fetch.cache;
+/// Where a request's answer is looked for.
+fn key(fetch: &Fetch) -> Option<StoreKey> {
     let target = fetch.site.target()?;
-    let learned = cache.learned(&target);
-    let key = StoreKey::new(cache.keys().portable(&target, &fetch.suffix, learned.as_deref()));
+    let learned = fetch.cache.learned(&target);
+    let key = fetch.cache.keys().portable(&target, &fetch.suffix, learned.as_deref());
+    Some(StoreKey::new(key))
+}
+
+/// Takes the turn to fetch it. The first `None` if that failed, the second if another has it.
+pub(crate) async fn lease(
+    fetch: &Fetch,
+    further: &Further,
+    span: Duration,
+) -> Option<Option<Lease>> {
+    let work = further.store.lease(key(fetch)?, span);
+    within(&fetch.cache, further, work).await
+}
+
+/// What the further tier has for a request, put into memory too. The first `None` if it failed, the
+/// second if it has nothing.
+pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<Entry>>> {
+    let cache = &fetch.cache;
+    let key = key(fetch)?;
     let suits = |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request));
     let work = async {
         let Some(loaded) = further.store.load(key, &suits).await? else { return Ok(None) };
@@ -121,7 +139,11 @@ pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Arc<Entry>>
     let loaded = within(cache, further, work).await;
     // The service is asked after this, so that only later purges are for what it will say.
     fetch.known.store(further.position(), Relaxed);
-    let (kept, body) = loaded??;
+    Some(loaded?.and_then(|(kept, body)| resume(fetch, kept, body)))
+}
+
+fn resume(fetch: &Fetch, kept: Kept, body: Bytes) -> Option<Arc<Entry>> {
+    let cache = &fetch.cache;
     let now = cache.now();
     let received = Received { now, unix: cache.unix(), delay: Duration::ZERO };
     let vary = Vary::of(&kept.headers, &fetch.request, fetch.rules.languages)?;
@@ -166,6 +188,8 @@ pub(crate) fn save(
 ) {
     let cache = &fetch.cache;
     let Some(target) = fetch.site.target().filter(|_| entry.part.is_none()) else { return };
+    // Until what the others wait for is there, or will not come.
+    let lease = fetch.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
     if cache.is_purged(entry) {
         return;
     }
@@ -193,7 +217,13 @@ pub(crate) fn save(
     record.position = fetch.known.load(Relaxed);
     record.tags = tags::names(&head.headers);
     record.groups = tags::group_names(&head.headers);
-    spawn(cache, further, move |store| Box::pin(async move { store.save(key, record).await }));
+    spawn(cache, further, move |store| {
+        Box::pin(async move {
+            let saved = store.save(key, record).await;
+            drop(lease);
+            saved
+        })
+    });
 }
 
 /// The key of a resource in all its partitions.

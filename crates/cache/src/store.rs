@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body::Body;
 
 use crate::engine::WeakCache;
+use crate::lease::Lease;
 use crate::{Purge, StoreError};
 
 /// A store behind the memory of this process: shared with others, slower, perhaps down.
@@ -44,6 +45,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// was asked, so that a purge meanwhile holds for it. By default there is none.
     fn position(&self) -> u64 {
         0
+    }
+
+    /// Takes the turn to ask the service for what is not found under a key, for `span` at most, so
+    /// that other processes wait for what comes of it. `None` if another has the turn. By default
+    /// everyone has one at once.
+    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Option<Lease>> {
+        let _ = (key, span);
+        Box::pin(async { Ok(Some(Lease::own())) })
     }
 
     /// Hands over the memory in front of this store, for a store that hears of purges which other
