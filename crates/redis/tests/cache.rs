@@ -5,7 +5,7 @@
 mod server;
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use server::Server;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
@@ -26,32 +27,43 @@ const DEADLINE: Duration = Duration::from_millis(300);
 /// What a timer, and a busy machine, add to the deadline.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Answers with as many bytes as its path says, and counts.
+/// Answers with as many bytes as its path says, after a while, and counts.
 #[derive(Clone, Debug, Default)]
-struct Origin(Arc<AtomicUsize>);
+struct Origin {
+    calls: Arc<AtomicUsize>,
+    delay: Duration,
+    private: bool,
+}
 
 impl Service<Request<Empty<Bytes>>> for Origin {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
-        self.0.fetch_add(1, SeqCst);
+        self.calls.fetch_add(1, SeqCst);
         let path = request.uri().path();
         let language = request.headers().get("accept-language").cloned();
         let language = language.unwrap_or_else(|| "none".parse().unwrap());
+        let who = if self.private { "private" } else { "public" };
         let response = Response::builder()
-            .header("cache-control", "public, max-age=600")
+            .header("cache-control", format!("{who}, max-age=600"))
             .header("vary", "accept-language")
             .header("content-language", language)
             .header("surrogate-key", format!("all tag{}", path.replace('/', "-")))
             .header("cache-groups", "\"group\"")
             .body(Full::new(body(path)));
-        ready(Ok(response.unwrap()))
+        let delay = self.delay;
+        Box::pin(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            Ok(response.unwrap())
+        })
     }
 }
 
@@ -77,12 +89,19 @@ impl Node {
     }
 
     async fn with(server: &Server, change: impl FnOnce(CacheStore) -> CacheStore) -> Self {
+        Self::over(server, Origin::default(), change).await
+    }
+
+    async fn over(
+        server: &Server,
+        origin: Origin,
+        change: impl FnOnce(CacheStore) -> CacheStore,
+    ) -> Self {
         let redis = Redis::new(&server.url()).unwrap().deadline(DEADLINE);
         let settings = Settings::default().store_deadline(DEADLINE).max_body_bytes(4 << 20);
         let store = change(CacheStore::new(redis.clone()));
         let cache = ResponseCache::new("test").settings(settings).unwrap().over(store.clone());
-        let origin = Origin::default();
-        let calls = Arc::clone(&origin.0);
+        let calls = Arc::clone(&origin.calls);
         let service = CacheLayer::new(cache.clone()).layer(origin);
         let node = Self { redis, store, cache, service, calls };
         node.listens().await;
@@ -100,6 +119,10 @@ impl Node {
     }
 
     async fn ask(&self, path: &str, language: &str) -> String {
+        self.ask_within(path, language, DEADLINE + GRACE).await
+    }
+
+    async fn ask_within(&self, path: &str, language: &str, limit: Duration) -> String {
         let request = Request::get(path)
             .header("host", "a.test")
             .header("accept-language", language)
@@ -111,7 +134,7 @@ impl Node {
         assert_eq!(response.headers()["content-language"], language);
         let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
         assert!(response.into_body().collect().await.unwrap().to_bytes() == body(path), "{path}");
-        assert!(start.elapsed() < DEADLINE + GRACE, "{:?} for {path}: {status}", start.elapsed());
+        assert!(start.elapsed() < limit, "{:?} for {path}: {status}", start.elapsed());
         status
     }
 
@@ -476,4 +499,89 @@ async fn everything_in_redis_expires() {
         assert!(keys(&server, kind) > 0);
         each_key(&server, kind, "if redis.call('PTTL',k)<1 then return 0 end");
     }
+}
+
+/// Two processes over services that take their time.
+async fn slow(server: &Server, delay: Duration, private: bool) -> [Arc<Node>; 2] {
+    let node = || async {
+        let origin = Origin { delay, private, ..Origin::default() };
+        Arc::new(Node::over(server, origin, |store| store).await)
+    };
+    [node().await, node().await]
+}
+
+/// Asks both so many times at once, and returns how often the service was.
+async fn stampede(nodes: &[Arc<Node>; 2], path: &'static str, count: usize) -> usize {
+    let before = nodes[0].calls() + nodes[1].calls();
+    let mut asking = JoinSet::new();
+    for n in 0..count {
+        let node = Arc::clone(&nodes[n % 2]);
+        asking.spawn(async move { node.ask_within(path, "none", Duration::from_secs(30)).await });
+    }
+    while let Some(asked) = asking.join_next().await {
+        asked.unwrap();
+    }
+    nodes[0].calls() + nodes[1].calls() - before
+}
+
+#[tokio::test]
+async fn a_thousand_misses_at_two_processes_are_one_fetch() {
+    let server = Server::start();
+    let nodes = slow(&server, Duration::from_millis(100), false).await;
+    for path in ["/10/a", "/1000/b", "/200000/c"] {
+        let count = if path.contains('c') { 50 } else { 1000 };
+        assert_eq!(stampede(&nodes, path, count).await, 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_for_others_is_waited_for_once() {
+    let server = Server::start();
+    let nodes = slow(&server, Duration::from_millis(50), true).await;
+    let start = Instant::now();
+    assert_eq!(stampede(&nodes, "/10/a", 20).await, 20);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let start = Instant::now();
+    assert_eq!(stampede(&nodes, "/10/a", 20).await, 20);
+    assert!(start.elapsed() < Duration::from_millis(50) + DEADLINE, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cancelled_leaves_its_turn_to_the_other_process() {
+    let server = Server::start();
+    let nodes = slow(&server, Duration::from_millis(100), false).await;
+    for (n, path) in ["/10/a", "/10/b", "/10/c"].into_iter().enumerate() {
+        let one = Arc::clone(&nodes[0]);
+        let leader = tokio::spawn(async move { one.get(path).await });
+        until("the request", || nodes[0].calls() == n + 1).await;
+        let two = Arc::clone(&nodes[1]);
+        let waiting = tokio::spawn(async move { two.get(path).await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        leader.abort();
+        waiting.await.unwrap();
+        assert_eq!(nodes[1].calls(), n + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_gives_back_ends() {
+    let server = Server::start();
+    let nodes = slow(&server, Duration::from_millis(10), false).await;
+    nodes[0].get("/10/a").await;
+    has_record(&server, 1).await;
+    // A process that died while it had the turn; one that left something without an end.
+    each_key(
+        &server,
+        "r:",
+        "local l = k:gsub(':r:',':l:') redis.call('SET',l,'x','PX',60000) redis.call('DEL',k)",
+    );
+    let start = Instant::now();
+    nodes[1].ask_within("/10/a", "none", Duration::from_secs(4)).await;
+    assert!(start.elapsed() > Duration::from_secs(2), "half of the wait limit");
+    has_record(&server, 1).await;
+    each_key(&server, "l:", "redis.call('DEL',k) redis.call('LPUSH',k,1)");
+    each_key(&server, "r:", "redis.call('DEL',k)");
+    let three = Node::new(&server).await;
+    three.get("/10/a").await;
+    assert_eq!(three.calls(), 1);
 }

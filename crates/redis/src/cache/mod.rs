@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bartizan_cache::{
-    FirstTier, Loaded, Purge, Record, Store, StoreError, StoreErrorKind, StoreFuture, StoreKey,
+    FirstTier, Lease, Loaded, Purge, Record, Store, StoreError, StoreErrorKind, StoreFuture,
+    StoreKey,
 };
 use bartizan_core::ConfigError;
 use bytes::Bytes;
@@ -75,9 +76,11 @@ pub(crate) struct Inner {
 struct Scripts {
     chunk: Script,
     held: Script,
+    lease: Script,
     load: Script,
     purge: Script,
     put_chunk: Script,
+    release: Script,
     save: Script,
 }
 
@@ -86,6 +89,7 @@ impl Scripts {
         Self {
             chunk: Script::new(include_str!("../scripts/cache_chunk.lua")),
             held: Script::new(include_str!("../scripts/cache_held.lua")),
+            lease: Script::new(include_str!("../scripts/cache_lease.lua")),
             load: Script::new(concat!(
                 include_str!("../scripts/cache.lua"),
                 include_str!("../scripts/cache_load.lua")
@@ -95,6 +99,7 @@ impl Scripts {
                 include_str!("../scripts/cache_purge.lua")
             )),
             put_chunk: Script::new(include_str!("../scripts/cache_put_chunk.lua")),
+            release: Script::new(include_str!("../scripts/cache_release.lua")),
             save: Script::new(concat!(
                 include_str!("../scripts/cache.lua"),
                 include_str!("../scripts/cache_save.lua")
@@ -276,6 +281,24 @@ impl Inner {
         Ok(true)
     }
 
+    async fn take_turn(
+        self: &Arc<Self>,
+        key: StoreKey,
+        span: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        let lease = [self.root.as_bytes(), b"l:", key.as_bytes()].concat();
+        let turn = Turn { inner: Arc::clone(self), lease, token: fastrand::u64(..) };
+        let mut run = self.scripts.lease.run(2);
+        run.arg(&turn.lease).arg(self.record_key(key)).arg(turn.token).arg(millis(span).max(1));
+        match &self.run(&self.scripts.lease, &run).await?[..] {
+            [Value::Int(1), Value::Int(found)] => {
+                Ok(Some(Lease::new(*found == 1, move || turn.release())))
+            }
+            [Value::Int(_), _] => Ok(None),
+            _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
+        }
+    }
+
     async fn forget(&self, purge: &Purge, resource: Option<StoreKey>) -> Result<(), StoreError> {
         let (kind, what) = labels::purged(purge, resource);
         let what = &what[..what.len().min(MAX_PREFIX)];
@@ -286,6 +309,26 @@ impl Inner {
         let values = self.run(&self.scripts.purge, &run).await?;
         self.learn(&bytes(values.into_iter().next())?)?;
         Ok(())
+    }
+}
+
+/// A lease at Redis, and the token that tells this process's apart.
+struct Turn {
+    inner: Arc<Inner>,
+    lease: Vec<u8>,
+    token: u64,
+}
+
+impl Turn {
+    /// Beside the clients. What does not get there ends with its time.
+    fn release(self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let script = &self.inner.scripts.release;
+            let mut run = script.run(1);
+            run.arg(&self.lease).arg(self.token);
+            drop(self.inner.run(script, &run).await);
+        });
     }
 }
 
@@ -306,6 +349,10 @@ impl Store for CacheStore {
 
     fn purge<'a>(&'a self, purge: &'a Purge, resource: Option<StoreKey>) -> StoreFuture<'a, ()> {
         Box::pin(self.0.forget(purge, resource))
+    }
+
+    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Option<Lease>> {
+        Box::pin(self.0.take_turn(key, span))
     }
 
     fn position(&self) -> u64 {
