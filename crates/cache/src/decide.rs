@@ -1,6 +1,6 @@
 //! What is done with a request, before anything is asked of the service.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
@@ -220,6 +220,8 @@ impl<'a> Plan<'a> {
             suffix: place.suffix.clone(),
             epoch: self.cache.epoch(place.keyed.key),
             position: self.cache.position(),
+            lease: Mutex::new(None),
+            known: self.cache.further_position().into(),
             request: request.headers().clone(),
             demand,
             reason,

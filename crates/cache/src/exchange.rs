@@ -1,6 +1,7 @@
 //! What is done with the service's answer.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
@@ -13,6 +14,7 @@ use crate::flight::{Flight, Stage};
 use crate::head::{Context, Head};
 use crate::invalidate::Site;
 use crate::key::{Keyed, Query, Suffix};
+use crate::lease::Lease;
 use crate::leg::{Answer, Delivery};
 use crate::observe::{Fate, Verdict};
 use crate::range::Part;
@@ -35,6 +37,10 @@ pub(crate) struct Fetch {
     /// Where the changes of the resource and the purges stood when it was sent.
     pub(crate) epoch: u32,
     pub(crate) position: u64,
+    /// And the purges that the store behind memory knew of.
+    pub(crate) known: AtomicU64,
+    /// The turn among several processes, if this one has it.
+    pub(crate) lease: Mutex<Option<Lease>>,
     /// The fields that the client sent, which tell variants apart.
     pub(crate) request: HeaderMap,
     pub(crate) demand: Demand,
@@ -77,11 +83,11 @@ impl Fetch {
             None => Entry::whole(head, body, position, self.cache.makes_etags()),
             part => Entry::new(head, body, part, position),
         };
-        let stored = self.put(entry, epoch);
+        let stored = self.put(entry, epoch, false);
         self.count(if stored.is_some() { Fate::Stored } else { Fate::Overtaken });
     }
 
-    fn put(&self, entry: Entry, epoch: u32) -> Option<Arc<Entry>> {
+    fn put(&self, entry: Entry, epoch: u32, confirmed: bool) -> Option<Arc<Entry>> {
         let mut keyed = self.keyed;
         let mut learned = None;
         if self.cache.keys().learns()
@@ -93,7 +99,7 @@ impl Fetch {
         }
         let stored = self.cache.put(keyed.key, epoch, entry, &self.request)?;
         if let Some(further) = self.cache.further() {
-            further::save(self, further, learned.as_deref(), &stored);
+            further::save(self, further, learned.as_deref(), &stored, confirmed);
         }
         Some(stored)
     }
@@ -305,7 +311,7 @@ fn confirmed(
             part => Entry::new(head, body, part, fetch.position),
         }
     });
-    let stored = fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch));
+    let stored = fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch, true));
     if stored.is_none() {
         cache.remove_entry(fetch.keyed.key, entry);
     }
@@ -385,7 +391,7 @@ fn freshen<B>(fetch: &Fetch, response: &Response<B>) {
             Some(Entry::new(head, entry.body.clone(), entry.part, fetch.position))
         })
         .flatten();
-    if fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch)).is_none() {
+    if fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch, true)).is_none() {
         fetch.cache.remove_entry(fetch.keyed.key, entry);
     }
 }

@@ -1,8 +1,8 @@
 //! The tier behind memory: asked within a deadline, left alone when it fails, never in the way.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bartizan_core::Timestamp;
@@ -13,11 +13,12 @@ use crate::entry::Entry;
 use crate::envelope::{self, Kept, Timeless};
 use crate::exchange::Fetch;
 use crate::head::Head;
-use crate::key::{Query, Vary};
+use crate::key::{Query, Suffix, Target, Vary};
+use crate::lease::Lease;
 use crate::observe::StoreOutcome;
 use crate::state::Received;
 use crate::store::{Loaded, Record, Store, StoreKey};
-use crate::{Purge, ResponseCache, StoreError, StoreErrorKind, tags};
+use crate::{Purge, ResponseCache, StoreError, StoreErrorKind, What, tags};
 
 /// After so many failures in a row the store is left alone.
 const FAILURES: u32 = 5;
@@ -49,6 +50,10 @@ impl Further {
             rests_until: AtomicU64::new(0),
             writes: Arc::new(Semaphore::new(WRITES)),
         }
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.store.position()
     }
 
     /// Whether it is worth while to ask.
@@ -103,18 +108,42 @@ async fn within<T>(
     result.ok()
 }
 
-/// What the further tier has for a request, put into memory too.
-pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Arc<Entry>> {
-    let cache = &fetch.cache;
+/// Where a request's answer is looked for.
+fn key(fetch: &Fetch) -> Option<StoreKey> {
     let target = fetch.site.target()?;
-    let learned = cache.learned(&target);
-    let key = StoreKey::new(cache.keys().portable(&target, &fetch.suffix, learned.as_deref()));
+    let learned = fetch.cache.learned(&target);
+    let key = fetch.cache.keys().portable(&target, &fetch.suffix, learned.as_deref());
+    Some(StoreKey::new(key))
+}
+
+/// Takes the turn to fetch it. The first `None` if that failed, the second if another has it.
+pub(crate) async fn lease(
+    fetch: &Fetch,
+    further: &Further,
+    span: Duration,
+) -> Option<Option<Lease>> {
+    let work = further.store.lease(key(fetch)?, span);
+    within(&fetch.cache, further, work).await
+}
+
+/// What the further tier has for a request, put into memory too. The first `None` if it failed, the
+/// second if it has nothing.
+pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<Entry>>> {
+    let cache = &fetch.cache;
+    let key = key(fetch)?;
     let suits = |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request));
     let work = async {
         let Some(loaded) = further.store.load(key, &suits).await? else { return Ok(None) };
         collect(cache, loaded).await.map(Some)
     };
-    let (kept, body) = within(cache, further, work).await??;
+    let loaded = within(cache, further, work).await;
+    // The service is asked after this, so that only later purges are for what it will say.
+    fetch.known.store(further.position(), Relaxed);
+    Some(loaded?.and_then(|(kept, body)| resume(fetch, kept, body)))
+}
+
+fn resume(fetch: &Fetch, kept: Kept, body: Bytes) -> Option<Arc<Entry>> {
+    let cache = &fetch.cache;
     let now = cache.now();
     let received = Received { now, unix: cache.unix(), delay: Duration::ZERO };
     let vary = Vary::of(&kept.headers, &fetch.request, fetch.rules.languages)?;
@@ -150,9 +179,20 @@ async fn collect(cache: &ResponseCache, loaded: Loaded) -> Result<(Kept, Bytes),
 }
 
 /// Keeps a whole response in the further tier, beside the clients.
-pub(crate) fn save(fetch: &Fetch, further: &Arc<Further>, learned: Option<&Query>, entry: &Entry) {
+pub(crate) fn save(
+    fetch: &Fetch,
+    further: &Arc<Further>,
+    learned: Option<&Query>,
+    entry: &Entry,
+    confirmed: bool,
+) {
     let cache = &fetch.cache;
     let Some(target) = fetch.site.target().filter(|_| entry.part.is_none()) else { return };
+    // Until what the others wait for is there, or will not come.
+    let lease = fetch.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if cache.is_purged(entry) {
+        return;
+    }
     let key = StoreKey::new(cache.keys().portable(&target, &fetch.suffix, learned));
     let head = &entry.head;
     let now = cache.now();
@@ -171,9 +211,32 @@ pub(crate) fn save(fetch: &Fetch, further: &Arc<Further>, learned: Option<&Query
     let left = head.policy.freshness.left(now).unwrap_or_default();
     let mut record = Record::new(kept.encode(), entry.body.clone(), kept.variant(), left + grace);
     record.uri = head.uri.to_string();
+    record.resource = resource(cache, &target, learned);
+    record.confirmed = confirmed;
+    record.digest = kept.digest;
+    record.position = fetch.known.load(Relaxed);
     record.tags = tags::names(&head.headers);
     record.groups = tags::group_names(&head.headers);
-    spawn(cache, further, move |store| Box::pin(async move { store.save(key, record).await }));
+    spawn(cache, further, move |store| {
+        Box::pin(async move {
+            let saved = store.save(key, record).await;
+            drop(lease);
+            saved
+        })
+    });
+}
+
+/// The key of a resource in all its partitions.
+fn resource(cache: &ResponseCache, target: &Target<'_>, learned: Option<&Query>) -> StoreKey {
+    StoreKey::new(cache.keys().portable(target, &Suffix::default(), learned))
+}
+
+/// The same of one that is purged.
+fn purged_resource(cache: &ResponseCache, purge: &Purge) -> Option<StoreKey> {
+    let What::Uri(uri) = purge.what() else { return None };
+    let target = Target::of(uri, None, cache.default_scheme())?;
+    let learned = cache.learned(&target);
+    Some(resource(cache, &target, learned.as_deref()))
 }
 
 /// Purges in the further tier, too: again and again until it is done, for what was purged must not
@@ -187,7 +250,8 @@ pub(crate) fn purge(cache: &ResponseCache, further: &Arc<Further>, purge: Purge)
     }
     let (cache, further) = (cache.clone(), Arc::clone(further));
     runtime.spawn(async move {
-        while within(&cache, &further, further.store.purge(&purge)).await.is_none() {
+        let resource = purged_resource(&cache, &purge);
+        while within(&cache, &further, further.store.purge(&purge, resource)).await.is_none() {
             tokio::time::sleep(REST).await;
         }
         further.owed.fetch_sub(1, SeqCst);

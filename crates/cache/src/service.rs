@@ -23,7 +23,7 @@ use crate::seen::Seen;
 use crate::serve::{Asks, serve};
 use crate::state::{self, Demand, Reuse};
 use crate::status::{CACHE_STATUS, Forward, Notes};
-use crate::{CacheBody, ResponseCache, ResponseFuture, further, validate};
+use crate::{CacheBody, ResponseCache, ResponseFuture, lease, validate};
 
 const ONLY_IF_CACHED: Rejection = Rejection::new(
     StatusCode::GATEWAY_TIMEOUT,
@@ -129,7 +129,7 @@ impl<S> Cache<S> {
                     Role::Leader(Flight::lead(*fetch))
                 };
                 match role {
-                    Role::Leader(reader) => match self.look_further(&reader) {
+                    Role::Leader(reader) => match self.look_further(&reader, shares) {
                         Some(load) => Next::Wait(Wait::Load { reader, load }, request),
                         None => {
                             self.lead::<R, B>(&reader, request);
@@ -150,7 +150,7 @@ impl<S> Cache<S> {
     }
 
     /// What is to be waited for before the service is asked.
-    fn look_further(&self, reader: &Reader) -> Option<Load> {
+    fn look_further(&self, reader: &Reader, shares: bool) -> Option<Load> {
         let further = self.cache.further().filter(|further| further.is_up(self.cache.now()))?;
         let fetch = &reader.flight().fetch;
         // What is demanded of the service, or is a change, is not looked for elsewhere.
@@ -159,7 +159,7 @@ impl<S> Cache<S> {
             return None;
         }
         let (flight, further) = (Arc::clone(reader.flight()), Arc::clone(further));
-        Some(Box::pin(async move { further::load(&flight.fetch, &further).await }))
+        Some(Box::pin(async move { lease::look(&flight.fetch, &further, shares).await }))
     }
 
     /// Sends the request of a flight to the service.

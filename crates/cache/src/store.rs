@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 
+use crate::engine::WeakCache;
+use crate::lease::Lease;
 use crate::{Purge, StoreError};
 
 /// A store behind the memory of this process: shared with others, slower, perhaps down.
@@ -12,14 +14,15 @@ use crate::{Purge, StoreError};
 /// The cache asks it after a miss in memory, within
 /// [`Settings::store_deadline`](crate::Settings::store_deadline), and writes to it beside the
 /// clients. An error, a late answer or one that cannot be read is a miss; after several in a row it
-/// is left alone for a while. A purge is repeated until it is done, and nothing is read before. No client ever sees an error of the store.
+/// is left alone for a while. A purge is repeated until it is done, and nothing is read before. No
+/// client ever sees an error of the store.
 ///
 /// # Contract
 ///
 /// - `save` replaces a record of the same key and variant; records of other variants stay, up to a
 ///   number that the store sets.
-/// - `load` finds the newest record whose head suits. What was purged since it was saved is not
-///   found.
+/// - `load` finds the newest record whose head suits. What was purged since its
+///   [`position`](Record::position) is not found, even if it was saved after that.
 /// - `purge` costs the same for any number of records.
 /// - A record may be forgotten at any time, and is of no use after its `keep`.
 /// - A dropped future may or may not have had its effect.
@@ -34,8 +37,50 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Keeps a record under a key.
     fn save(&self, key: StoreKey, record: Record) -> StoreFuture<'_, ()>;
 
-    /// Forgets what is purged. A soft purge may be taken for a hard one.
-    fn purge<'a>(&'a self, purge: &'a Purge) -> StoreFuture<'a, ()>;
+    /// Forgets what is purged; of a URI, all with this [`resource`](Record::resource). A soft purge
+    /// may be taken for a hard one.
+    fn purge<'a>(&'a self, purge: &'a Purge, resource: Option<StoreKey>) -> StoreFuture<'a, ()>;
+
+    /// The latest purge that this store knows of. A record carries what this said before the service
+    /// was asked, so that a purge meanwhile holds for it. By default there is none.
+    fn position(&self) -> u64 {
+        0
+    }
+
+    /// Takes the turn to ask the service for what is not found under a key, for `span` at most, so
+    /// that other processes wait for what comes of it. `None` if another has the turn. By default
+    /// everyone has one at once.
+    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Option<Lease>> {
+        let _ = (key, span);
+        Box::pin(async { Ok(Some(Lease::own())) })
+    }
+
+    /// Hands over the memory in front of this store, for a store that hears of purges which other
+    /// processes make. By default it is not told.
+    fn attach(&self, memory: FirstTier) {
+        drop(memory);
+    }
+}
+
+/// The memory of a cache in front of a store. It does not keep the cache alive.
+#[derive(Clone, Debug)]
+pub struct FirstTier(pub(crate) WeakCache);
+
+impl FirstTier {
+    /// Purges in memory, and leaves the store alone. False if the cache is gone.
+    #[must_use]
+    pub fn purge(&self, purge: &Purge) -> bool {
+        self.0.upgrade().is_some_and(|cache| {
+            cache.purge_memory(purge);
+            true
+        })
+    }
+
+    /// Whether the cache is gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.0.upgrade().is_none()
+    }
 }
 
 /// What a store will have done.
@@ -69,10 +114,18 @@ pub struct Record {
     pub head: Bytes,
     /// The body.
     pub body: Bytes,
+    /// The same for the same body.
+    pub digest: [u8; 16],
+    /// Whether the service confirmed what was stored: a store that has the body needs the head only.
+    pub confirmed: bool,
     /// Tells the variants of a key apart.
     pub variant: [u8; 16],
-    /// Where it was found: what purges by URI and prefix compare.
+    /// Where it was found: what purges by prefix compare.
     pub uri: String,
+    /// What purges by URI compare: the key of the resource, in all partitions of the key.
+    pub resource: StoreKey,
+    /// What [`Store::position`] said before the service was asked.
+    pub position: u64,
     /// Its tags, as in [`Purge::tag`].
     pub tags: Vec<String>,
     /// Its groups, as in [`Purge::group`].
@@ -83,8 +136,19 @@ pub struct Record {
 
 impl Record {
     pub(crate) fn new(head: Bytes, body: Bytes, variant: [u8; 16], keep: Duration) -> Self {
-        let (uri, tags, groups) = (String::new(), Vec::new(), Vec::new());
-        Self { head, body, variant, uri, tags, groups, keep }
+        Self {
+            head,
+            body,
+            digest: [0; 16],
+            confirmed: false,
+            variant,
+            uri: String::new(),
+            resource: StoreKey::new([0; 32]),
+            position: 0,
+            tags: Vec::new(),
+            groups: Vec::new(),
+            keep,
+        }
     }
 }
 

@@ -93,12 +93,12 @@ impl Store for Double {
         })
     }
 
-    fn purge<'a>(&'a self, purge: &'a Purge) -> StoreFuture<'a, ()> {
+    fn purge<'a>(&'a self, purge: &'a Purge, resource: Option<StoreKey>) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             self.well().await?;
             let gone = |record: &Record| match purge.what() {
                 What::All => true,
-                What::Uri(uri) => record.uri == uri.to_string(),
+                What::Uri(_) => Some(record.resource) == resource,
                 What::Prefix(prefix) => record.uri.starts_with(prefix),
                 What::Tag(tag) => record.tags.contains(tag),
                 What::Group { name, .. } => record.groups.contains(name),

@@ -363,6 +363,11 @@ impl Engine for Redis {
 }
 
 impl Redis {
+    /// For connections of a kind that trips do not use.
+    pub(crate) fn client(&self) -> Client {
+        self.0.client.clone()
+    }
+
     pub(crate) fn figures(&self) -> &Figures {
         &self.0.figures
     }

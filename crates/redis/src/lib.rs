@@ -80,10 +80,12 @@
 
 #![cfg_attr(
     not(feature = "rate-limit"),
-    allow(dead_code, reason = "without a room nobody asks the server for anything")
+    allow(dead_code, reason = "not every room asks for everything")
 )]
 
 mod breaker;
+#[cfg(feature = "cache")]
+mod cache;
 mod client;
 #[cfg(feature = "rate-limit")]
 mod corrections;
@@ -108,6 +110,8 @@ mod vectors;
 
 pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Snapshot, Switch, Timestamp, key};
 
+#[cfg(feature = "cache")]
+pub use self::cache::CacheStore;
 pub use self::client::Redis;
 #[cfg(feature = "rate-limit")]
 pub use self::rate_limit::{RateLimitStore, Trip};

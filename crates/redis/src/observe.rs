@@ -65,6 +65,20 @@ pub(crate) fn back(name: &str) {
     tracing::info!(target: "bartizan::redis", name, "the server is back");
 }
 
+pub(crate) fn deaf(name: &str) {
+    tracing::warn!(
+        target: "bartizan::redis", name,
+        "the connection that tells of purges is lost, and is made anew"
+    );
+}
+
+pub(crate) fn missed(name: &str) {
+    tracing::info!(
+        target: "bartizan::redis", name,
+        "purges may have been missed, so all that is in memory is dropped"
+    );
+}
+
 pub(crate) fn applied(name: &str) {
     tracing::info!(target: "bartizan::redis", name, "settings applied");
 }

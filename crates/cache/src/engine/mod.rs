@@ -1,8 +1,8 @@
 mod purging;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bartizan_core::{Clock, ConfigError, Engine, Key, Live, Snapshot, Switch, Timestamp};
@@ -21,6 +21,7 @@ use crate::observe::{self, Counts};
 use crate::purge::{Journal, Since};
 use crate::seen::Seen;
 use crate::status::CacheStatus;
+use crate::store::FirstTier;
 use crate::{KeyRules, Settings, Store};
 
 /// How many counters the invalidations share. Two keys on one counter may cost a fill, no more:
@@ -35,6 +36,22 @@ const MAX_LEARNED: u64 = 10_000;
 #[must_use]
 pub struct ResponseCache {
     shared: Arc<Shared>,
+}
+
+/// A cache that others keep alive.
+#[derive(Clone)]
+pub(crate) struct WeakCache(Weak<Shared>);
+
+impl WeakCache {
+    pub(crate) fn upgrade(&self) -> Option<ResponseCache> {
+        self.0.upgrade().map(|shared| ResponseCache { shared })
+    }
+}
+
+impl fmt::Debug for WeakCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakCache").finish_non_exhaustive()
+    }
 }
 
 /// What a cache is built of.
@@ -97,7 +114,11 @@ impl ResponseCache {
             counts: Counts::default(),
             plan,
         };
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        if let Some(store) = &shared.plan.store {
+            store.attach(FirstTier(WeakCache(Arc::downgrade(&shared))));
+        }
+        Self { shared }
     }
 
     fn rebuild(&self, change: impl FnOnce(&mut Plan)) -> Self {
@@ -190,6 +211,16 @@ impl ResponseCache {
 
     pub(crate) fn position(&self) -> u64 {
         self.shared.journal.position()
+    }
+
+    /// Where the purges of the store behind memory stand.
+    pub(crate) fn further_position(&self) -> u64 {
+        self.further().map_or(0, |further| further.position())
+    }
+
+    /// Whether a response was purged since it was asked for.
+    pub(crate) fn is_purged(&self, entry: &Entry) -> bool {
+        self.shared.journal.since(entry) == Since::Gone
     }
 
     pub(crate) fn body_limit(&self) -> u64 {

@@ -1,0 +1,100 @@
+//! One fetch for several processes: whoever holds the lease asks the service, the others look for
+//! what it stores.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crate::entry::Entry;
+use crate::exchange::Fetch;
+use crate::further::{self, Further};
+use crate::state::{self, Demand, Reuse};
+
+/// The turn to ask the service. It ends when this is dropped.
+pub struct Lease {
+    found: bool,
+    release: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Lease {
+    /// One that nobody else knows of.
+    pub(crate) fn own() -> Self {
+        Self { found: false, release: None }
+    }
+
+    /// A turn at a store. `found` says that something has been stored under the key, so that it is
+    /// worth while to look again; `release` is called when the turn is over.
+    pub fn new(found: bool, release: impl FnOnce() + Send + 'static) -> Self {
+        Self { found, release: Some(Box::new(release)) }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(release) = self.release.take() {
+            release();
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("found", &self.found).finish_non_exhaustive()
+    }
+}
+
+/// How long before one who waits looks again: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+
+/// What the further tier has for a request, or will have when another process has stored it. That
+/// is waited for half as long as requests wait for each other: those who wait for this one have as
+/// much left for what it then fetches itself.
+pub(crate) async fn look(fetch: &Fetch, further: &Further, shares: bool) -> Option<Arc<Entry>> {
+    if let Some(found) = fresh(fetch, further).await? {
+        return Some(found);
+    }
+    let (cache, wait) = (&fetch.cache, fetch.cache.current_settings().wait());
+    if !shares || wait.is_zero() || !further.is_up(cache.now()) {
+        return None;
+    }
+    // What fails meanwhile is not waited for: the service is asked.
+    tokio::time::timeout(wait / 2, turn(fetch, further, wait)).await.ok().flatten()
+}
+
+async fn turn(fetch: &Fetch, further: &Further, wait: Duration) -> Option<Arc<Entry>> {
+    let mut pause = FIRST_PAUSE;
+    let mut waited = false;
+    loop {
+        if let Some(lease) = further::lease(fetch, further, wait).await? {
+            // It may have been stored between the look and the lease.
+            if (lease.found || waited)
+                && let Some(found) = fresh(fetch, further).await?
+            {
+                return Some(found);
+            }
+            if waited {
+                // What the other was answered was not for this one, nor will this be for the rest.
+                fetch.cache.mark_unshared(fetch.keyed.key);
+            } else {
+                *fetch.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+            }
+            return None;
+        }
+        waited = true;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        if let Some(found) = fresh(fetch, further).await? {
+            return Some(found);
+        }
+    }
+}
+
+/// What is there and may be served as it is. The first `None` if the store failed.
+async fn fresh(fetch: &Fetch, further: &Further) -> Option<Option<Arc<Entry>>> {
+    let found = further::load(fetch, further).await?;
+    let demand = Demand { now: fetch.cache.now(), ..fetch.demand };
+    let is_fresh =
+        |entry: &Arc<Entry>| state::reuse(&entry.head.policy, &demand, false) == Ok(Reuse::AsItIs);
+    Some(found.filter(is_fresh))
+}

@@ -1,0 +1,2 @@
+-- KEYS[1]: a chunk.
+return {redis.call('GET', KEYS[1])}

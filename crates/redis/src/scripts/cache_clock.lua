@@ -1,0 +1,2 @@
+-- Returns the latest purge.
+return {text((clock()))}

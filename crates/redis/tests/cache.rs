@@ -1,0 +1,587 @@
+//! Caches that share a Redis which is well, dead, frozen or full of garbage.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod server;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bartizan_cache::{
+    Cache, CacheLayer, Loaded, Purge, Record, ResponseCache, Settings, Store, StoreFuture, StoreKey,
+};
+use bartizan_redis::{CacheStore, Engine, Redis};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty, Full};
+use server::Server;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt};
+
+const DEADLINE: Duration = Duration::from_millis(300);
+/// What a timer, and a busy machine, add to the deadline.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Answers with as many bytes as its path says, after a while, and counts.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    calls: Arc<AtomicUsize>,
+    delay: Duration,
+    private: bool,
+}
+
+impl Service<Request<Empty<Bytes>>> for Origin {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
+        self.calls.fetch_add(1, SeqCst);
+        let path = request.uri().path();
+        let language = request.headers().get("accept-language").cloned();
+        let language = language.unwrap_or_else(|| "none".parse().unwrap());
+        let who = if self.private { "private" } else { "public" };
+        let response = Response::builder()
+            .header("cache-control", format!("{who}, max-age=600"))
+            .header("vary", "accept-language")
+            .header("content-language", language)
+            .header("surrogate-key", format!("all tag{}", path.replace('/', "-")))
+            .header("cache-groups", "\"group\"")
+            .body(Full::new(body(path)));
+        let delay = self.delay;
+        Box::pin(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            Ok(response.unwrap())
+        })
+    }
+}
+
+/// What belongs to a path: no two chunks are the same, nor any two paths.
+fn body(path: &str) -> Bytes {
+    let len: usize = path.trim_matches('/').split('/').next().unwrap().parse().unwrap_or(10);
+    let line = format!("{path} 0123456789abcdef ");
+    (0..).flat_map(|n: u64| format!("{line}{n}\n").into_bytes()).take(len).collect()
+}
+
+/// One process of several.
+struct Node {
+    redis: Redis,
+    store: CacheStore,
+    cache: ResponseCache,
+    service: Cache<Origin>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Node {
+    async fn new(server: &Server) -> Self {
+        Self::with(server, |store| store).await
+    }
+
+    async fn with(server: &Server, change: impl FnOnce(CacheStore) -> CacheStore) -> Self {
+        Self::over(server, Origin::default(), change).await
+    }
+
+    async fn over(
+        server: &Server,
+        origin: Origin,
+        change: impl FnOnce(CacheStore) -> CacheStore,
+    ) -> Self {
+        let redis = Redis::new(&server.url()).unwrap().deadline(DEADLINE);
+        let settings = Settings::default().store_deadline(DEADLINE).max_body_bytes(4 << 20);
+        let store = change(CacheStore::new(redis.clone()));
+        let cache = ResponseCache::new("test").settings(settings).unwrap().over(store.clone());
+        let calls = Arc::clone(&origin.calls);
+        let service = CacheLayer::new(cache.clone()).layer(origin);
+        let node = Self { redis, store, cache, service, calls };
+        node.listens().await;
+        node
+    }
+
+    /// Until it hears of the others' purges.
+    async fn listens(&self) {
+        until("the subscription", || self.store.hears_of_purges()).await;
+    }
+
+    /// Asks, makes sure of the answer and of how long it took, and returns its status line.
+    async fn get(&self, path: &str) -> String {
+        self.ask(path, "none").await
+    }
+
+    async fn ask(&self, path: &str, language: &str) -> String {
+        self.ask_within(path, language, DEADLINE + GRACE).await
+    }
+
+    async fn ask_within(&self, path: &str, language: &str, limit: Duration) -> String {
+        let request = Request::get(path)
+            .header("host", "a.test")
+            .header("accept-language", language)
+            .body(Empty::new())
+            .unwrap();
+        let start = Instant::now();
+        let response = self.service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-language"], language);
+        let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+        assert!(response.into_body().collect().await.unwrap().to_bytes() == body(path), "{path}");
+        assert!(start.elapsed() < limit, "{:?} for {path}: {status}", start.elapsed());
+        status
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(SeqCst)
+    }
+
+    fn value(&self, metric: &str, outcome: &str) -> f64 {
+        self.cache.snapshot().value(metric, outcome).unwrap()
+    }
+
+    async fn stored(&self, writes: usize) {
+        until("the writes", || {
+            self.value("bartizan_cache_store_total", "done") >= (self.calls() + writes) as f64
+        })
+        .await;
+    }
+}
+
+/// Waits for what comes about, for ten seconds at most.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not come about");
+}
+
+/// Until the server has a record that any node would find.
+async fn has_record(server: &Server, count: usize) {
+    until("the record", || keys(server, "r:") >= count).await;
+}
+
+/// How many keys of a kind there are.
+fn keys(server: &Server, kind: &str) -> usize {
+    let script = format!("EVAL \"return #redis.call('KEYS','{{bartizan:cache}}:{kind}*')\" 0");
+    let answer = server.say(&script);
+    answer.trim_start_matches(':').lines().next().unwrap().parse().unwrap()
+}
+
+/// Runs a script over all keys of a kind.
+fn each_key(server: &Server, kind: &str, work: &str) {
+    let script = format!(
+        "EVAL \"for _,k in ipairs(redis.call('KEYS','{{bartizan:cache}}:{kind}*')) do {work} end return 1\" 0"
+    );
+    assert!(server.say(&script).starts_with(":1"), "{}", server.say(&script));
+}
+
+#[tokio::test]
+async fn two_processes_share_what_either_stored() {
+    let server = Server::start();
+    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    // Empty, small, of one chunk exactly, of many.
+    for (n, path) in ["/0/a", "/10/b", "/131072/c", "/131073/d", "/2000000/e"].iter().enumerate() {
+        assert_eq!(one.get(path).await, "test; fwd=uri-miss; stored", "{path}");
+        has_record(&server, n + 1).await;
+        assert!(two.get(path).await.starts_with("test; hit"), "{path}");
+    }
+    assert_eq!((one.calls(), two.calls()), (5, 0));
+    assert_eq!(two.value("bartizan_cache_requests_total", "further_hit"), 5.0);
+}
+
+#[tokio::test]
+async fn variants_live_beside_each_other_up_to_a_number() {
+    let server = Server::start();
+    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    for n in 0..20 {
+        one.ask("/200000/v", &format!("l{n}")).await;
+        one.stored(n + 1).await;
+    }
+    let found = |from, to| {
+        let two = &two;
+        async move {
+            for n in from..to {
+                two.ask("/200000/v", &format!("l{n}")).await;
+            }
+            two.calls()
+        }
+    };
+    assert_eq!(found(4, 20).await, 0);
+    assert_eq!(found(0, 4).await, 4);
+}
+
+#[tokio::test]
+async fn a_purge_crosses_processes() {
+    let server = Server::start();
+    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    one.get("/").await;
+    two.get("/").await;
+    for purge in [
+        Purge::tag("all"),
+        Purge::group("https://a.test", "group"),
+        Purge::uri("https://a.test/".parse().unwrap()),
+        Purge::uri("https://A.test:443/".parse().unwrap()),
+        Purge::prefix("https://a.test/"),
+        Purge::all(),
+    ] {
+        for path in ["/", "/other"] {
+            one.get(path).await;
+            has_record(&server, 1).await;
+            two.get(path).await;
+        }
+        let before = (one.calls(), two.calls());
+        one.cache.purge(&purge);
+        // In the other's memory.
+        until("the purge", || two.value("bartizan_cache_purges_total", "hard") >= 1.0).await;
+        let mut fetched = String::new();
+        for _ in 0..500 {
+            fetched = two.get("/").await;
+            if two.calls() > before.1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(two.calls(), before.1 + 1, "{purge:?}: {fetched}");
+        // What comes after it is shared again.
+        let mut is_shared = false;
+        for _ in 0..100 {
+            is_shared = Node::new(&server).await.get("/").await.contains("hit");
+            if is_shared {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(is_shared, "{purge:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_purged_while_it_is_fetched_is_not_stored() {
+    let server = Server::start();
+    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(DEADLINE));
+    let seen = Catcher::default();
+    let cache = ResponseCache::new("test").over(seen.clone());
+    let service = CacheLayer::new(cache).layer(Origin::default());
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
+    service.oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+    until("the write", || seen.0.lock().unwrap().is_some()).await;
+    let (key, mut record) = seen.0.lock().unwrap().take().unwrap();
+    for purge in [
+        Purge::tag("all"),
+        Purge::group("https://a.test", "group"),
+        Purge::prefix("h"),
+        Purge::all(),
+    ] {
+        // The service is asked.
+        assert!(store.load(key, &|_| true).await.unwrap().is_none());
+        record.position = store.position();
+        store.purge(&purge, None).await.unwrap();
+        // It has answered what is purged already.
+        store.save(key, record.clone()).await.unwrap();
+        assert!(store.load(key, &|_| true).await.unwrap().is_none(), "{purge:?}");
+        record.position = store.position();
+        store.save(key, record.clone()).await.unwrap();
+        assert!(store.load(key, &|_| true).await.unwrap().is_some(), "{purge:?}");
+        store.purge(&Purge::all(), None).await.unwrap();
+    }
+}
+
+/// A store that remembers what was last saved.
+#[derive(Clone, Debug, Default)]
+struct Catcher(Arc<Mutex<Option<(StoreKey, Record)>>>);
+
+impl Store for Catcher {
+    fn load<'a>(
+        &'a self,
+        _: StoreKey,
+        _: &'a (dyn Fn(&[u8]) -> bool + Send + Sync),
+    ) -> StoreFuture<'a, Option<Loaded>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn save(&self, key: StoreKey, record: Record) -> StoreFuture<'_, ()> {
+        *self.0.lock().unwrap() = Some((key, record));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn purge<'a>(&'a self, _: &'a Purge, _: Option<StoreKey>) -> StoreFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn what_redis_evicts_brings_nothing_back() {
+    let server = Server::start();
+    let one = Node::new(&server).await;
+    one.get("/300000/x").await;
+    has_record(&server, 1).await;
+    for kind in ["m:", "clock", "b:", "r:"] {
+        let two = Node::new(&server).await;
+        assert!(
+            two.get("/300000/x").await.contains("hit"),
+            "{kind} {:?} {:?}",
+            two.cache.snapshot(),
+            two.redis.snapshot()
+        );
+        each_key(&server, kind, "redis.call('DEL',k)");
+        let three = Node::new(&server).await;
+        assert!(three.get("/300000/x").await.contains("miss"), "{kind}");
+        assert_eq!(three.calls(), 1, "{kind}");
+        until("the record", || {
+            three.value("bartizan_cache_store_total", "done") >= 2.0 && keys(&server, "r:") > 0
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_a_miss_and_is_replaced() {
+    let server = Server::start();
+    let one = Node::new(&server).await;
+    let paths = ["/10/a", "/300000/b"];
+    for path in paths {
+        one.get(path).await;
+    }
+    has_record(&server, 2).await;
+    for (kind, garbage) in [
+        ("r:", "redis.call('SET',k,'garbage')"),
+        (
+            "r:",
+            "for _,f in ipairs(redis.call('HKEYS',k)) do redis.call('HSET',k,f,'\\xc1\\xff') end",
+        ),
+        (
+            "r:",
+            "for _,f in ipairs(redis.call('HKEYS',k)) do redis.call('HSET',k,f,cmsgpack.pack({1,2,3})) end",
+        ),
+        ("b:", "redis.call('SET',k,'garbage')"),
+        ("b:", "redis.call('DEL',k) redis.call('LPUSH',k,1)"),
+        ("m:", "redis.call('SET',k,'garbage')"),
+        ("m:", "redis.call('DEL',k) redis.call('LPUSH',k,1)"),
+        ("m:", "redis.call('SET',k,'9000000000000000')"),
+        ("clock", "redis.call('SET',k,'garbage')"),
+        ("clock", "redis.call('HSET',k,'last','nan','floor','-1','prefixed','x')"),
+        ("clock", "redis.call('HSET',k,'prefixed','9000000000000000','prefixes','\\xc1')"),
+    ] {
+        each_key(&server, kind, garbage);
+        let two = Node::new(&server).await;
+        for path in paths {
+            two.get(path).await;
+        }
+        assert_eq!(two.calls(), 2, "{kind} {garbage}");
+        // And again, now that it has been replaced.
+        let mut healed = false;
+        for _ in 0..100 {
+            let three = Node::new(&server).await;
+            for path in paths {
+                three.get(path).await;
+            }
+            healed = three.calls() == 0;
+            if healed {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(healed, "{kind} {garbage}");
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_server_costs_its_deadline_a_few_times() {
+    let server = Server::start();
+    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    one.get("/").await;
+    has_record(&server, 1).await;
+    two.get("/warm").await;
+    server.freeze();
+    let start = Instant::now();
+    for n in 0..100 {
+        two.get(&format!("/10/{n}")).await;
+    }
+    assert!(start.elapsed() < 12 * DEADLINE, "{:?}", start.elapsed());
+    assert_eq!(two.calls(), 101);
+    server.thaw();
+    until("the server", || two.redis.snapshot().value("bartizan_redis_away", "") == Some(0.0))
+        .await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(two.get("/").await.contains("hit"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_server_is_a_miss_and_one_that_comes_back_is_used() {
+    let mut server = Server::start();
+    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    one.get("/").await;
+    two.get("/").await;
+    tokio::task::block_in_place(|| server.kill());
+    for n in 0..50 {
+        one.get(&format!("/10/{n}")).await;
+    }
+    assert!(one.get("/").await.contains("hit"), "what is in memory is served");
+    assert_eq!(one.calls(), 51);
+    // A purge meanwhile: the other cannot know of it yet.
+    two.cache.purge(&Purge::tag("all"));
+    tokio::task::block_in_place(|| server.restart());
+    one.listens().await;
+    // By now the one may have missed purges, and has dropped all.
+    until("the store", || one.redis.snapshot().value("bartizan_redis_away", "") == Some(0.0)).await;
+    for _ in 0..200 {
+        if one.get("/").await.contains("miss") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the one never heard of the purge");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_cut_drops_memory_only_if_a_purge_was_missed() {
+    let server = Server::start();
+    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    one.get("/").await;
+    has_record(&server, 1).await;
+    two.get("/").await;
+    let looks = || one.value("bartizan_cache_store_total", "done");
+    one.get("/").await;
+    one.get("/").await;
+    server.say("CLIENT KILL TYPE pubsub");
+    until("the end", || !one.store.hears_of_purges()).await;
+    one.listens().await;
+    let before = looks();
+    assert!(one.get("/").await.contains("hit"));
+    assert_eq!(looks(), before, "nothing was missed: it came from memory");
+    // Said while nobody listens.
+    server.say("HINCRBY {bartizan:cache}:clock last 1");
+    server.say("CLIENT KILL TYPE pubsub");
+    for _ in 0..200 {
+        one.get("/").await;
+        if looks() > before {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("what may have been purged was served on");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_not_stored_here() {
+    let server = Server::start();
+    let node = || Node::with(&server, |store| store.max_body_bytes(1000));
+    let (one, two) = (node().await, node().await);
+    one.get("/1001/x").await;
+    one.get("/1000/y").await;
+    has_record(&server, 1).await;
+    two.get("/1000/y").await;
+    assert_eq!(two.calls(), 0);
+    two.get("/1001/x").await;
+    assert_eq!(two.calls(), 1);
+}
+
+#[tokio::test]
+async fn everything_in_redis_expires() {
+    let server = Server::start();
+    let one = Node::new(&server).await;
+    one.get("/300000/x").await;
+    has_record(&server, 1).await;
+    one.cache.purge(&Purge::tag("all"));
+    one.stored(1).await;
+    for kind in ["r:", "b:", "m:"] {
+        assert!(keys(&server, kind) > 0);
+        each_key(&server, kind, "if redis.call('PTTL',k)<1 then return 0 end");
+    }
+}
+
+/// Two processes over services that take their time.
+async fn slow(server: &Server, delay: Duration, private: bool) -> [Arc<Node>; 2] {
+    let node = || async {
+        let origin = Origin { delay, private, ..Origin::default() };
+        Arc::new(Node::over(server, origin, |store| store).await)
+    };
+    [node().await, node().await]
+}
+
+/// Asks both so many times at once, and returns how often the service was.
+async fn stampede(nodes: &[Arc<Node>; 2], path: &'static str, count: usize) -> usize {
+    let before = nodes[0].calls() + nodes[1].calls();
+    let mut asking = JoinSet::new();
+    for n in 0..count {
+        let node = Arc::clone(&nodes[n % 2]);
+        asking.spawn(async move { node.ask_within(path, "none", Duration::from_secs(30)).await });
+    }
+    while let Some(asked) = asking.join_next().await {
+        asked.unwrap();
+    }
+    nodes[0].calls() + nodes[1].calls() - before
+}
+
+#[tokio::test]
+async fn a_thousand_misses_at_two_processes_are_one_fetch() {
+    let server = Server::start();
+    let nodes = slow(&server, Duration::from_millis(100), false).await;
+    for path in ["/10/a", "/1000/b", "/200000/c"] {
+        let count = if path.contains('c') { 50 } else { 1000 };
+        assert_eq!(stampede(&nodes, path, count).await, 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_for_others_is_waited_for_once() {
+    let server = Server::start();
+    let nodes = slow(&server, Duration::from_millis(50), true).await;
+    let start = Instant::now();
+    assert_eq!(stampede(&nodes, "/10/a", 20).await, 20);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let start = Instant::now();
+    assert_eq!(stampede(&nodes, "/10/a", 20).await, 20);
+    assert!(start.elapsed() < Duration::from_millis(50) + DEADLINE, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cancelled_leaves_its_turn_to_the_other_process() {
+    let server = Server::start();
+    let nodes = slow(&server, Duration::from_millis(100), false).await;
+    for (n, path) in ["/10/a", "/10/b", "/10/c"].into_iter().enumerate() {
+        let one = Arc::clone(&nodes[0]);
+        let leader = tokio::spawn(async move { one.get(path).await });
+        until("the request", || nodes[0].calls() == n + 1).await;
+        let two = Arc::clone(&nodes[1]);
+        let waiting = tokio::spawn(async move { two.get(path).await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        leader.abort();
+        waiting.await.unwrap();
+        assert_eq!(nodes[1].calls(), n + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_gives_back_ends() {
+    let server = Server::start();
+    let nodes = slow(&server, Duration::from_millis(10), false).await;
+    nodes[0].get("/10/a").await;
+    has_record(&server, 1).await;
+    // A process that died while it had the turn; one that left something without an end.
+    each_key(
+        &server,
+        "r:",
+        "local l = k:gsub(':r:',':l:') redis.call('SET',l,'x','PX',60000) redis.call('DEL',k)",
+    );
+    let start = Instant::now();
+    nodes[1].ask_within("/10/a", "none", Duration::from_secs(4)).await;
+    assert!(start.elapsed() > Duration::from_secs(2), "half of the wait limit");
+    has_record(&server, 1).await;
+    each_key(&server, "l:", "redis.call('DEL',k) redis.call('LPUSH',k,1)");
+    each_key(&server, "r:", "redis.call('DEL',k)");
+    let three = Node::new(&server).await;
+    three.get("/10/a").await;
+    assert_eq!(three.calls(), 1);
+}

@@ -1,0 +1,138 @@
+"""Starts Redis and two servers on free ports, makes the calls of the README, freezes and kills Redis."""
+
+import http.client
+import itertools
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+passed = 0
+token = secrets.token_hex(16)
+
+
+def check(what, holds):
+    global passed
+    if not holds:
+        sys.exit(f"cache-two-nodes: {what} does not hold")
+    passed += 1
+    print(f"ok: {what}")
+
+
+def call(port, method, path, body=None, **fields):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+    connection.request(method, path, body, {"host": "pages.test", **fields})
+    response = connection.getresponse()
+    response.text = response.read().decode()
+    connection.close()
+    return response
+
+
+def get(port, path):
+    return call(port, "GET", path)
+
+
+def purge(port, document):
+    return call(port, "POST", "/admin/purge", document, Authorization=f"Bearer {token}").status
+
+
+def until(what, holds):
+    deadline = time.monotonic() + 15
+    while not holds():
+        if time.monotonic() > deadline:
+            sys.exit(f"cache-two-nodes: {what} did not come about")
+        time.sleep(0.05)
+
+
+def redis_answers():
+    try:
+        with socket.create_connection(("127.0.0.1", redis_port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(5) == b"+PONG"
+    except OSError:
+        return False
+
+
+def start_redis():
+    process = subprocess.Popen(
+        ["redis-server", "--port", str(redis_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+        cwd=tempfile.mkdtemp(), stdout=subprocess.DEVNULL,
+    )
+    until("Redis", redis_answers)
+    return process
+
+
+names = (f"/page-{n}" for n in itertools.count())
+
+
+def shared():
+    """Whether one server has what the other made."""
+    path = next(names)
+    made = get(one, path).text
+    time.sleep(0.05)
+    return get(two, path).text == made
+
+
+def without_redis(what):
+    longest = 0.0
+    for port, path in ((port, next(names)) for _ in range(6) for port in (one, two)):
+        start = time.monotonic()
+        response = get(port, path)
+        longest = max(longest, time.monotonic() - start)
+        if response.status != 200 or not response.text.startswith(path[1:]):
+            sys.exit(f"cache-two-nodes: {response.status} {response.text!r} while Redis is {what}")
+    check(f"while Redis is {what}, pages are made and answered", True)
+    # 200 ms for the page, 50 ms for the store; the rest is the machine's.
+    check(f"and come in {longest:.2f} s at most", longest < 0.6)
+
+
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    redis_port = probe.getsockname()[1]
+subprocess.run(["cargo", "build", "--quiet", "--locked", "-p", "cache-two-nodes"], check=True)
+redis = start_redis()
+environment = {**os.environ, "PORT": "0", "PURGE_TOKEN": token, "REDIS": f"redis://127.0.0.1:{redis_port}"}
+servers = [
+    subprocess.Popen(["cargo", "run", "--quiet", "--locked", "-p", "cache-two-nodes"],
+                     env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    for _ in range(2)
+]
+try:
+    one, two = (int(re.search(r":(\d+)$", server.stdout.readline())[1]) for server in servers)
+    until("sharing", shared)
+    made = get(one, "/notes").text
+    until("the page at the other", lambda: get(two, "/notes").text == made)
+    check("what one server made, the other serves", True)
+    check("from memory, too", get(two, "/notes").headers["Cache-Status"].startswith("pages; hit"))
+
+    check("a purge at one", purge(two, '{"tag": "pages"}') == 204)
+    until("the purge at the other", lambda: get(one, "/notes").text != made)
+    check("holds for the other", get(two, "/notes").text != made)
+
+    path, texts = next(names), []
+    ask = lambda port: texts.append(get(port, path).text)
+    threads = [threading.Thread(target=ask, args=(port,)) for _ in range(50) for port in (one, two)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    check("a hundred calls to two servers at once are answered by one page", len(texts) == 100 and len(set(texts)) == 1)
+
+    redis.send_signal(signal.SIGSTOP)
+    without_redis("frozen")
+    redis.send_signal(signal.SIGCONT)
+    until("sharing after the frost", shared)
+    redis.kill()
+    redis.wait()
+    without_redis("dead")
+    redis = start_redis()
+    until("sharing after the restart", shared)
+    check("once Redis is back they share again, without a restart", True)
+finally:
+    for process in [*servers, redis]:
+        process.terminate()
+print(f"{passed} passed, 0 failed")
