@@ -269,7 +269,7 @@ impl Flags {
         };
         let general = Absent::Error(ErrorCode::General);
         let result = evaluate(rule, scope).map_err(|problem| {
-            tracing::debug!(target: "bartizan::flags", flag, problem, "evaluation given up");
+            tracing::debug!(target: "bartizan::flags", flag, %problem, "evaluation given up");
             Absent::Error(ErrorCode::General)
         })?;
         let found = match &*result {

@@ -4,12 +4,14 @@
 //! are bounded.
 
 mod eval;
+mod operator;
 mod sem_ver;
 mod value;
 
 use serde_json::{Map, Value};
 
 pub(crate) use self::eval::{Scope, evaluate};
+use self::operator::Operator;
 use self::sem_ver::{Relation, Version};
 
 /// How deep a rule may nest; evaluation recurses no deeper.
@@ -34,7 +36,14 @@ pub(crate) enum Rule {
         path: Box<Self>,
         default: Option<Box<Self>>,
     },
+    /// `val`: keys one by one, from `up` scopes further out.
+    Val {
+        up: usize,
+        keys: Vec<Self>,
+    },
     Call(Operator, Vec<Self>),
+    /// A call whose only argument is computed: if that is a list, its items are the arguments.
+    Spread(Operator, Box<Self>),
     SemVer {
         relation: Relation,
         operands: Box<[Self; 2]>,
@@ -73,61 +82,6 @@ impl Path {
         };
         Self { whole: whole.to_owned(), parts }
     }
-}
-
-macro_rules! operators {
-    ($($variant:ident $symbol:literal $least:literal ..= $most:expr,)*) => {
-        /// An operator that needs nothing but its arguments.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Operator { $($variant,)* }
-
-        impl Operator {
-            /// The operator, and how few and how many arguments it takes.
-            fn parse(symbol: &str) -> Option<(Self, usize, usize)> {
-                Some(match symbol {
-                    $($symbol => (Self::$variant, $least, $most),)*
-                    _ => return None,
-                })
-            }
-        }
-    };
-}
-
-operators! {
-    Missing "missing" 0..=usize::MAX,
-    MissingSome "missing_some" 2..=2,
-    If "if" 0..=usize::MAX,
-    Equal "==" 2..=2,
-    StrictEqual "===" 2..=2,
-    NotEqual "!=" 2..=2,
-    StrictNotEqual "!==" 2..=2,
-    Not "!" 1..=1,
-    Truthy "!!" 1..=1,
-    Or "or" 1..=usize::MAX,
-    And "and" 1..=usize::MAX,
-    Greater ">" 2..=2,
-    GreaterOrEqual ">=" 2..=2,
-    Less "<" 2..=3,
-    LessOrEqual "<=" 2..=3,
-    Max "max" 1..=usize::MAX,
-    Min "min" 1..=usize::MAX,
-    Add "+" 1..=usize::MAX,
-    Subtract "-" 1..=2,
-    Multiply "*" 1..=usize::MAX,
-    Divide "/" 2..=2,
-    Remainder "%" 2..=2,
-    Map "map" 2..=2,
-    Filter "filter" 2..=2,
-    Reduce "reduce" 3..=3,
-    All "all" 2..=2,
-    None "none" 2..=2,
-    Some "some" 2..=2,
-    Merge "merge" 0..=usize::MAX,
-    In "in" 2..=2,
-    Cat "cat" 1..=usize::MAX,
-    Substr "substr" 2..=3,
-    StartsWith "starts_with" 2..=2,
-    EndsWith "ends_with" 2..=2,
 }
 
 /// Compiles `rule`; `evaluators` are what `$ref` may name.
@@ -196,23 +150,48 @@ impl<'a> Compiler<'a> {
         match symbol {
             "$ref" => self.reference(list, depth),
             "var" => self.var(list, depth),
+            "val" => self.val(list, depth),
+            "preserve" => Ok(Rule::Literal(arguments.clone())),
             "fractional" => self.fractional(list, depth),
             "sem_ver" => self.sem_ver(list, depth),
             _ => {
                 // JsonLogic's older name for `if`.
                 let name = if symbol == "?:" { "if" } else { symbol };
-                let (operator, least, most) = Operator::parse(name)
+                let operator = Operator::parse(name)
                     .ok_or_else(|| format!("uses the unknown operator `{symbol}`"))?;
-                if !(least..=most).contains(&list.len()) {
-                    return Err(format!("gives `{symbol}` {} arguments", list.len()));
-                }
-                let affix = matches!(operator, Operator::StartsWith | Operator::EndsWith);
-                if affix && list.iter().any(|item| !item.is_string() && !item.is_object()) {
-                    return Err(format!("gives `{symbol}` an argument that is not a string"));
-                }
-                Ok(Rule::Call(operator, self.rules(list, depth)?))
+                self.call(operator, symbol, arguments, list, depth)
             }
         }
+    }
+
+    fn call(
+        &mut self,
+        (operator, least, most): (Operator, usize, usize),
+        symbol: &str,
+        arguments: &'a Value,
+        list: &'a [Value],
+        depth: usize,
+    ) -> Result<Rule, String> {
+        if operator.is_lazy() && !arguments.is_array() {
+            return Err(format!("gives `{symbol}` arguments that are not a list"));
+        }
+        if let Value::Object(members) = arguments
+            && !members.is_empty()
+            && most > 1
+        {
+            return Ok(Rule::Spread(operator, Box::new(self.rule(arguments, depth)?)));
+        }
+        if !(least..=most).contains(&list.len()) {
+            return Err(format!("gives `{symbol}` {} arguments", list.len()));
+        }
+        if matches!(operator, Operator::Map | Operator::Filter) && list.contains(&Value::Null) {
+            return Err(format!("gives `{symbol}` nothing to work on"));
+        }
+        let affix = matches!(operator, Operator::StartsWith | Operator::EndsWith);
+        if affix && list.iter().any(|item| !item.is_string() && !item.is_object()) {
+            return Err(format!("gives `{symbol}` an argument that is not a string"));
+        }
+        Ok(Rule::Call(operator, self.rules(list, depth)?))
     }
 
     fn reference(&mut self, list: &'a [Value], depth: usize) -> Result<Rule, String> {
@@ -252,6 +231,20 @@ impl<'a> Compiler<'a> {
             _ => {}
         }
         Ok(Rule::Var { path: Path::new(&path), default: self.default(list, depth)? })
+    }
+
+    fn val(&mut self, list: &'a [Value], depth: usize) -> Result<Rule, String> {
+        let (up, keys) = match list {
+            [Value::Array(scopes), keys @ ..] => match scopes.as_slice() {
+                // Scopes are counted outwards; the sign is a matter of taste.
+                [up] => (up.as_i64().map(i64::unsigned_abs), keys),
+                _ => (None, keys),
+            },
+            keys => (Some(0), keys),
+        };
+        let up = up.and_then(|up| usize::try_from(up).ok());
+        let up = up.ok_or("has a `val` whose scope is not one whole number")?;
+        Ok(Rule::Val { up, keys: self.rules(keys, depth)? })
     }
 
     /// What a `var` gives when there is no such attribute.
