@@ -8,6 +8,8 @@ mod operator;
 mod sem_ver;
 mod value;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 pub(crate) use self::eval::{Scope, evaluate};
@@ -51,6 +53,8 @@ pub(crate) enum Rule {
     Fractional {
         key: Option<Box<Self>>,
         buckets: Vec<Bucket>,
+        /// The sum of the weights, if none is computed.
+        total: Option<u32>,
     },
 }
 
@@ -84,19 +88,47 @@ impl Path {
     }
 }
 
-/// Compiles `rule`; `evaluators` are what `$ref` may name.
-pub(crate) fn compile(rule: &Value, evaluators: &Map<String, Value>) -> Result<Rule, String> {
-    Compiler { evaluators, nodes: 0, names: Vec::new() }.rule(rule, 0)
+/// Which attributes a rule may read: the first parts of its paths.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mentions {
+    pub(crate) names: BTreeSet<String>,
+    /// A path that is computed, or the whole context, may be any of them.
+    pub(crate) anything: bool,
 }
 
-struct Compiler<'a> {
+impl Mentions {
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.anything || self.names.contains(name)
+    }
+
+    fn add(&mut self, path: &str) {
+        match path.split('.').next() {
+            None | Some("") => self.anything = true,
+            Some(first) => {
+                self.names.insert(first.to_owned());
+            }
+        }
+    }
+}
+
+/// Compiles `rule`; `evaluators` are what `$ref` may name. Adds to `mentions` what it reads.
+pub(crate) fn compile(
+    rule: &Value,
+    evaluators: &Map<String, Value>,
+    mentions: &mut Mentions,
+) -> Result<Rule, String> {
+    Compiler { evaluators, mentions, nodes: 0, names: Vec::new() }.rule(rule, 0)
+}
+
+struct Compiler<'a, 'm> {
     evaluators: &'a Map<String, Value>,
+    mentions: &'m mut Mentions,
     nodes: usize,
     /// The references being resolved, to tell a cycle.
     names: Vec<&'a str>,
 }
 
-impl<'a> Compiler<'a> {
+impl<'a> Compiler<'a, '_> {
     fn rule(&mut self, rule: &'a Value, depth: usize) -> Result<Rule, String> {
         self.nodes += 1;
         if depth > MAX_DEPTH {
@@ -179,6 +211,7 @@ impl<'a> Compiler<'a> {
             && !members.is_empty()
             && most > 1
         {
+            self.mentions.anything |= matches!(operator, Operator::Missing | Operator::Exists);
             return Ok(Rule::Spread(operator, Box::new(self.rule(arguments, depth)?)));
         }
         if !(least..=most).contains(&list.len()) {
@@ -190,6 +223,9 @@ impl<'a> Compiler<'a> {
         let affix = matches!(operator, Operator::StartsWith | Operator::EndsWith);
         if affix && list.iter().any(|item| !item.is_string() && !item.is_object()) {
             return Err(format!("gives `{symbol}` an argument that is not a string"));
+        }
+        if matches!(operator, Operator::Missing | Operator::MissingSome | Operator::Exists) {
+            self.mentions.anything = true;
         }
         Ok(Rule::Call(operator, self.rules(list, depth)?))
     }
@@ -217,6 +253,7 @@ impl<'a> Compiler<'a> {
             Some(Value::String(path)) => path.clone(),
             Some(Value::Number(index)) => index.to_string(),
             Some(rule @ Value::Object(_)) => {
+                self.mentions.anything = true;
                 let path = Box::new(self.rule(rule, depth)?);
                 return Ok(Rule::ComputedVar { path, default: self.default(list, depth)? });
             }
@@ -230,6 +267,7 @@ impl<'a> Compiler<'a> {
             }
             _ => {}
         }
+        self.mentions.add(&path);
         Ok(Rule::Var { path: Path::new(&path), default: self.default(list, depth)? })
     }
 
@@ -242,6 +280,10 @@ impl<'a> Compiler<'a> {
             },
             keys => (Some(0), keys),
         };
+        match keys.first() {
+            Some(Value::String(key)) => self.mentions.add(key),
+            _ => self.mentions.anything = true,
+        }
         let up = up.and_then(|up| usize::try_from(up).ok());
         let up = up.ok_or("has a `val` whose scope is not one whole number")?;
         Ok(Rule::Val { up, keys: self.rules(keys, depth)? })
@@ -279,22 +321,28 @@ impl<'a> Compiler<'a> {
     fn fractional(&mut self, list: &'a [Value], depth: usize) -> Result<Rule, String> {
         let (key, buckets) = match list {
             [key @ Value::Object(_), rest @ ..] => (Some(Box::new(self.rule(key, depth)?)), rest),
-            [Value::Array(_), ..] => (None, list),
+            [Value::Array(_), ..] => {
+                self.mentions.add("targetingKey");
+                (None, list)
+            }
             _ => return Err("has a `fractional` whose key is a constant".to_owned()),
         };
         let buckets: Vec<_> =
             buckets.iter().map(|bucket| self.bucket(bucket, depth)).collect::<Result<_, _>>()?;
+        if buckets.is_empty() {
+            return Err("has a `fractional` without variants".to_owned());
+        }
         let fixed = buckets.iter().map(|bucket| match bucket.weight {
             Weight::Fixed(weight) => u64::from(weight),
             Weight::Computed(_) => 0,
         });
-        if buckets.is_empty() {
-            return Err("has a `fractional` without variants".to_owned());
-        }
-        if fixed.sum::<u64>() > i32::MAX as u64 {
+        let total = u32::try_from(fixed.sum::<u64>()).unwrap_or(u32::MAX);
+        if total > i32::MAX as u32 {
             return Err(format!("has weights that add up to more than {}", i32::MAX));
         }
-        Ok(Rule::Fractional { key, buckets })
+        let computed = buckets.iter().any(|bucket| matches!(bucket.weight, Weight::Computed(_)));
+        let total = (!computed).then_some(total);
+        Ok(Rule::Fractional { key, buckets, total })
     }
 
     fn bucket(&mut self, bucket: &'a Value, depth: usize) -> Result<Bucket, String> {

@@ -10,6 +10,7 @@ mod scope;
 use std::borrow::Cow;
 use std::fmt;
 
+use bartizan_core::Clock;
 use serde_json::{Map, Value};
 
 use self::scope::{Data, Frame};
@@ -27,8 +28,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) flag: &'a str,
     pub(crate) attributes: &'a Map<String, Value>,
     pub(crate) bucketing: Bucketing,
-    /// Seconds since the Unix epoch.
-    pub(crate) timestamp: u64,
+    /// Read only by rules that ask for `$flagd.timestamp`.
+    pub(crate) clock: &'a Clock,
 }
 
 /// Why an evaluation came to nothing.
@@ -119,7 +120,7 @@ impl<'s> Evaluator<'s> {
                 Ok(Cow::Owned(Value::Array(items)))
             }
             Rule::FlagKey => Ok(Cow::Owned(Value::from(self.scope.flag))),
-            Rule::Timestamp => Ok(Cow::Owned(Value::from(self.scope.timestamp))),
+            Rule::Timestamp => Ok(Cow::Owned(Value::from(self.scope.clock.unix().as_secs()))),
             Rule::Var { path, default } => self.var(path, default.as_deref(), frame),
             Rule::ComputedVar { path, default } => {
                 let path = Path::new(&text(&*self.rule(path, frame)?));
@@ -134,7 +135,9 @@ impl<'s> Evaluator<'s> {
                     _ => Ok(Cow::Owned(Value::Null)),
                 }
             }
-            Rule::Fractional { key, buckets } => self.fractional(key.as_deref(), buckets, frame),
+            Rule::Fractional { key, buckets, total } => {
+                self.fractional(key.as_deref(), buckets, *total, frame)
+            }
             Rule::Val { up, keys } => self.val(*up, keys, frame),
             Rule::Call(operator, arguments) => self.call(*operator, arguments, frame),
             Rule::Spread(operator, argument) => self.spread(*operator, argument, frame),
@@ -145,6 +148,7 @@ impl<'s> Evaluator<'s> {
         &mut self,
         key: Option<&'a Rule>,
         buckets: &'a [Bucket],
+        total: Option<u32>,
         frame: Frame<'a>,
     ) -> Outcome<'a>
     where
@@ -162,15 +166,27 @@ impl<'s> Evaluator<'s> {
         };
         // Without a key nobody can be placed; the default variant is the safe answer.
         let Some(hash) = hash else { return Ok(Cow::Owned(Value::Null)) };
-        let mut weights = Vec::with_capacity(buckets.len());
-        for bucket in buckets {
-            weights.push(match &bucket.weight {
-                Weight::Fixed(weight) => *weight,
-                // The cast clamps: negative weights and NaN become zero.
-                Weight::Computed(rule) => number(&*self.rule(rule, frame)?) as u32,
-            });
-        }
-        match pick(hash, &weights).and_then(|index| buckets.get(index)) {
+        let fixed = |bucket: &Bucket| match bucket.weight {
+            Weight::Fixed(weight) => weight,
+            Weight::Computed(_) => 0,
+        };
+        let index = match total {
+            Some(total) => pick(hash, total, buckets.iter().map(fixed)),
+            None => {
+                let mut weights = Vec::with_capacity(buckets.len());
+                for bucket in buckets {
+                    weights.push(match &bucket.weight {
+                        Weight::Fixed(weight) => *weight,
+                        // The cast clamps: negative weights and NaN become zero.
+                        Weight::Computed(rule) => number(&*self.rule(rule, frame)?) as u32,
+                    });
+                }
+                let total = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>();
+                let total = u32::try_from(total).unwrap_or(u32::MAX);
+                pick(hash, total, weights.into_iter())
+            }
+        };
+        match index.and_then(|index| buckets.get(index)) {
             Some(bucket) => self.rule(&bucket.variant, frame),
             None => Ok(Cow::Owned(Value::Null)),
         }

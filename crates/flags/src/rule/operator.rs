@@ -62,35 +62,33 @@ operators! {
 impl Operator {
     /// Evaluates its arguments as it needs them, so that they cannot come as one computed list.
     pub(super) const fn is_lazy(self) -> bool {
-        use Operator as Op;
         self.compares()
             || matches!(
                 self,
-                Op::If
-                    | Op::Or
-                    | Op::And
-                    | Op::Map
-                    | Op::Filter
-                    | Op::Reduce
-                    | Op::All
-                    | Op::None
-                    | Op::Some
+                Self::If
+                    | Self::Or
+                    | Self::And
+                    | Self::Map
+                    | Self::Filter
+                    | Self::Reduce
+                    | Self::All
+                    | Self::None
+                    | Self::Some
             )
     }
 
     /// Compares its arguments pair by pair.
     pub(super) const fn compares(self) -> bool {
-        use Operator as Op;
         matches!(
             self,
-            Op::Equal
-                | Op::StrictEqual
-                | Op::NotEqual
-                | Op::StrictNotEqual
-                | Op::Greater
-                | Op::GreaterOrEqual
-                | Op::Less
-                | Op::LessOrEqual
+            Self::Equal
+                | Self::StrictEqual
+                | Self::NotEqual
+                | Self::StrictNotEqual
+                | Self::Greater
+                | Self::GreaterOrEqual
+                | Self::Less
+                | Self::LessOrEqual
         )
     }
 }

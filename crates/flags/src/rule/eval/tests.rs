@@ -1,19 +1,21 @@
 use std::fs;
 use std::path::Path;
 
+use bartizan_core::Clock;
 use serde_json::{Map, Value, json};
 
 use super::scope::{Data, Frame};
 use super::{Evaluator, FUEL, Problem, Scope};
 use crate::bucket::Bucketing;
-use crate::rule::compile;
 use crate::rule::value::strict_equal;
+use crate::rule::{Mentions, compile};
 
 fn run(rule: &Value, attributes: &Value) -> Result<Value, String> {
     let none = Map::new();
-    let rule = compile(rule, &none)?;
+    let rule = compile(rule, &none, &mut Mentions::default())?;
     let map = attributes.as_object().unwrap_or(&none);
-    let scope = Scope { flag: "f", attributes: map, bucketing: Bucketing::V3, timestamp: 1000 };
+    let clock = Clock::manual();
+    let scope = Scope { flag: "f", attributes: map, bucketing: Bucketing::V3, clock: &clock };
     let frame = match attributes {
         // A context is always an object; JsonLogic's own suite has other data as well.
         Value::Object(_) => Frame::root(Data::Attributes(scope.attributes)),
@@ -41,7 +43,7 @@ fn operators_answer_as_json_logic_says() {
         (json!({"var": ["absent", 26]}), json!(26)),
         (json!({"var": "absent"}), json!(null)),
         (json!({"var": "$flagd.flagKey"}), json!("f")),
-        (json!({"var": "$flagd.timestamp"}), json!(1000)),
+        (json!({"var": "$flagd.timestamp"}), json!(1_000_000)),
         (json!({"missing": ["name", "empty", "absent"]}), json!(["empty", "absent"])),
         (json!({"missing_some": [1, ["name", "absent"]]}), json!([])),
         (json!({"missing_some": [2, ["name", "absent"]]}), json!(["absent"])),
@@ -144,7 +146,9 @@ fn work_and_built_values_are_bounded_when_evaluated() {
 #[test]
 fn a_reference_cannot_refer_to_itself() {
     let evaluators = json!({"a": {"$ref": "b"}, "b": {"!": [{"$ref": "a"}]}});
-    let error = compile(&json!({"$ref": "a"}), evaluators.as_object().unwrap()).unwrap_err();
+    let error =
+        compile(&json!({"$ref": "a"}), evaluators.as_object().unwrap(), &mut Mentions::default())
+            .unwrap_err();
     assert!(error.contains("from within"), "{error}");
 }
 
