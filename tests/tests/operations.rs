@@ -8,7 +8,7 @@ use bartizan::auth::Authenticator;
 use bartizan::cache::ResponseCache;
 use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::Registry;
-use bartizan::flags::Flags;
+use bartizan::flags::{Flag, Flags, SplitLayer};
 use bartizan::rate_limit::{Debts, Quota, RateLimiter, Ration, Store, StoreError, Taking};
 use bartizan::shed::LoadShedder;
 
@@ -34,6 +34,8 @@ fn the_page_lists_what_the_engines_show() {
     registry.register(CircuitBreaker::new("test"));
     registry.register(KeyedCircuitBreaker::new("test by key"));
     registry.register(Flags::empty());
+    let split = SplitLayer::new(Flags::empty(), Flag::new("test", "stable"), [("canary", ())]);
+    registry.register(split.rollout());
     registry.register(RateLimiter::new(Quota::per_second(1).unwrap()).shared(Nowhere));
     registry.register(LoadShedder::new("test"));
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::rule::Mentions;
 
-const TARGETING_KEY: &str = "targetingKey";
+pub(crate) const TARGETING_KEY: &str = "targetingKey";
 
 /// Whom or what a flag is evaluated for: a targeting key and attributes that rules may read.
 #[derive(Clone, Default, PartialEq)]
@@ -64,6 +64,10 @@ impl EvaluationContext {
         }
     }
 
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.attributes.get(TARGETING_KEY).and_then(Value::as_str)
+    }
+
     #[inline]
     pub(crate) fn attributes(&self) -> &Map<String, Value> {
         &self.attributes
@@ -87,14 +91,10 @@ pub(crate) struct Parts {
     host: Option<HeaderValue>,
     headers: Vec<(HeaderName, HeaderValue)>,
     client: Option<ClientAddr>,
-    route: Option<Route>,
+    #[cfg(feature = "axum")]
+    route: Option<axum::extract::MatchedPath>,
     pub(crate) principal: Option<Principal>,
 }
-
-#[cfg(feature = "axum")]
-type Route = axum::extract::MatchedPath;
-#[cfg(not(feature = "axum"))]
-type Route = std::convert::Infallible;
 
 const OF_PRINCIPAL: [&str; 6] = [TARGETING_KEY, "issuer", "roles", "scopes", "tenant", "tier"];
 
@@ -116,7 +116,8 @@ impl Parts {
                 false => Vec::new(),
             },
             client: extensions.get::<ClientAddr>().copied().filter(|_| asked("clientIp")),
-            route: extensions.get::<Route>().filter(|_| asked("route")).cloned(),
+            #[cfg(feature = "axum")]
+            route: extensions.get().filter(|_| asked("route")).cloned(),
             principal: match OF_PRINCIPAL.into_iter().any(asked) {
                 true => extensions.get::<Principal>().cloned(),
                 false => None,

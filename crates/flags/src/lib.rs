@@ -121,6 +121,7 @@ mod rule;
 mod service;
 mod snapshot;
 mod source;
+mod split;
 
 pub use self::bucket::Bucketing;
 pub use self::context::EvaluationContext;
@@ -132,3 +133,4 @@ pub use self::layer::FlagsLayer;
 pub use self::service::{WithFlags, WithFlagsFuture};
 pub use self::snapshot::RequestFlags;
 pub use self::source::FileSource;
+pub use self::split::{Rollout, RolloutSettings, Split, SplitFuture, SplitLayer, SplitWatch};

@@ -13,6 +13,19 @@ static BROKEN: Metric =
     Metric::gauge("bartizan_flags_broken", "Flags of the document in force that cannot be used.");
 static LOADED: Metric = Metric::gauge("bartizan_flags_loaded", "Flags in force.");
 
+pub(crate) static SPLIT_EXCHANGES: Metric =
+    Metric::counter("bartizan_flags_split_exchanges_total", "Exchanges by variant and outcome.");
+pub(crate) static SPLIT_DIVERTED: Metric = Metric::counter(
+    "bartizan_flags_split_diverted_total",
+    "Requests that stable served instead of a variant.",
+);
+pub(crate) static SPLIT_ROLLED_BACK: Metric =
+    Metric::gauge("bartizan_flags_split_rolled_back", "Whether a variant was taken back: 0 or 1.");
+pub(crate) static SPLIT_SHARE: Metric = Metric::gauge(
+    "bartizan_flags_split_share",
+    "The share of a variant's callers that the ramp lets through.",
+);
+
 /// What the engine counts.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {

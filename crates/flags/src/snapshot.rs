@@ -112,6 +112,22 @@ impl RequestFlags {
         self.0.set.details(index, resolved, value.unwrap_or_else(|| flag.default()))
     }
 
+    /// Evaluates a flag by its name, and the targeting key; `None` where the default holds.
+    pub(crate) fn value_and_key<T>(
+        &self,
+        flag: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> (Option<T>, Option<String>) {
+        let index = self.0.set.index(flag);
+        let mut resolved = self.resolve(index);
+        let value = index.and_then(|index| self.0.set.value(index, &mut resolved, read));
+        let mut state = self.0.state.lock();
+        let State { parts, context, .. } = &mut *state;
+        let context = context.get_or_insert_with(|| parts.context(&self.0.set.mentions));
+        let subject = || parts.principal.as_ref().map(|principal| principal.subject().to_owned());
+        (value, context.key().map(str::to_owned).or_else(subject))
+    }
+
     /// Says who calls, for what finds out only behind the layer. What was evaluated before is
     /// forgotten.
     pub fn identify(&self, principal: &Principal) {
