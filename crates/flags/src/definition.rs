@@ -13,7 +13,7 @@ use crate::flag::FlagKind;
 use crate::rule::{Mentions, Rule, compile};
 
 /// The longest document that is read, in bytes.
-const MAX_DOCUMENT: usize = 16 << 20;
+pub(crate) const MAX_DOCUMENT: usize = 16 << 20;
 /// The longest name of a flag or a variant, in bytes.
 const MAX_NAME: usize = 1024;
 
@@ -64,25 +64,25 @@ pub(crate) struct Variant {
     pub(crate) value: Value,
 }
 
-impl FlagSet {
-    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
-        if text.len() > MAX_DOCUMENT {
-            return Err(ConfigError::new(
-                "document",
-                format!("is longer than {MAX_DOCUMENT} bytes"),
-                "split it, or keep data out of it",
-            ));
-        }
-        let document = serde_json::from_str(text).map_err(|error| {
-            ConfigError::new(
-                "document",
-                format!("is not JSON (line {}, column {})", error.line(), error.column()),
-                "correct the syntax there",
-            )
-        })?;
-        Self::from_value(&document)
+/// Reads a document as JSON.
+pub(crate) fn parse(text: &str) -> Result<Value, ConfigError> {
+    if text.len() > MAX_DOCUMENT {
+        return Err(ConfigError::new(
+            "document",
+            format!("is longer than {MAX_DOCUMENT} bytes"),
+            "split it, or keep data out of it",
+        ));
     }
+    serde_json::from_str(text).map_err(|error| {
+        ConfigError::new(
+            "document",
+            format!("is not JSON (line {}, column {})", error.line(), error.column()),
+            "correct the syntax there",
+        )
+    })
+}
 
+impl FlagSet {
     pub(crate) fn from_value(document: &Value) -> Result<Self, ConfigError> {
         let Some(flags) = document.get("flags").and_then(Value::as_object) else {
             return Err(ConfigError::new(
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_syntax_error_tells_its_place() {
-        let error = FlagSet::parse("{\n  \"flags\": }").unwrap_err();
+        let error = parse("{\n  \"flags\": }").unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");
     }
 }

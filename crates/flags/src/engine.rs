@@ -1,12 +1,15 @@
 //! The set of flags in force.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bartizan_core::{Clock, ConfigError, Engine, Live, Mode, Snapshot, Switch};
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::control::Binding;
 use crate::definition::FlagSet;
+use crate::feed::{Documents, Feed};
 use crate::flag::{Declaration, Flag, FlagType, lint};
 use crate::observe::Counts;
 use crate::resolve::{Absent, Resolved};
@@ -30,11 +33,14 @@ struct Inner {
     counts: Counts,
     /// Locked while a set is replaced, so that what is bound and the set cannot disagree.
     bound: Mutex<Bound>,
+    /// Wakes whoever waits for the first document.
+    changed: Notify,
 }
 
 /// What hears of every document that comes into force.
 #[derive(Debug, Default)]
 struct Bound {
+    documents: Documents,
     bindings: Vec<Binding>,
     declared: Vec<Declaration>,
 }
@@ -56,6 +62,7 @@ impl Flags {
             clock: Clock::system(),
             counts: Counts::default(),
             bound: Mutex::default(),
+            changed: Notify::new(),
         }))
     }
 
@@ -76,25 +83,62 @@ impl Flags {
     ///
     /// If the document itself cannot be read; the set in force stays.
     pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
-        self.install(FlagSet::parse(document))
+        Feed::from(self.clone()).replace(document)
     }
 
-    fn install(&self, set: Result<FlagSet, ConfigError>) -> Result<(), ConfigError> {
-        let set = match set {
-            Ok(set) => set,
-            Err(error) => {
-                self.0.counts.refused();
-                tracing::warn!(target: "bartizan::flags", name = self.0.name, %error, "document refused, the last good one stays");
-                return Err(error);
+    /// A place for another document, over those of a lower rank; rank 0 is that of
+    /// [`replace`](Self::replace).
+    #[must_use]
+    pub fn feed(&self, rank: u8) -> Feed {
+        Feed::new(self.clone(), rank)
+    }
+
+    /// Waits until a document is in force: for a start that would rather be late than without flags.
+    /// Put a time-out around it.
+    pub async fn ready(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.0.set.load().loaded {
+                return;
             }
-        };
+            changed.await;
+        }
+    }
+
+    /// How long ago the sources were reached: of the one that has been silent longest. `None` if
+    /// there is none.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.documents.age(self.0.clock.now())
+    }
+
+    pub(crate) fn confirm(&self, rank: u8) {
+        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.documents.confirm(rank, self.0.clock.now());
+    }
+
+    pub(crate) fn refuse(&self, error: &ConfigError) {
+        self.0.counts.refused();
+        tracing::warn!(target: "bartizan::flags", name = self.0.name, %error, "document refused, the last good one stays");
+    }
+
+    pub(crate) fn install(&self, rank: u8, document: Value) -> Result<(), ConfigError> {
+        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each document must be one by itself: a fault is of whoever brings it.
+        let sound = FlagSet::from_value(&document).and_then(|_| {
+            let documents = bound.documents.with(rank, document);
+            let set = FlagSet::from_value(&documents.merged()?)?;
+            Ok((documents, set))
+        });
+        let (documents, set) = sound.inspect_err(|error| self.refuse(error))?;
+        bound.documents = documents;
         for problem in &set.problems {
             tracing::warn!(target: "bartizan::flags", name = self.0.name, %problem, "flag left out");
         }
         if set.bucketing_is_a_guess {
             tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
         }
-        let bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
         if !bound.declared.is_empty() {
             for finding in lint(&bound.declared, &set) {
                 tracing::warn!(target: "bartizan::flags", name = self.0.name, %finding, "document and program disagree");
@@ -103,6 +147,7 @@ impl Flags {
         tracing::info!(target: "bartizan::flags", name = self.0.name, flags = set.entries.len(), "document in force");
         self.0.set.store(set);
         self.0.counts.applied();
+        self.0.changed.notify_waiters();
         bound.bindings.iter().for_each(|binding| binding.turn(self));
         Ok(())
     }
@@ -166,91 +211,6 @@ impl Flags {
     #[must_use]
     pub fn version(&self) -> Option<String> {
         self.0.set.load().version.clone()
-    }
-
-    /// Evaluates a flag whose variants are booleans.
-    #[must_use]
-    pub fn bool(&self, flag: &str, context: &EvaluationContext, default: bool) -> bool {
-        self.value(flag, context, bool::read).unwrap_or(default)
-    }
-
-    /// Evaluates a flag whose variants are booleans, and tells how the value came about.
-    #[must_use]
-    pub fn bool_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: bool,
-    ) -> Details<bool> {
-        self.details_with(flag, context, bool::read, || default)
-    }
-
-    /// Evaluates a flag whose variants are strings.
-    #[must_use]
-    pub fn string(&self, flag: &str, context: &EvaluationContext, default: &str) -> String {
-        self.value(flag, context, <&'static str>::read).unwrap_or_else(|| default.to_owned())
-    }
-
-    /// Evaluates a flag whose variants are strings, and tells how the value came about.
-    #[must_use]
-    pub fn string_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: &str,
-    ) -> Details<String> {
-        self.details_with(flag, context, <&'static str>::read, || default.to_owned())
-    }
-
-    /// Evaluates a flag whose variants are whole numbers.
-    #[must_use]
-    pub fn integer(&self, flag: &str, context: &EvaluationContext, default: i64) -> i64 {
-        self.value(flag, context, i64::read).unwrap_or(default)
-    }
-
-    /// Evaluates a flag whose variants are whole numbers, and tells how the value came about.
-    #[must_use]
-    pub fn integer_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: i64,
-    ) -> Details<i64> {
-        self.details_with(flag, context, i64::read, || default)
-    }
-
-    /// Evaluates a flag whose variants are numbers.
-    #[must_use]
-    pub fn float(&self, flag: &str, context: &EvaluationContext, default: f64) -> f64 {
-        self.value(flag, context, f64::read).unwrap_or(default)
-    }
-
-    /// Evaluates a flag whose variants are numbers, and tells how the value came about.
-    #[must_use]
-    pub fn float_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: f64,
-    ) -> Details<f64> {
-        self.details_with(flag, context, f64::read, || default)
-    }
-
-    /// Evaluates a flag whose variants are objects.
-    #[must_use]
-    pub fn object(&self, flag: &str, context: &EvaluationContext, default: Value) -> Value {
-        self.value(flag, context, object).unwrap_or(default)
-    }
-
-    /// Evaluates a flag whose variants are objects, and tells how the value came about.
-    #[must_use]
-    pub fn object_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: Value,
-    ) -> Details<Value> {
-        self.details_with(flag, context, object, || default)
     }
 
     /// Evaluates a flag of any type, and tells how the value came about.
@@ -335,10 +295,6 @@ impl Flags {
     }
 }
 
-fn object(value: &Value) -> Option<Value> {
-    value.is_object().then(|| value.clone())
-}
-
 impl Engine for Flags {
     fn name(&self) -> &str {
         &self.0.name
@@ -355,11 +311,12 @@ impl Engine for Flags {
     fn snapshot(&self) -> Snapshot {
         let set = self.0.set.load();
         let broken = set.problems.len();
-        self.0.counts.snapshot(self, set.entries.len() - broken, broken)
+        let age = self.age();
+        self.0.counts.snapshot(self, set.entries.len() - broken, broken, age)
     }
 
     /// Takes a flagd document as settings.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
-        self.install(FlagSet::from_value(&settings))
+        self.install(0, settings)
     }
 }

@@ -1,10 +1,16 @@
 //! Every figure of this room.
 
+use std::time::Duration;
+
 use bartizan_core::{Counter, Engine, Metric, Snapshot};
 
 use crate::details::Reason;
 use crate::engine::Flags;
 
+static AGE: Metric = Metric::gauge(
+    "bartizan_flags_age_seconds",
+    "Time since the source was reached that has been silent longest.",
+);
 static EVALUATIONS: Metric =
     Metric::counter("bartizan_flags_evaluations_total", "Flag evaluations by reason.");
 static RELOADS: Metric =
@@ -49,9 +55,16 @@ impl Counts {
         self.refused.add(1);
     }
 
-    pub(crate) fn snapshot(&self, flags: &Flags, loaded: usize, broken: usize) -> Snapshot {
+    pub(crate) fn snapshot(
+        &self,
+        flags: &Flags,
+        loaded: usize,
+        broken: usize,
+        age: Option<Duration>,
+    ) -> Snapshot {
         let (mode, _) = flags.switch().setting();
         let mut snapshot = Snapshot::new(flags.name(), flags.kind(), mode)
+            .sample(&AGE, "", age.unwrap_or_default().as_secs_f64())
             .sample(&LOADED, "", loaded as f64)
             .sample(&BROKEN, "", broken as f64)
             .sample(&RELOADS, "applied", self.applied.get() as f64)
