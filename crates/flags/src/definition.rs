@@ -27,7 +27,7 @@ pub(crate) struct FlagSet {
     pub(crate) bucketing: Bucketing,
     /// Keys are spread over percentages by a version that the document does not name.
     pub(crate) bucketing_is_a_guess: bool,
-    pub(crate) version: Option<String>,
+    pub(crate) version: Option<Arc<str>>,
     /// What was wrong with single flags; the others are in force.
     pub(crate) problems: Vec<ConfigError>,
     /// Which attributes some rule may read.
@@ -46,7 +46,7 @@ pub(crate) enum Entry {
 /// A flag, ready to be evaluated.
 #[derive(Debug)]
 pub(crate) struct Definition {
-    pub(crate) name: Box<str>,
+    pub(crate) name: Arc<str>,
     pub(crate) enabled: bool,
     pub(crate) kind: FlagKind,
     /// Few, so that a search from the front beats a table.
@@ -104,9 +104,9 @@ impl FlagSet {
             bucketing: bucketing(metadata)?,
             bucketing_is_a_guess: metadata.is_none_or(|data| !data.contains_key("bucketing"))
                 && mentions(document, "fractional"),
-            version: metadata
-                .and_then(|data| data.get("version"))
-                .map(|version| version.as_str().map_or_else(|| version.to_string(), str::to_owned)),
+            version: metadata.and_then(|data| data.get("version")).map(|version| {
+                version.as_str().map_or_else(|| version.to_string().into(), Arc::from)
+            }),
             ..Self::default()
         };
         for (name, flag) in flags {

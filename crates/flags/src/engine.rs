@@ -1,14 +1,15 @@
 //! The set of flags in force.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bartizan_core::{Clock, ConfigError, Engine, Live, Mode, Snapshot, Switch};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::control::Binding;
 use crate::definition::FlagSet;
+use crate::exposure::{Exposure, Exposures, Sink};
 use crate::feed::{Documents, Feed};
 use crate::flag::{Declaration, Flag, FlagType, lint};
 use crate::observe::Counts;
@@ -33,6 +34,7 @@ struct Inner {
     counts: Counts,
     /// Locked while a set is replaced, so that what is bound and the set cannot disagree.
     bound: Mutex<Bound>,
+    exposures: OnceLock<Sink>,
     /// Wakes whoever waits for the first document.
     changed: Notify,
 }
@@ -62,6 +64,7 @@ impl Flags {
             clock: Clock::system(),
             counts: Counts::default(),
             bound: Mutex::default(),
+            exposures: OnceLock::new(),
             changed: Notify::new(),
         }))
     }
@@ -210,7 +213,7 @@ impl Flags {
     /// The `version` in the metadata of the document in force.
     #[must_use]
     pub fn version(&self) -> Option<String> {
-        self.0.set.load().version.clone()
+        self.0.set.load().version.as_deref().map(str::to_owned)
     }
 
     /// Evaluates a flag of any type, and tells how the value came about.
@@ -276,6 +279,21 @@ impl Flags {
             None if set.loaded => Resolved::error(ErrorCode::FlagNotFound),
             None => Resolved::error(ErrorCode::ProviderNotReady),
         }
+    }
+
+    /// Reports from now on which requests got which variants. Whoever receives them hands them on,
+    /// in a task of its own; no request waits for that.
+    ///
+    /// `None` if somebody else receives them already.
+    #[must_use]
+    pub fn exposures(&self, settings: Exposures) -> Option<mpsc::Receiver<Exposure>> {
+        let (sink, receiver) = Sink::new(settings);
+        self.0.exposures.set(sink).ok().map(|()| receiver)
+    }
+
+    #[inline]
+    pub(crate) fn sink(&self) -> Option<&Sink> {
+        self.0.exposures.get()
     }
 
     pub(crate) fn set(&self) -> Arc<FlagSet> {

@@ -19,6 +19,10 @@ static BROKEN: Metric =
     Metric::gauge("bartizan_flags_broken", "Flags of the document in force that cannot be used.");
 static LOADED: Metric = Metric::gauge("bartizan_flags_loaded", "Flags in force.");
 
+static EXPOSURES: Metric = Metric::counter(
+    "bartizan_flags_exposures_total",
+    "Exposures reported, or dropped for lack of room.",
+);
 pub(crate) static SPLIT_EXCHANGES: Metric =
     Metric::counter("bartizan_flags_split_exchanges_total", "Exchanges by variant and outcome.");
 pub(crate) static SPLIT_DIVERTED: Metric = Metric::counter(
@@ -69,6 +73,13 @@ impl Counts {
             .sample(&BROKEN, "", broken as f64)
             .sample(&RELOADS, "applied", self.applied.get() as f64)
             .sample(&RELOADS, "refused", self.refused.get() as f64);
+        let (reported, dropped) =
+            flags.sink().map_or((0, 0), |sink| (sink.reported.get(), sink.dropped.get()));
+        snapshot = snapshot.sample(&EXPOSURES, "reported", reported as f64).sample(
+            &EXPOSURES,
+            "dropped",
+            dropped as f64,
+        );
         for (reason, counter) in Reason::ALL.into_iter().zip(&self.evaluations) {
             snapshot = snapshot.sample(&EVALUATIONS, reason.as_str(), counter.get() as f64);
         }

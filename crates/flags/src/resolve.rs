@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::context::EvaluationContext;
 use crate::definition::{Definition, Entry, FlagSet};
 use crate::rule::{Scope, evaluate};
-use crate::{Details, ErrorCode, Reason};
+use crate::{Details, ErrorCode, Exposure, Reason};
 
 /// What an evaluation came to: small, so that a request can remember it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,6 +108,19 @@ impl FlagSet {
             *resolved = Resolved::error(ErrorCode::TypeMismatch);
         }
         value
+    }
+
+    /// What is told about a resolution besides its value; `None` if there is no variant.
+    pub(crate) fn exposure(&self, index: u32, resolved: Resolved) -> Option<Exposure> {
+        let Resolved::Variant(variant, reason) = resolved else { return None };
+        let definition = self.definition(index)?;
+        Some(Exposure {
+            flag: Arc::clone(&definition.name),
+            variant: Arc::clone(&definition.variants.get(variant as usize)?.name),
+            reason,
+            version: self.version.clone(),
+            caller: None,
+        })
     }
 
     /// Tells how `value` came about.

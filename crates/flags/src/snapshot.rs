@@ -167,6 +167,9 @@ impl RequestFlags {
             let resolved = set.resolve(index, context, flags.clock());
             memo.put(index, resolved);
             flags.counts().evaluated(resolved.reason());
+            if let Some(sink) = flags.sink() {
+                sink.offer(context.key(), || set.exposure(index, resolved));
+            }
             resolved
         })
     }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bartizan_core::{Engine, Principal};
-use bartizan_flags::{EvaluationContext, Flag, Flags, FlagsLayer, Reason, RequestFlags};
+use bartizan_flags::{EvaluationContext, Exposures, Flag, Flags, FlagsLayer, Reason, RequestFlags};
 use http::{HeaderName, Request, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -190,4 +190,40 @@ fn a_setting_follows_a_number() {
     flags.replace(r#"{"flags": {}}"#).unwrap();
     assert!(flags.replace("{").is_err());
     assert_eq!(*seen.lock().unwrap(), [5, 8]);
+}
+
+#[test]
+fn the_first_evaluation_of_a_request_is_an_exposure() {
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut seen = flags.exposures(Exposures::new(2).hashed_keys()).unwrap();
+    assert!(flags.exposures(Exposures::new(2)).is_none(), "one receives them");
+    for _ in 0..3 {
+        let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+        request.attribute("targetingKey", "ann");
+        let _ = (request.get(&A), request.get(&A));
+    }
+    let first = seen.try_recv().unwrap();
+    assert_eq!((&*first.flag, &*first.variant, first.reason), ("a", "x", Reason::Static));
+    assert_eq!(first.version.as_deref(), Some("3"));
+    assert!(first.caller.is_some());
+    assert_eq!(seen.try_recv().unwrap(), first);
+    // There was room for two.
+    assert!(seen.try_recv().is_err());
+    let snapshot = flags.snapshot();
+    assert_eq!(snapshot.value("bartizan_flags_exposures_total", "dropped"), Some(1.0));
+    assert_eq!(snapshot.value("bartizan_flags_exposures_total", "reported"), Some(2.0));
+}
+
+#[test]
+fn exposures_are_sampled_and_tell_no_names() {
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut seen = flags.exposures(Exposures::new(100).one_in(10)).unwrap();
+    for _ in 0..100 {
+        let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+        request.attribute("targetingKey", "ann");
+        let _ = request.get(&A);
+    }
+    let all: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
+    assert_eq!(all.len(), 10);
+    assert!(all.iter().all(|exposure| exposure.caller.is_none()));
 }
