@@ -8,7 +8,7 @@ use bartizan::auth::Authenticator;
 use bartizan::cache::ResponseCache;
 use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::Registry;
-use bartizan::flags::Flags;
+use bartizan::flags::{Flag, Flags, SplitLayer};
 use bartizan::rate_limit::{Quota, RateLimiter};
 use bartizan::redis::{RateLimitStore, Redis};
 use bartizan::shed::LoadShedder;
@@ -26,6 +26,8 @@ fn the_page_lists_what_the_engines_show() {
     registry.register(
         RateLimiter::new(Quota::per_second(1).unwrap()).shared(RateLimitStore::new(redis.clone())),
     );
+    let split = SplitLayer::new(Flags::empty(), Flag::new("test", "stable"), [("canary", ())]);
+    registry.register(split.rollout());
     registry.register(LoadShedder::new("test"));
     registry.register(redis);
 

@@ -33,74 +33,126 @@ impl Bucketing {
     /// Hashes the value that a rule names; `None` when the version cannot hash it.
     pub(crate) fn hash(self, key: &Value) -> Option<u32> {
         match (self, key) {
-            (Self::V2, Value::String(text)) => Some(murmur3(text.as_bytes())),
+            (Self::V2, Value::String(text)) => {
+                let mut hash = Murmur3::default();
+                hash.write(text.as_bytes());
+                Some(hash.finish())
+            }
             (Self::V2, _) | (Self::V3, Value::Null | Value::Array(_)) => None,
             (Self::V3, value) => {
-                let mut bytes = Vec::with_capacity(32);
-                cbor(value, &mut bytes);
-                Some(murmur3(&bytes))
+                let mut hash = Murmur3::default();
+                cbor(value, &mut hash);
+                Some(hash.finish())
             }
         }
     }
 
     /// Hashes the key used when a rule names none.
     pub(crate) fn default_hash(self, flag: &str, targeting_key: &str) -> u32 {
-        let mut bytes = Vec::with_capacity(flag.len() + targeting_key.len() + 8);
+        let mut hash = Murmur3::default();
         match self {
             Self::V2 => {
-                bytes.extend_from_slice(flag.as_bytes());
-                bytes.extend_from_slice(targeting_key.as_bytes());
+                hash.write(flag.as_bytes());
+                hash.write(targeting_key.as_bytes());
             }
             Self::V3 => {
-                head(4, 2, &mut bytes);
-                text(flag, &mut bytes);
-                text(targeting_key, &mut bytes);
+                head(4, 2, &mut hash);
+                text(flag, &mut hash);
+                text(targeting_key, &mut hash);
             }
         }
-        murmur3(&bytes)
+        hash.finish()
     }
 }
 
 /// Picks the index of the weight that `hash` falls on; `None` if the weights sum to nothing or to
 /// more than flagd allows.
-pub(crate) fn pick(hash: u32, weights: &[u32]) -> Option<usize> {
-    let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-    if total == 0 || total > i32::MAX as u64 {
+pub(crate) fn pick(hash: u32, total: u32, mut weights: impl Iterator<Item = u32>) -> Option<usize> {
+    if total == 0 || total > i32::MAX as u32 {
         return None;
     }
-    let point = (u64::from(hash) * total) >> 32;
+    let point = (u64::from(hash) * u64::from(total)) >> 32;
     let mut end = 0;
-    weights.iter().position(|weight| {
-        end += u64::from(*weight);
+    weights.position(|weight| {
+        end += u64::from(weight);
         point < end
     })
 }
 
-/// MurmurHash3, x86, 32 bit, seed 0.
-fn murmur3(bytes: &[u8]) -> u32 {
-    const C1: u32 = 0xcc9e_2d51;
-    const C2: u32 = 0x1b87_3593;
-    let scramble = |k: u32| k.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2);
-    let mut h = 0u32;
-    let mut chunks = bytes.chunks_exact(4);
-    for chunk in &mut chunks {
-        let k = chunk.iter().rev().fold(0, |k, byte| k << 8 | u32::from(*byte));
-        h = (h ^ scramble(k)).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+/// MurmurHash3, x86, 32 bit, seed 0, fed piece by piece: nothing is gathered on the heap.
+#[derive(Default)]
+struct Murmur3 {
+    hash: u32,
+    /// What does not fill four bytes yet, from the low end.
+    tail: u32,
+    length: u32,
+}
+
+fn scramble(k: u32) -> u32 {
+    k.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593)
+}
+
+impl Murmur3 {
+    #[inline]
+    fn mix(&mut self, k: u32) {
+        let hash = (self.hash ^ scramble(k)).rotate_left(13);
+        self.hash = hash.wrapping_mul(5).wrapping_add(0xe654_6b64);
     }
-    let tail = chunks.remainder().iter().rev().fold(0, |k, byte| k << 8 | u32::from(*byte));
-    h ^= scramble(tail);
-    // The length is taken modulo 2^32, as in the reference.
-    h ^= bytes.len() as u32;
-    h = (h ^ h >> 16).wrapping_mul(0x85eb_ca6b);
-    h = (h ^ h >> 13).wrapping_mul(0xc2b2_ae35);
-    h ^ h >> 16
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let shift = self.length % 4 * 8;
+        // The length is taken modulo 2^32, as in the reference.
+        self.length = self.length.wrapping_add(bytes.len() as u32);
+        let mut chunks = bytes.chunks_exact(4);
+        for chunk in &mut chunks {
+            let k = chunk.iter().rev().fold(0, |k, byte| k << 8 | u32::from(*byte));
+            self.mix(self.tail | k << shift);
+            // The part of `k` that did not fit; a shift by all 32 bits would be none at all.
+            self.tail = (u64::from(k) >> (32 - shift)) as u32;
+        }
+        let mut shift = shift;
+        for byte in chunks.remainder() {
+            self.tail |= u32::from(*byte) << shift;
+            shift += 8;
+            if shift == 32 {
+                self.mix(self.tail);
+                (self.tail, shift) = (0, 0);
+            }
+        }
+    }
+
+    fn finish(self) -> u32 {
+        let mut h = self.hash ^ scramble(self.tail);
+        h ^= self.length;
+        h = (h ^ h >> 16).wrapping_mul(0x85eb_ca6b);
+        h = (h ^ h >> 13).wrapping_mul(0xc2b2_ae35);
+        h ^ h >> 16
+    }
+}
+
+/// Where bytes of CBOR go: into the hash, or into a list if they have to be sorted first.
+trait Sink {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Murmur3 {
+    fn put(&mut self, bytes: &[u8]) {
+        self.write(bytes);
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
 }
 
 /// Writes deterministic CBOR (RFC 8949, section 4.2.1).
-fn cbor(value: &Value, out: &mut Vec<u8>) {
+fn cbor(value: &Value, out: &mut impl Sink) {
     match value {
-        Value::Null => out.push(0xf6),
-        Value::Bool(flag) => out.push(0xf4 + u8::from(*flag)),
+        Value::Null => out.put(&[0xf6]),
+        Value::Bool(flag) => out.put(&[0xf4 + u8::from(*flag)]),
         Value::Number(number) => cbor_number(number, out),
         Value::String(string) => text(string, out),
         Value::Array(items) => {
@@ -119,40 +171,40 @@ fn cbor(value: &Value, out: &mut Vec<u8>) {
                 .collect();
             pairs.sort_by(|a, b| a.0.cmp(&b.0));
             for (key, value) in pairs {
-                out.extend_from_slice(&key);
+                out.put(&key);
                 cbor(value, out);
             }
         }
     }
 }
 
-fn head(major: u8, argument: u64, out: &mut Vec<u8>) {
+fn head(major: u8, argument: u64, out: &mut impl Sink) {
     let major = major << 5;
     // Each arm has checked that the argument fits.
     match argument {
-        0..=23 => out.push(major | argument as u8),
-        24..=0xff => out.extend_from_slice(&[major | 24, argument as u8]),
+        0..=23 => out.put(&[major | argument as u8]),
+        24..=0xff => out.put(&[major | 24, argument as u8]),
         0x100..=0xffff => {
-            out.push(major | 25);
-            out.extend_from_slice(&(argument as u16).to_be_bytes());
+            out.put(&[major | 25]);
+            out.put(&(argument as u16).to_be_bytes());
         }
         0x1_0000..=0xffff_ffff => {
-            out.push(major | 26);
-            out.extend_from_slice(&(argument as u32).to_be_bytes());
+            out.put(&[major | 26]);
+            out.put(&(argument as u32).to_be_bytes());
         }
         _ => {
-            out.push(major | 27);
-            out.extend_from_slice(&argument.to_be_bytes());
+            out.put(&[major | 27]);
+            out.put(&argument.to_be_bytes());
         }
     }
 }
 
-fn text(string: &str, out: &mut Vec<u8>) {
+fn text(string: &str, out: &mut impl Sink) {
     head(3, string.len() as u64, out);
-    out.extend_from_slice(string.as_bytes());
+    out.put(string.as_bytes());
 }
 
-fn cbor_number(number: &Number, out: &mut Vec<u8>) {
+fn cbor_number(number: &Number, out: &mut impl Sink) {
     const TWO_63: f64 = 9_223_372_036_854_775_808.0;
     if let Some(unsigned) = number.as_u64() {
         head(0, unsigned, out);
@@ -172,17 +224,17 @@ fn cbor_number(number: &Number, out: &mut Vec<u8>) {
 }
 
 /// Writes a float in the shortest form that keeps its value.
-fn cbor_float(float: f64, out: &mut Vec<u8>) {
+fn cbor_float(float: f64, out: &mut impl Sink) {
     let single = float as f32;
     if f64::from(single).to_bits() != float.to_bits() {
-        out.push(0xfb);
-        out.extend_from_slice(&float.to_be_bytes());
+        out.put(&[0xfb]);
+        out.put(&float.to_be_bytes());
     } else if let Some(half) = half(single) {
-        out.push(0xf9);
-        out.extend_from_slice(&half.to_be_bytes());
+        out.put(&[0xf9]);
+        out.put(&half.to_be_bytes());
     } else {
-        out.push(0xfa);
-        out.extend_from_slice(&single.to_be_bytes());
+        out.put(&[0xfa]);
+        out.put(&single.to_be_bytes());
     }
 }
 
@@ -218,7 +270,13 @@ mod tests {
             ("hello, world", 0x149b_bb7f),
             ("The quick brown fox jumps over the lazy dog", 0x2e4f_f723),
         ] {
-            assert_eq!(murmur3(input.as_bytes()), hash, "{input}");
+            for split in 0..=input.len() {
+                let mut murmur3 = Murmur3::default();
+                let (head, tail) = input.as_bytes().split_at(split);
+                murmur3.write(head);
+                murmur3.write(tail);
+                assert_eq!(murmur3.finish(), hash, "{input} split at {split}");
+            }
         }
     }
 
@@ -246,6 +304,11 @@ mod tests {
             let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(written, hex, "{value}");
         }
+    }
+
+    fn pick(hash: u32, weights: &[u32]) -> Option<usize> {
+        let total = weights.iter().fold(0u32, |sum, weight| sum.saturating_add(*weight));
+        super::pick(hash, total, weights.iter().copied())
     }
 
     #[test]

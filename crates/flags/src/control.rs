@@ -1,41 +1,89 @@
-//! A flag that turns a switch.
+//! What follows a flag for the whole process: switches and settings.
 
-use bartizan_core::{Mode, Switch};
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use bartizan_core::{ConfigError, Mode, Switch};
 use serde_json::Value;
 
 use crate::engine::Flags;
 use crate::{EvaluationContext, Reason};
 
-/// A switch and the flag that turns it.
-#[derive(Debug)]
-pub(crate) struct Control {
+/// A flag, and what is done with its value.
+pub(crate) struct Binding {
     flag: String,
-    switch: Switch,
+    apply: Mutex<Box<Apply>>,
 }
 
-impl Control {
-    pub(crate) fn new(flag: String, switch: Switch) -> Self {
-        Self { flag, switch }
+type Apply = dyn FnMut(&Value) -> Applied + Send;
+
+enum Applied {
+    Changed,
+    Same,
+    Unusable,
+    Refused(ConfigError),
+}
+
+impl Binding {
+    pub(crate) fn switch(flag: String, switch: Switch) -> Self {
+        Self::new(flag, move |value| {
+            let Some(mode) = mode(value) else { return Applied::Unusable };
+            let (before, _) = switch.setting();
+            switch.set(mode);
+            if before == mode { Applied::Same } else { Applied::Changed }
+        })
     }
 
-    /// Turns the switch to what the flag says; leaves it when the flag says nothing usable.
-    pub(crate) fn turn(&self, flags: &Flags) {
-        let details =
-            flags.details(&self.flag, &EvaluationContext::new(), None, |value| Some(mode(value)));
-        match details.value {
-            Some(mode) => {
-                let (before, _) = self.switch.setting();
-                self.switch.set(mode);
-                if before != mode {
-                    tracing::info!(target: "bartizan::flags", flag = self.flag, %mode, "switch turned");
-                }
+    pub(crate) fn setting<V: PartialEq + Send + 'static>(
+        flag: &'static str,
+        read: fn(&Value) -> Option<V>,
+        mut set: impl FnMut(&V) -> Result<(), ConfigError> + Send + 'static,
+    ) -> Self {
+        let mut last = None;
+        Self::new(flag.to_owned(), move |value| {
+            let Some(value) = read(value) else { return Applied::Unusable };
+            if last.as_ref() == Some(&value) {
+                return Applied::Same;
             }
-            // A disabled flag is a way to let go of a switch; anything else deserves a look.
+            let result = set(&value);
+            // What was refused is not tried again with every document.
+            last = Some(value);
+            result.map_or_else(Applied::Refused, |()| Applied::Changed)
+        })
+    }
+
+    fn new(flag: String, apply: impl FnMut(&Value) -> Applied + Send + 'static) -> Self {
+        Self { flag, apply: Mutex::new(Box::new(apply)) }
+    }
+
+    /// Applies what the flag says; changes nothing when the flag says nothing usable.
+    pub(crate) fn turn(&self, flags: &Flags) {
+        let nobody = EvaluationContext::new();
+        let details = flags.details(&self.flag, &nobody, None, |value| {
+            let mut apply = self.apply.lock().unwrap_or_else(PoisonError::into_inner);
+            Some(Some(apply(value)))
+        });
+        let flag = &self.flag;
+        match details.value {
+            Some(Applied::Changed) => {
+                tracing::info!(target: "bartizan::flags", flag, "what is bound to the flag was changed");
+            }
+            Some(Applied::Same) => {}
+            Some(Applied::Refused(error)) => {
+                tracing::warn!(target: "bartizan::flags", flag, %error, "value refused, the setting stays");
+            }
+            // A disabled flag is a way to let go; anything else deserves a look.
             None if details.reason == Reason::Disabled => {}
-            None => {
-                tracing::warn!(target: "bartizan::flags", flag = self.flag, "flag gives no mode, the switch stays");
+            Some(Applied::Unusable) | None => {
+                tracing::warn!(target: "bartizan::flags", flag, "flag gives no usable value, what is bound to it stays");
             }
         }
+    }
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Binding").field("flag", &self.flag).finish_non_exhaustive()
     }
 }
 

@@ -1,23 +1,39 @@
 //! flagd's flag-definition document, parsed into compiled flags.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
 
+use ahash::AHasher;
 use bartizan_core::ConfigError;
 use serde_json::{Map, Value};
 
 use crate::bucket::Bucketing;
-use crate::rule::{Rule, compile};
+use crate::flag::FlagKind;
+use crate::rule::{Mentions, Rule, compile};
+
+/// The longest document that is read, in bytes.
+pub(crate) const MAX_DOCUMENT: usize = 16 << 20;
+/// The longest name of a flag or a variant, in bytes.
+const MAX_NAME: usize = 1024;
 
 /// Everything a document says.
 #[derive(Debug, Default)]
 pub(crate) struct FlagSet {
-    pub(crate) flags: HashMap<String, Entry>,
+    /// Where in `entries` a flag stands. Whoever writes the document is trusted, so the hash needs
+    /// no secret.
+    names: HashMap<Box<str>, u32, BuildHasherDefault<AHasher>>,
+    pub(crate) entries: Vec<Entry>,
     pub(crate) bucketing: Bucketing,
     /// Keys are spread over percentages by a version that the document does not name.
     pub(crate) bucketing_is_a_guess: bool,
-    pub(crate) version: Option<String>,
+    pub(crate) version: Option<Arc<str>>,
     /// What was wrong with single flags; the others are in force.
     pub(crate) problems: Vec<ConfigError>,
+    /// Which attributes some rule may read.
+    pub(crate) mentions: Mentions,
+    /// False before the first document.
+    pub(crate) loaded: bool,
 }
 
 /// A flag of the document, or the place of one that could not be used.
@@ -30,24 +46,43 @@ pub(crate) enum Entry {
 /// A flag, ready to be evaluated.
 #[derive(Debug)]
 pub(crate) struct Definition {
+    pub(crate) name: Arc<str>,
     pub(crate) enabled: bool,
-    pub(crate) variants: Map<String, Value>,
-    pub(crate) default_variant: Option<String>,
+    pub(crate) kind: FlagKind,
+    /// Few, so that a search from the front beats a table.
+    pub(crate) variants: Vec<Variant>,
+    pub(crate) default_variant: Option<u32>,
     pub(crate) targeting: Option<Rule>,
+    /// The flag's own metadata over the document's.
+    pub(crate) metadata: Arc<Map<String, Value>>,
+}
+
+/// A value by its name.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    pub(crate) name: Arc<str>,
+    pub(crate) value: Value,
+}
+
+/// Reads a document as JSON.
+pub(crate) fn parse(text: &str) -> Result<Value, ConfigError> {
+    if text.len() > MAX_DOCUMENT {
+        return Err(ConfigError::new(
+            "document",
+            format!("is longer than {MAX_DOCUMENT} bytes"),
+            "split it, or keep data out of it",
+        ));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        ConfigError::new(
+            "document",
+            format!("is not JSON (line {}, column {})", error.line(), error.column()),
+            "correct the syntax there",
+        )
+    })
 }
 
 impl FlagSet {
-    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
-        let document = serde_json::from_str(text).map_err(|error| {
-            ConfigError::new(
-                "document",
-                format!("is not JSON (line {}, column {})", error.line(), error.column()),
-                "correct the syntax there",
-            )
-        })?;
-        Self::from_value(&document)
-    }
-
     pub(crate) fn from_value(document: &Value) -> Result<Self, ConfigError> {
         let Some(flags) = document.get("flags").and_then(Value::as_object) else {
             return Err(ConfigError::new(
@@ -65,26 +100,45 @@ impl FlagSet {
         };
         let metadata = metadata("metadata", document.get("metadata"))?;
         let mut set = Self {
+            loaded: true,
             bucketing: bucketing(metadata)?,
             bucketing_is_a_guess: metadata.is_none_or(|data| !data.contains_key("bucketing"))
                 && mentions(document, "fractional"),
-            version: metadata
-                .and_then(|data| data.get("version"))
-                .map(|version| version.as_str().map_or_else(|| version.to_string(), str::to_owned)),
+            version: metadata.and_then(|data| data.get("version")).map(|version| {
+                version.as_str().map_or_else(|| version.to_string().into(), Arc::from)
+            }),
             ..Self::default()
         };
         for (name, flag) in flags {
             // One flag that is wrong must not take the others down.
-            let entry = match Definition::parse(name, flag, evaluators) {
-                Ok(definition) => Entry::Sound(definition),
+            let mut mentions = Mentions::default();
+            let entry = match Definition::parse(name, flag, evaluators, metadata, &mut mentions) {
+                Ok(definition) => {
+                    set.mentions.anything |= mentions.anything;
+                    set.mentions.names.append(&mut mentions.names);
+                    Entry::Sound(definition)
+                }
                 Err(problem) => {
                     set.problems.push(problem);
                     Entry::Broken
                 }
             };
-            set.flags.insert(name.clone(), entry);
+            // A document of 16 MiB has no more flags than that.
+            set.names.insert(name.as_str().into(), set.entries.len() as u32);
+            set.entries.push(entry);
         }
         Ok(set)
+    }
+
+    /// Where the flag stands.
+    #[inline]
+    pub(crate) fn index(&self, flag: &str) -> Option<u32> {
+        self.names.get(flag).copied()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        let entry = |index: u32| self.entries.get(index as usize).unwrap_or(&Entry::Broken);
+        self.names.iter().map(move |(name, index)| (&**name, entry(*index)))
     }
 }
 
@@ -93,6 +147,8 @@ impl Definition {
         name: &str,
         flag: &Value,
         evaluators: &Map<String, Value>,
+        common: Option<&Map<String, Value>>,
+        mentions: &mut Mentions,
     ) -> Result<Self, ConfigError> {
         let wrong = |field: &str, problem: &str, fix: &str| {
             ConfigError::new(format!("flags.{name}{field}"), problem.to_owned(), fix.to_owned())
@@ -106,21 +162,27 @@ impl Definition {
             _ => return Err(wrong(".state", "is no state", "write \"ENABLED\" or \"DISABLED\"")),
         };
         let variants = match flag.get("variants").and_then(Value::as_object) {
-            Some(variants) if !variants.is_empty() => variants.clone(),
+            Some(variants) if !variants.is_empty() => variants,
             _ => return Err(wrong(".variants", "has no variant", "name at least one")),
         };
-        let mut kinds = variants.values().map(kind);
+        if name.len() > MAX_NAME || variants.keys().any(|variant| variant.len() > MAX_NAME) {
+            return Err(wrong("", "has a name of more than 1024 bytes", "shorten it"));
+        }
+        let mut kinds = variants.values().map(FlagKind::of);
         let first = kinds.next().flatten();
-        if first.is_none() || kinds.any(|kind| kind != first) {
+        let mixed = kinds.any(|kind| kind != first);
+        let Some(kind) = first.filter(|_| !mixed) else {
             return Err(wrong(
                 ".variants",
                 "mixes types",
                 "give every variant a boolean, or every one a string, a number or an object",
             ));
-        }
+        };
         let default_variant = match flag.get("defaultVariant") {
             None | Some(Value::Null) => None,
-            Some(Value::String(variant)) if variants.contains_key(variant) => Some(variant.clone()),
+            Some(Value::String(variant)) if variants.contains_key(variant) => {
+                variants.keys().position(|name| name == variant).map(|at| at as u32)
+            }
             Some(_) => {
                 return Err(wrong(
                     ".defaultVariant",
@@ -133,7 +195,7 @@ impl Definition {
             None | Some(Value::Null) => None,
             Some(Value::Object(rule)) if rule.is_empty() => None,
             Some(rule @ Value::Object(_)) => {
-                Some(compile(rule, evaluators).map_err(|problem| {
+                Some(compile(rule, evaluators, mentions).map_err(|problem| {
                     wrong(".targeting", &problem, "see flagd's documentation of custom operations")
                 })?)
             }
@@ -141,19 +203,22 @@ impl Definition {
                 return Err(wrong(".targeting", "is not an object", "write a JsonLogic rule"));
             }
         };
-        metadata(&format!("flags.{name}.metadata"), flag.get("metadata"))?;
-        Ok(Self { enabled, variants, default_variant, targeting })
-    }
-}
-
-/// The JSON type of a variant; `None` for what flagd does not allow.
-fn kind(variant: &Value) -> Option<&'static str> {
-    match variant {
-        Value::Bool(_) => Some("boolean"),
-        Value::Number(_) => Some("number"),
-        Value::Object(_) => Some("object"),
-        Value::String(_) => Some("string"),
-        Value::Array(_) | Value::Null => None,
+        let own = metadata(&format!("flags.{name}.metadata"), flag.get("metadata"))?;
+        let mut metadata = common.cloned().unwrap_or_default();
+        metadata.extend(own.cloned().unwrap_or_default());
+        let variant = |(name, value): (&String, &Value)| Variant {
+            name: Arc::from(name.as_str()),
+            value: value.clone(),
+        };
+        Ok(Self {
+            name: name.into(),
+            enabled,
+            kind,
+            variants: variants.iter().map(variant).collect(),
+            default_variant,
+            targeting,
+            metadata: Arc::new(metadata),
+        })
     }
 }
 
@@ -218,8 +283,9 @@ mod tests {
             "bad": {"state": "ENABLED", "variants": {"on": true}, "targeting": {"$ref": "gone"}},
         }}))
         .unwrap();
-        assert!(matches!(set.flags["good"], Entry::Sound(_)));
-        assert!(matches!(set.flags["bad"], Entry::Broken));
+        let entry = |name| &set.entries[set.index(name).unwrap() as usize];
+        assert!(matches!(entry("good"), Entry::Sound(_)));
+        assert!(matches!(entry("bad"), Entry::Broken));
         assert_eq!(set.problems.len(), 1);
         let problem = set.problems[0].to_string();
         assert!(problem.starts_with("`flags.bad.targeting`: refers to `gone`"), "{problem}");
@@ -236,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_syntax_error_tells_its_place() {
-        let error = FlagSet::parse("{\n  \"flags\": }").unwrap_err();
+        let error = parse("{\n  \"flags\": }").unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");
     }
 }

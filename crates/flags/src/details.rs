@@ -1,5 +1,9 @@
 //! What an evaluation tells besides the value, in OpenFeature's words.
 
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
 /// An evaluated flag.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -7,11 +11,13 @@ pub struct Details<T> {
     /// The flag's value, or the caller's default.
     pub value: T,
     /// The variant that was picked; `None` when the value is the caller's default.
-    pub variant: Option<String>,
+    pub variant: Option<Arc<str>>,
     /// How the value came about.
     pub reason: Reason,
     /// What went wrong, if the reason is [`Reason::Error`].
     pub error: Option<ErrorCode>,
+    /// What the document says about the flag besides: its own metadata over the document's.
+    pub metadata: Arc<Map<String, Value>>,
 }
 
 /// How a value came about.
@@ -58,6 +64,22 @@ pub enum ErrorCode {
     General,
     /// The flag's definition is wrong; [`Flags::problems`](crate::Flags::problems) says how.
     ParseError,
+    /// No document has been in force yet.
+    ProviderNotReady,
     /// The flag's variants are of another type.
     TypeMismatch,
+}
+
+impl ErrorCode {
+    /// OpenFeature's name for it, in lower case, as OpenTelemetry's `error.type` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FlagNotFound => "flag_not_found",
+            Self::General => "general",
+            Self::ParseError => "parse_error",
+            Self::ProviderNotReady => "provider_not_ready",
+            Self::TypeMismatch => "type_mismatch",
+        }
+    }
 }

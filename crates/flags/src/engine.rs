@@ -1,14 +1,19 @@
 //! The set of flags in force.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bartizan_core::{Clock, ConfigError, Engine, Live, Mode, Snapshot, Switch};
 use serde_json::Value;
+use tokio::sync::{Notify, mpsc};
 
-use crate::control::Control;
-use crate::definition::{Definition, Entry, FlagSet};
+use crate::control::Binding;
+use crate::definition::FlagSet;
+use crate::exposure::{Exposure, Exposures, Sink};
+use crate::feed::{Documents, Feed};
+use crate::flag::{Declaration, Flag, FlagType, lint};
 use crate::observe::Counts;
-use crate::rule::{Scope, evaluate};
+use crate::resolve::{Absent, Resolved};
 use crate::{Bucketing, Details, ErrorCode, EvaluationContext, Reason};
 
 /// Feature flags, evaluated in process. Clones share the set.
@@ -27,8 +32,19 @@ struct Inner {
     switch: Switch,
     clock: Clock,
     counts: Counts,
-    /// Locked while a set is replaced, so that switches and set cannot disagree.
-    controls: Mutex<Vec<Control>>,
+    /// Locked while a set is replaced, so that what is bound and the set cannot disagree.
+    bound: Mutex<Bound>,
+    exposures: OnceLock<Sink>,
+    /// Wakes whoever waits for the first document.
+    changed: Notify,
+}
+
+/// What hears of every document that comes into force.
+#[derive(Debug, Default)]
+struct Bound {
+    documents: Documents,
+    bindings: Vec<Binding>,
+    declared: Vec<Declaration>,
 }
 
 impl Flags {
@@ -47,7 +63,9 @@ impl Flags {
             switch: Switch::default(),
             clock: Clock::system(),
             counts: Counts::default(),
-            controls: Mutex::default(),
+            bound: Mutex::default(),
+            exposures: OnceLock::new(),
+            changed: Notify::new(),
         }))
     }
 
@@ -68,29 +86,72 @@ impl Flags {
     ///
     /// If the document itself cannot be read; the set in force stays.
     pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
-        self.install(FlagSet::parse(document))
+        Feed::from(self.clone()).replace(document)
     }
 
-    fn install(&self, set: Result<FlagSet, ConfigError>) -> Result<(), ConfigError> {
-        let set = match set {
-            Ok(set) => set,
-            Err(error) => {
-                self.0.counts.refused();
-                tracing::warn!(target: "bartizan::flags", name = self.0.name, %error, "document refused, the last good one stays");
-                return Err(error);
+    /// A place for another document, over those of a lower rank; rank 0 is that of
+    /// [`replace`](Self::replace).
+    #[must_use]
+    pub fn feed(&self, rank: u8) -> Feed {
+        Feed::new(self.clone(), rank)
+    }
+
+    /// Waits until a document is in force: for a start that would rather be late than without flags.
+    /// Put a time-out around it.
+    pub async fn ready(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.0.set.load().loaded {
+                return;
             }
-        };
+            changed.await;
+        }
+    }
+
+    /// How long ago the sources were reached: of the one that has been silent longest. `None` if
+    /// there is none.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.documents.age(self.0.clock.now())
+    }
+
+    pub(crate) fn confirm(&self, rank: u8) {
+        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.documents.confirm(rank, self.0.clock.now());
+    }
+
+    pub(crate) fn refuse(&self, error: &ConfigError) {
+        self.0.counts.refused();
+        tracing::warn!(target: "bartizan::flags", name = self.0.name, %error, "document refused, the last good one stays");
+    }
+
+    pub(crate) fn install(&self, rank: u8, document: Value) -> Result<(), ConfigError> {
+        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each document must be one by itself: a fault is of whoever brings it.
+        let sound = FlagSet::from_value(&document).and_then(|_| {
+            let documents = bound.documents.with(rank, document);
+            let set = FlagSet::from_value(&documents.merged()?)?;
+            Ok((documents, set))
+        });
+        let (documents, set) = sound.inspect_err(|error| self.refuse(error))?;
+        bound.documents = documents;
         for problem in &set.problems {
             tracing::warn!(target: "bartizan::flags", name = self.0.name, %problem, "flag left out");
         }
         if set.bucketing_is_a_guess {
             tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
         }
-        let controls = self.0.controls.lock().unwrap_or_else(PoisonError::into_inner);
-        tracing::info!(target: "bartizan::flags", name = self.0.name, flags = set.flags.len(), "document in force");
+        if !bound.declared.is_empty() {
+            for finding in lint(&bound.declared, &set) {
+                tracing::warn!(target: "bartizan::flags", name = self.0.name, %finding, "document and program disagree");
+            }
+        }
+        tracing::info!(target: "bartizan::flags", name = self.0.name, flags = set.entries.len(), "document in force");
         self.0.set.store(set);
         self.0.counts.applied();
-        controls.iter().for_each(|control| control.turn(self));
+        self.0.changed.notify_waiters();
+        bound.bindings.iter().for_each(|binding| binding.turn(self));
         Ok(())
     }
 
@@ -100,10 +161,41 @@ impl Flags {
     /// and `off` when false. A flag that is missing, broken, disabled or says something else leaves
     /// the switch as it is. The flag is evaluated without a context, for the whole process.
     pub fn control(&self, flag: impl Into<String>, switch: Switch) {
-        let control = Control::new(flag.into(), switch);
-        let mut controls = self.0.controls.lock().unwrap_or_else(PoisonError::into_inner);
-        control.turn(self);
-        controls.push(control);
+        self.attach(Binding::switch(flag.into(), switch));
+    }
+
+    /// Lets a flag set something: now, and whenever another document comes into force. So a quota, a
+    /// time-out or a threshold follows a number in the document.
+    ///
+    /// `set` gets the value if it is another than before. A flag that is missing, broken, disabled
+    /// or of another type leaves everything as it is, and so does an error of `set`, which is
+    /// logged. The flag is evaluated without a context, for the whole process. `set` must not bind
+    /// or replace anything in these flags.
+    pub fn bind<T>(
+        &self,
+        flag: &Flag<T>,
+        set: impl FnMut(&T::Value) -> Result<(), ConfigError> + Send + 'static,
+    ) where
+        T: FlagType,
+        T::Value: PartialEq + Send + 'static,
+    {
+        self.attach(Binding::setting(flag.name(), T::read, set));
+    }
+
+    fn attach(&self, binding: Binding) {
+        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        binding.turn(self);
+        bound.bindings.push(binding);
+    }
+
+    /// Says which flags the program reads, and tells where the document in force disagrees: flags
+    /// that it lacks, that hold another type, or that nobody reads. From now on the same is logged
+    /// for every document that comes into force. Empty while there is no document.
+    pub fn declare(&self, declared: impl IntoIterator<Item = Declaration>) -> Vec<ConfigError> {
+        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.declared.extend(declared);
+        let set = self.0.set.load();
+        if set.loaded { lint(&bound.declared, &set) } else { Vec::new() }
     }
 
     /// What was wrong with single flags of the document in force.
@@ -121,99 +213,7 @@ impl Flags {
     /// The `version` in the metadata of the document in force.
     #[must_use]
     pub fn version(&self) -> Option<String> {
-        self.0.set.load().version.clone()
-    }
-
-    /// Evaluates a boolean flag.
-    #[must_use]
-    pub fn bool(&self, flag: &str, context: &EvaluationContext, default: bool) -> bool {
-        self.bool_details(flag, context, default).value
-    }
-
-    /// Evaluates a boolean flag, and tells how the value came about.
-    #[must_use]
-    pub fn bool_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: bool,
-    ) -> Details<bool> {
-        self.details(flag, context, default, Value::as_bool)
-    }
-
-    /// Evaluates a flag whose variants are strings.
-    #[must_use]
-    pub fn string(&self, flag: &str, context: &EvaluationContext, default: &str) -> String {
-        self.string_details(flag, context, default).value
-    }
-
-    /// Evaluates a flag whose variants are strings, and tells how the value came about.
-    #[must_use]
-    pub fn string_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: &str,
-    ) -> Details<String> {
-        self.details(flag, context, default.to_owned(), |value| value.as_str().map(str::to_owned))
-    }
-
-    /// Evaluates a flag whose variants are whole numbers.
-    #[must_use]
-    pub fn integer(&self, flag: &str, context: &EvaluationContext, default: i64) -> i64 {
-        self.integer_details(flag, context, default).value
-    }
-
-    /// Evaluates a flag whose variants are whole numbers, and tells how the value came about.
-    #[must_use]
-    pub fn integer_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: i64,
-    ) -> Details<i64> {
-        // `2.0` is read as 2, but `1.99` is a mismatch: silently cutting it off would be worse.
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        self.details(flag, context, default, |value| {
-            value.as_i64().or_else(|| {
-                let float = value.as_f64()?;
-                (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64)
-            })
-        })
-    }
-
-    /// Evaluates a flag whose variants are numbers.
-    #[must_use]
-    pub fn float(&self, flag: &str, context: &EvaluationContext, default: f64) -> f64 {
-        self.float_details(flag, context, default).value
-    }
-
-    /// Evaluates a flag whose variants are numbers, and tells how the value came about.
-    #[must_use]
-    pub fn float_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: f64,
-    ) -> Details<f64> {
-        self.details(flag, context, default, Value::as_f64)
-    }
-
-    /// Evaluates a flag whose variants are objects.
-    #[must_use]
-    pub fn object(&self, flag: &str, context: &EvaluationContext, default: Value) -> Value {
-        self.object_details(flag, context, default).value
-    }
-
-    /// Evaluates a flag whose variants are objects, and tells how the value came about.
-    #[must_use]
-    pub fn object_details(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: Value,
-    ) -> Details<Value> {
-        self.details(flag, context, default, |value| value.is_object().then(|| value.clone()))
+        self.0.set.load().version.as_deref().map(str::to_owned)
     }
 
     /// Evaluates a flag of any type, and tells how the value came about.
@@ -225,89 +225,92 @@ impl Flags {
         default: T,
         read: impl FnOnce(&Value) -> Option<T>,
     ) -> Details<T> {
-        let set = self.0.set.load();
-        let resolved = self.resolve(&set, flag, context);
-        let details = match resolved {
-            Ok((variant, value, reason)) => match read(value) {
-                Some(value) => {
-                    Details { value, variant: Some(variant.to_owned()), reason, error: None }
-                }
-                None => Absent::Error(ErrorCode::TypeMismatch).details(default),
-            },
-            Err(absent) => absent.details(default),
-        };
-        self.0.counts.evaluated(details.reason);
-        details
+        self.details_with(flag, context, read, || default)
     }
 
-    fn resolve<'a>(
+    pub(crate) fn details_with<T>(
         &self,
-        set: &'a FlagSet,
         flag: &str,
         context: &EvaluationContext,
-    ) -> Result<(&'a str, &'a Value, Reason), Absent> {
+        read: impl FnOnce(&Value) -> Option<T>,
+        default: impl FnOnce() -> T,
+    ) -> Details<T> {
+        let set = self.0.set.load();
+        let index = set.index(flag);
+        let mut resolved =
+            self.resolve(&set, index, |index| set.resolve(index, context, &self.0.clock));
+        let value = index.and_then(|index| set.value(index, &mut resolved, read));
+        self.0.counts.evaluated(resolved.reason());
+        set.details(index, resolved, value.unwrap_or_else(default))
+    }
+
+    /// The value alone, or `None` where the caller's default holds: tells nothing, so that it
+    /// allocates nothing.
+    #[inline]
+    pub(crate) fn value<T>(
+        &self,
+        flag: &str,
+        context: &EvaluationContext,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let set = self.0.set.load();
+        let index = set.index(flag);
+        let mut resolved =
+            self.resolve(&set, index, |index| set.resolve(index, context, &self.0.clock));
+        let value = index.and_then(|index| set.value(index, &mut resolved, read));
+        self.0.counts.evaluated(resolved.reason());
+        value
+    }
+
+    /// Evaluates by `evaluate` unless something speaks against it beforehand.
+    #[inline]
+    pub(crate) fn resolve(
+        &self,
+        set: &FlagSet,
+        index: Option<u32>,
+        evaluate: impl FnOnce(u32) -> Resolved,
+    ) -> Resolved {
         // A shadow would be an evaluation whose result nobody sees, so it counts as off.
         if self.0.switch.mode(|| None) != Mode::Enforce {
-            return Err(Absent::Reason(Reason::Disabled));
+            return Resolved::Absent(Absent::Reason(Reason::Disabled));
         }
-        let definition = match set.flags.get(flag) {
-            None => return Err(Absent::Error(ErrorCode::FlagNotFound)),
-            Some(Entry::Broken) => return Err(Absent::Error(ErrorCode::ParseError)),
-            Some(Entry::Sound(definition)) => definition,
-        };
-        if !definition.enabled {
-            return Err(Absent::Reason(Reason::Disabled));
+        match index {
+            Some(index) => evaluate(index),
+            None if set.loaded => Resolved::error(ErrorCode::FlagNotFound),
+            None => Resolved::error(ErrorCode::ProviderNotReady),
         }
-        let Some(rule) = &definition.targeting else {
-            return fallback(definition, Reason::Static);
-        };
-        let scope = Scope {
-            flag,
-            attributes: context.attributes(),
-            bucketing: set.bucketing,
-            timestamp: self.0.clock.unix().as_secs(),
-        };
-        let general = Absent::Error(ErrorCode::General);
-        let result = evaluate(rule, scope).map_err(|problem| {
-            tracing::debug!(target: "bartizan::flags", flag, problem, "evaluation given up");
-            Absent::Error(ErrorCode::General)
-        })?;
-        let found = match &*result {
-            Value::Null => return fallback(definition, Reason::Default),
-            Value::String(variant) => definition.variants.get_key_value(variant.as_str()),
-            // Rules may name the variants "true", "false" or "1" without quotes.
-            Value::Bool(true) => definition.variants.get_key_value("true"),
-            Value::Bool(false) => definition.variants.get_key_value("false"),
-            Value::Number(number) => definition.variants.get_key_value(&number.to_string()),
-            Value::Array(_) | Value::Object(_) => None,
-        };
-        let (variant, value) = found.ok_or(general)?;
-        Ok((variant, value, Reason::TargetingMatch))
     }
-}
 
-/// Why there is no variant.
-enum Absent {
-    Error(ErrorCode),
-    Reason(Reason),
-}
-
-impl Absent {
-    fn details<T>(self, value: T) -> Details<T> {
-        let (reason, error) = match self {
-            Self::Error(code) => (Reason::Error, Some(code)),
-            Self::Reason(reason) => (reason, None),
-        };
-        Details { value, variant: None, reason, error }
+    /// Reports from now on which requests got which variants. Whoever receives them hands them on,
+    /// in a task of its own; no request waits for that.
+    ///
+    /// `None` if somebody else receives them already.
+    #[must_use]
+    pub fn exposures(&self, settings: Exposures) -> Option<mpsc::Receiver<Exposure>> {
+        let (sink, receiver) = Sink::new(settings);
+        self.0.exposures.set(sink).ok().map(|()| receiver)
     }
-}
 
-fn fallback(definition: &Definition, reason: Reason) -> Result<(&str, &Value, Reason), Absent> {
-    let variant = definition.default_variant.as_deref();
-    let (variant, value) = variant
-        .and_then(|variant| definition.variants.get_key_value(variant))
-        .ok_or(Absent::Reason(Reason::Default))?;
-    Ok((variant, value, reason))
+    #[inline]
+    pub(crate) fn sink(&self) -> Option<&Sink> {
+        self.0.exposures.get()
+    }
+
+    pub(crate) fn set(&self) -> Arc<FlagSet> {
+        self.0.set.load_full()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Engine for Flags {
@@ -326,11 +329,12 @@ impl Engine for Flags {
     fn snapshot(&self) -> Snapshot {
         let set = self.0.set.load();
         let broken = set.problems.len();
-        self.0.counts.snapshot(self, set.flags.len() - broken, broken)
+        let age = self.age();
+        self.0.counts.snapshot(self, set.entries.len() - broken, broken, age)
     }
 
     /// Takes a flagd document as settings.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
-        self.install(FlagSet::from_value(&settings))
+        self.install(0, settings)
     }
 }

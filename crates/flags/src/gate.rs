@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::engine::Flags;
-use crate::{EvaluationContext, Flag};
+use crate::{EvaluationContext, Flag, RequestFlags};
 
 // The answer of a path that does not exist: a hidden feature should not announce itself.
 const HIDDEN: Rejection =
@@ -19,7 +19,9 @@ const HIDDEN: Rejection =
 
 /// [`Layer`] that answers 404 while a flag is off for the request.
 ///
-/// The flag is evaluated with [`EvaluationContext::from_request`].
+/// Behind a [`FlagsLayer`](crate::FlagsLayer) of the same flags it asks what that has put in the
+/// request, so that gate and handler agree; elsewhere it evaluates the flag with
+/// [`EvaluationContext::from_request`].
 ///
 /// # Examples
 ///
@@ -99,13 +101,20 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let GateLayer { flags, flag, protocol } = &self.gate;
-        let state = if flag.get(flags, &EvaluationContext::from_request(&request)) {
+        let state = if is_open(flags, flag, &request) {
             State::Open { future: self.inner.call(request), protocol: protocol.clone() }
         } else {
             let dialect = protocol.dialect(&request);
             State::Closed { result: Some(protocol.refuse(dialect, HIDDEN)) }
         };
         GateFuture { state }
+    }
+}
+
+fn is_open<B>(flags: &Flags, flag: &Flag<bool>, request: &Request<B>) -> bool {
+    match request.extensions().get::<RequestFlags>() {
+        Some(own) if own.flags().is(flags) => own.get(flag),
+        _ => flag.get(flags, &EvaluationContext::from_request(request)),
     }
 }
 

@@ -3,9 +3,9 @@
 //!
 //! [`Flags`] is the engine. It reads flagd's flag-definition JSON, compiles every targeting rule
 //! once, and answers without waiting. [`Flag`] is a typed handle with a mandatory default,
-//! [`FlagsLayer`] hands the flags to the handlers, [`GateLayer`] hides a route behind a flag,
-//! [`FileSource`] follows a file, and [`Flags::control`] ties a flag to a
-//! [`Switch`](bartizan_core::Switch).
+//! [`FlagsLayer`] hands [`RequestFlags`] to the handlers, [`GateLayer`] hides a route behind a flag,
+//! [`FileSource`] follows a file, [`Flags::control`] ties a flag to a
+//! [`Switch`](bartizan_core::Switch) and [`Flags::bind`] one to a setting.
 //!
 //! # Examples
 //!
@@ -84,7 +84,8 @@
 //! | a new document or file cannot be read | the last good one stays, a warning is logged |
 //! | the first one cannot be read | an error at start |
 //! | unknown flag, other type, unknown variant | the caller's default; [`Details::error`] |
-//! | a rule takes too many steps | the caller's default, [`ErrorCode::General`] |
+//! | a rule takes too many steps, or throws | the caller's default, [`ErrorCode::General`] |
+//! | no document yet | the caller's default, [`ErrorCode::ProviderNotReady`] |
 //! | `fractional` without a targeting key | the flag's default variant |
 //! | a flag that controls a switch gives no mode | the switch stays |
 //! | the engine's own switch is not on enforce | every evaluation gives its default |
@@ -94,7 +95,14 @@
 //! - The version of percentage bucketing is named by `metadata.bucketing`, `"v2"` or `"v3"`; `"v3"`
 //!   holds when it is absent. flagd's first version is not supported.
 //! - The array form of `flags` is refused.
-//! - A rule may nest 64 levels and have 4096 nodes, references included.
+//! - A rule may nest 64 levels and have 4096 nodes, references included; a document is at most
+//!   16 MiB long.
+//! - JsonLogic is that of its public suites: comparing with what is no number, or dividing by zero,
+//!   throws. `val`, `exists`, `??`, `try`, `throw` and `preserve` are there as well.
+//!
+//! # Features
+//!
+//! - `axum`: `route` as an attribute, and [`RequestFlags`] as an extractor.
 //!
 //! [flagd]: https://flagd.dev/reference/flag-definitions/
 
@@ -104,20 +112,30 @@ mod control;
 mod definition;
 mod details;
 mod engine;
+mod exposure;
+mod feed;
 mod flag;
 mod gate;
 mod layer;
 mod observe;
+mod resolve;
 mod rule;
 mod service;
+mod snapshot;
 mod source;
+mod split;
+mod typed;
 
 pub use self::bucket::Bucketing;
 pub use self::context::EvaluationContext;
 pub use self::details::{Details, ErrorCode, Reason};
 pub use self::engine::Flags;
-pub use self::flag::Flag;
+pub use self::exposure::{Exposure, Exposures};
+pub use self::feed::Feed;
+pub use self::flag::{Declaration, Flag, FlagKind, FlagType};
 pub use self::gate::{Gate, GateFuture, GateLayer};
 pub use self::layer::FlagsLayer;
-pub use self::service::WithFlags;
-pub use self::source::FileSource;
+pub use self::service::{WithFlags, WithFlagsFuture};
+pub use self::snapshot::RequestFlags;
+pub use self::source::{FileSource, HttpSource, SourceError};
+pub use self::split::{Rollout, RolloutSettings, Split, SplitFuture, SplitLayer, SplitWatch};

@@ -1,10 +1,16 @@
 //! Every figure of this room.
 
+use std::time::Duration;
+
 use bartizan_core::{Counter, Engine, Metric, Snapshot};
 
 use crate::details::Reason;
 use crate::engine::Flags;
 
+static AGE: Metric = Metric::gauge(
+    "bartizan_flags_age_seconds",
+    "Time since the source was reached that has been silent longest.",
+);
 static EVALUATIONS: Metric =
     Metric::counter("bartizan_flags_evaluations_total", "Flag evaluations by reason.");
 static RELOADS: Metric =
@@ -12,6 +18,23 @@ static RELOADS: Metric =
 static BROKEN: Metric =
     Metric::gauge("bartizan_flags_broken", "Flags of the document in force that cannot be used.");
 static LOADED: Metric = Metric::gauge("bartizan_flags_loaded", "Flags in force.");
+
+static EXPOSURES: Metric = Metric::counter(
+    "bartizan_flags_exposures_total",
+    "Exposures reported, or dropped for lack of room.",
+);
+pub(crate) static SPLIT_EXCHANGES: Metric =
+    Metric::counter("bartizan_flags_split_exchanges_total", "Exchanges by variant and outcome.");
+pub(crate) static SPLIT_DIVERTED: Metric = Metric::counter(
+    "bartizan_flags_split_diverted_total",
+    "Requests that stable served instead of a variant.",
+);
+pub(crate) static SPLIT_ROLLED_BACK: Metric =
+    Metric::gauge("bartizan_flags_split_rolled_back", "Whether a variant was taken back: 0 or 1.");
+pub(crate) static SPLIT_SHARE: Metric = Metric::gauge(
+    "bartizan_flags_split_share",
+    "The share of a variant's callers that the ramp lets through.",
+);
 
 /// What the engine counts.
 #[derive(Debug, Default)]
@@ -36,13 +59,27 @@ impl Counts {
         self.refused.add(1);
     }
 
-    pub(crate) fn snapshot(&self, flags: &Flags, loaded: usize, broken: usize) -> Snapshot {
+    pub(crate) fn snapshot(
+        &self,
+        flags: &Flags,
+        loaded: usize,
+        broken: usize,
+        age: Option<Duration>,
+    ) -> Snapshot {
         let (mode, _) = flags.switch().setting();
         let mut snapshot = Snapshot::new(flags.name(), flags.kind(), mode)
+            .sample(&AGE, "", age.unwrap_or_default().as_secs_f64())
             .sample(&LOADED, "", loaded as f64)
             .sample(&BROKEN, "", broken as f64)
             .sample(&RELOADS, "applied", self.applied.get() as f64)
             .sample(&RELOADS, "refused", self.refused.get() as f64);
+        let (reported, dropped) =
+            flags.sink().map_or((0, 0), |sink| (sink.reported.get(), sink.dropped.get()));
+        snapshot = snapshot.sample(&EXPOSURES, "reported", reported as f64).sample(
+            &EXPOSURES,
+            "dropped",
+            dropped as f64,
+        );
         for (reason, counter) in Reason::ALL.into_iter().zip(&self.evaluations) {
             snapshot = snapshot.sample(&EVALUATIONS, reason.as_str(), counter.get() as f64);
         }

@@ -4,12 +4,16 @@
 //! are bounded.
 
 mod eval;
+mod operator;
 mod sem_ver;
 mod value;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 pub(crate) use self::eval::{Scope, evaluate};
+use self::operator::Operator;
 use self::sem_ver::{Relation, Version};
 
 /// How deep a rule may nest; evaluation recurses no deeper.
@@ -34,7 +38,14 @@ pub(crate) enum Rule {
         path: Box<Self>,
         default: Option<Box<Self>>,
     },
+    /// `val`: keys one by one, from `up` scopes further out.
+    Val {
+        up: usize,
+        keys: Vec<Self>,
+    },
     Call(Operator, Vec<Self>),
+    /// A call whose only argument is computed: if that is a list, its items are the arguments.
+    Spread(Operator, Box<Self>),
     SemVer {
         relation: Relation,
         operands: Box<[Self; 2]>,
@@ -42,6 +53,8 @@ pub(crate) enum Rule {
     Fractional {
         key: Option<Box<Self>>,
         buckets: Vec<Bucket>,
+        /// The sum of the weights, if none is computed.
+        total: Option<u32>,
     },
 }
 
@@ -75,74 +88,47 @@ impl Path {
     }
 }
 
-macro_rules! operators {
-    ($($variant:ident $symbol:literal $least:literal ..= $most:expr,)*) => {
-        /// An operator that needs nothing but its arguments.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Operator { $($variant,)* }
+/// Which attributes a rule may read: the first parts of its paths.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mentions {
+    pub(crate) names: BTreeSet<String>,
+    /// A path that is computed, or the whole context, may be any of them.
+    pub(crate) anything: bool,
+}
 
-        impl Operator {
-            /// The operator, and how few and how many arguments it takes.
-            fn parse(symbol: &str) -> Option<(Self, usize, usize)> {
-                Some(match symbol {
-                    $($symbol => (Self::$variant, $least, $most),)*
-                    _ => return None,
-                })
+impl Mentions {
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.anything || self.names.contains(name)
+    }
+
+    fn add(&mut self, path: &str) {
+        match path.split('.').next() {
+            None | Some("") => self.anything = true,
+            Some(first) => {
+                self.names.insert(first.to_owned());
             }
         }
-    };
+    }
 }
 
-operators! {
-    Missing "missing" 0..=usize::MAX,
-    MissingSome "missing_some" 2..=2,
-    If "if" 0..=usize::MAX,
-    Equal "==" 2..=2,
-    StrictEqual "===" 2..=2,
-    NotEqual "!=" 2..=2,
-    StrictNotEqual "!==" 2..=2,
-    Not "!" 1..=1,
-    Truthy "!!" 1..=1,
-    Or "or" 1..=usize::MAX,
-    And "and" 1..=usize::MAX,
-    Greater ">" 2..=2,
-    GreaterOrEqual ">=" 2..=2,
-    Less "<" 2..=3,
-    LessOrEqual "<=" 2..=3,
-    Max "max" 1..=usize::MAX,
-    Min "min" 1..=usize::MAX,
-    Add "+" 1..=usize::MAX,
-    Subtract "-" 1..=2,
-    Multiply "*" 1..=usize::MAX,
-    Divide "/" 2..=2,
-    Remainder "%" 2..=2,
-    Map "map" 2..=2,
-    Filter "filter" 2..=2,
-    Reduce "reduce" 3..=3,
-    All "all" 2..=2,
-    None "none" 2..=2,
-    Some "some" 2..=2,
-    Merge "merge" 0..=usize::MAX,
-    In "in" 2..=2,
-    Cat "cat" 1..=usize::MAX,
-    Substr "substr" 2..=3,
-    StartsWith "starts_with" 2..=2,
-    EndsWith "ends_with" 2..=2,
+/// Compiles `rule`; `evaluators` are what `$ref` may name. Adds to `mentions` what it reads.
+pub(crate) fn compile(
+    rule: &Value,
+    evaluators: &Map<String, Value>,
+    mentions: &mut Mentions,
+) -> Result<Rule, String> {
+    Compiler { evaluators, mentions, nodes: 0, names: Vec::new() }.rule(rule, 0)
 }
 
-/// Compiles `rule`; `evaluators` are what `$ref` may name.
-pub(crate) fn compile(rule: &Value, evaluators: &Map<String, Value>) -> Result<Rule, String> {
-    Compiler { evaluators, nodes: 0, names: Vec::new() }.rule(rule, 0)
-}
-
-struct Compiler<'a> {
+struct Compiler<'a, 'm> {
     evaluators: &'a Map<String, Value>,
+    mentions: &'m mut Mentions,
     nodes: usize,
     /// The references being resolved, to tell a cycle.
     names: Vec<&'a str>,
 }
 
-impl<'a> Compiler<'a> {
+impl<'a> Compiler<'a, '_> {
     fn rule(&mut self, rule: &'a Value, depth: usize) -> Result<Rule, String> {
         self.nodes += 1;
         if depth > MAX_DEPTH {
@@ -196,23 +182,52 @@ impl<'a> Compiler<'a> {
         match symbol {
             "$ref" => self.reference(list, depth),
             "var" => self.var(list, depth),
+            "val" => self.val(list, depth),
+            "preserve" => Ok(Rule::Literal(arguments.clone())),
             "fractional" => self.fractional(list, depth),
             "sem_ver" => self.sem_ver(list, depth),
             _ => {
                 // JsonLogic's older name for `if`.
                 let name = if symbol == "?:" { "if" } else { symbol };
-                let (operator, least, most) = Operator::parse(name)
+                let operator = Operator::parse(name)
                     .ok_or_else(|| format!("uses the unknown operator `{symbol}`"))?;
-                if !(least..=most).contains(&list.len()) {
-                    return Err(format!("gives `{symbol}` {} arguments", list.len()));
-                }
-                let affix = matches!(operator, Operator::StartsWith | Operator::EndsWith);
-                if affix && list.iter().any(|item| !item.is_string() && !item.is_object()) {
-                    return Err(format!("gives `{symbol}` an argument that is not a string"));
-                }
-                Ok(Rule::Call(operator, self.rules(list, depth)?))
+                self.call(operator, symbol, arguments, list, depth)
             }
         }
+    }
+
+    fn call(
+        &mut self,
+        (operator, least, most): (Operator, usize, usize),
+        symbol: &str,
+        arguments: &'a Value,
+        list: &'a [Value],
+        depth: usize,
+    ) -> Result<Rule, String> {
+        if operator.is_lazy() && !arguments.is_array() {
+            return Err(format!("gives `{symbol}` arguments that are not a list"));
+        }
+        if let Value::Object(members) = arguments
+            && !members.is_empty()
+            && most > 1
+        {
+            self.mentions.anything |= matches!(operator, Operator::Missing | Operator::Exists);
+            return Ok(Rule::Spread(operator, Box::new(self.rule(arguments, depth)?)));
+        }
+        if !(least..=most).contains(&list.len()) {
+            return Err(format!("gives `{symbol}` {} arguments", list.len()));
+        }
+        if matches!(operator, Operator::Map | Operator::Filter) && list.contains(&Value::Null) {
+            return Err(format!("gives `{symbol}` nothing to work on"));
+        }
+        let affix = matches!(operator, Operator::StartsWith | Operator::EndsWith);
+        if affix && list.iter().any(|item| !item.is_string() && !item.is_object()) {
+            return Err(format!("gives `{symbol}` an argument that is not a string"));
+        }
+        if matches!(operator, Operator::Missing | Operator::MissingSome | Operator::Exists) {
+            self.mentions.anything = true;
+        }
+        Ok(Rule::Call(operator, self.rules(list, depth)?))
     }
 
     fn reference(&mut self, list: &'a [Value], depth: usize) -> Result<Rule, String> {
@@ -238,6 +253,7 @@ impl<'a> Compiler<'a> {
             Some(Value::String(path)) => path.clone(),
             Some(Value::Number(index)) => index.to_string(),
             Some(rule @ Value::Object(_)) => {
+                self.mentions.anything = true;
                 let path = Box::new(self.rule(rule, depth)?);
                 return Ok(Rule::ComputedVar { path, default: self.default(list, depth)? });
             }
@@ -251,7 +267,26 @@ impl<'a> Compiler<'a> {
             }
             _ => {}
         }
+        self.mentions.add(&path);
         Ok(Rule::Var { path: Path::new(&path), default: self.default(list, depth)? })
+    }
+
+    fn val(&mut self, list: &'a [Value], depth: usize) -> Result<Rule, String> {
+        let (up, keys) = match list {
+            [Value::Array(scopes), keys @ ..] => match scopes.as_slice() {
+                // Scopes are counted outwards; the sign is a matter of taste.
+                [up] => (up.as_i64().map(i64::unsigned_abs), keys),
+                _ => (None, keys),
+            },
+            keys => (Some(0), keys),
+        };
+        match keys.first() {
+            Some(Value::String(key)) => self.mentions.add(key),
+            _ => self.mentions.anything = true,
+        }
+        let up = up.and_then(|up| usize::try_from(up).ok());
+        let up = up.ok_or("has a `val` whose scope is not one whole number")?;
+        Ok(Rule::Val { up, keys: self.rules(keys, depth)? })
     }
 
     /// What a `var` gives when there is no such attribute.
@@ -286,22 +321,28 @@ impl<'a> Compiler<'a> {
     fn fractional(&mut self, list: &'a [Value], depth: usize) -> Result<Rule, String> {
         let (key, buckets) = match list {
             [key @ Value::Object(_), rest @ ..] => (Some(Box::new(self.rule(key, depth)?)), rest),
-            [Value::Array(_), ..] => (None, list),
+            [Value::Array(_), ..] => {
+                self.mentions.add("targetingKey");
+                (None, list)
+            }
             _ => return Err("has a `fractional` whose key is a constant".to_owned()),
         };
         let buckets: Vec<_> =
             buckets.iter().map(|bucket| self.bucket(bucket, depth)).collect::<Result<_, _>>()?;
+        if buckets.is_empty() {
+            return Err("has a `fractional` without variants".to_owned());
+        }
         let fixed = buckets.iter().map(|bucket| match bucket.weight {
             Weight::Fixed(weight) => u64::from(weight),
             Weight::Computed(_) => 0,
         });
-        if buckets.is_empty() {
-            return Err("has a `fractional` without variants".to_owned());
-        }
-        if fixed.sum::<u64>() > i32::MAX as u64 {
+        let total = u32::try_from(fixed.sum::<u64>()).unwrap_or(u32::MAX);
+        if total > i32::MAX as u32 {
             return Err(format!("has weights that add up to more than {}", i32::MAX));
         }
-        Ok(Rule::Fractional { key, buckets })
+        let computed = buckets.iter().any(|bucket| matches!(bucket.weight, Weight::Computed(_)));
+        let total = (!computed).then_some(total);
+        Ok(Rule::Fractional { key, buckets, total })
     }
 
     fn bucket(&mut self, bucket: &'a Value, depth: usize) -> Result<Bucket, String> {

@@ -1,17 +1,24 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::{HeaderName, Request};
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
 use tower_service::Service;
 
 use crate::engine::Flags;
+use crate::snapshot::{CURRENT, RequestFlags};
 
-/// Middleware that puts [`Flags`] in the extensions of every request.
+/// Middleware that hands [`RequestFlags`] to whatever is behind it.
 ///
-/// See the [crate docs](crate) for examples.
+/// See [`FlagsLayer`](crate::FlagsLayer) for examples.
 #[derive(Clone, Debug)]
 pub struct WithFlags<S> {
     pub(crate) inner: S,
     pub(crate) flags: Flags,
+    pub(crate) headers: Arc<[HeaderName]>,
 }
 
 impl<S, B> Service<Request<B>> for WithFlags<S>
@@ -20,14 +27,41 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = WithFlagsFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().insert(self.flags.clone());
-        self.inner.call(request)
+        let flags = RequestFlags::new(&self.flags, &request, &self.headers);
+        request.extensions_mut().insert(flags.clone());
+        let inner = &mut self.inner;
+        // Services that work already when they are called, not when they are polled, see it too.
+        let future = CURRENT.sync_scope(flags.clone(), || inner.call(request));
+        WithFlagsFuture { future: CURRENT.scope(flags, future) }
+    }
+}
+
+pin_project! {
+    /// Response future of [`WithFlags`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct WithFlagsFuture<F> {
+        #[pin]
+        future: TaskLocalFuture<RequestFlags, F>,
+    }
+}
+
+impl<F: Future> Future for WithFlagsFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+impl<F> fmt::Debug for WithFlagsFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithFlagsFuture").finish_non_exhaustive()
     }
 }

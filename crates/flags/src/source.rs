@@ -1,5 +1,7 @@
 //! Where documents come from.
 
 mod file;
+mod http;
 
 pub use self::file::FileSource;
+pub use self::http::{HttpSource, SourceError};

@@ -1,7 +1,9 @@
 //! The contract that every layer keeps. The clauses are called singly: these layers count nothing
 //! that clones could share, and putting the flags into a request allocates.
 
-use bartizan_flags::{Flag, Flags, FlagsLayer, GateLayer};
+use bartizan_core::Engine;
+use bartizan_flags::{Flag, Flags, FlagsLayer, GateLayer, SplitLayer};
+use bartizan_testing::Inner;
 
 fn open_gate() -> GateLayer {
     let flags = Flags::from_json(
@@ -9,6 +11,28 @@ fn open_gate() -> GateLayer {
         "defaultVariant": "yes"}}}"#,
     );
     GateLayer::new(flags.expect("the document is sound"), Flag::new("open", false))
+}
+
+fn half_split() -> SplitLayer<Inner> {
+    SplitLayer::new(Flags::empty(), Flag::new("split", "stable"), [("canary", Inner::default())])
+}
+
+/// Exchanges that have ended, whichever way.
+fn ended(layer: &SplitLayer<Inner>) -> u64 {
+    let snapshot = layer.rollout().snapshot();
+    let outcomes = ["abandoned", "failure", "refused", "success"];
+    let count =
+        |outcome| snapshot.value_of("bartizan_flags_split_exchanges_total", "stable", outcome);
+    outcomes.into_iter().filter_map(count).sum::<f64>() as u64
+}
+
+#[test]
+fn a_split_keeps_the_contract() {
+    bartizan_testing::readied_instance_is_called(&half_split());
+    bartizan_testing::readiness_is_not_hoarded(&half_split(), |_| 0);
+    bartizan_testing::clones_share_state(&half_split(), ended);
+    bartizan_testing::abandoned_exchanges_leave_nothing(&half_split(), |_| 0);
+    bartizan_testing::panics_leave_nothing(&half_split(), |_| 0);
 }
 
 #[test]

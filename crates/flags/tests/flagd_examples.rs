@@ -46,6 +46,37 @@ fn good_documents_load_whole() {
     assert_eq!(seen, 8);
 }
 
+/// The two examples of flagd's own daemon format. A flag file is what `flags.json` says, and that
+/// has no array form: its negative examples hold one, so the daemon's array is refused as well.
+#[test]
+fn the_daemon_format_loads_as_far_as_it_is_a_flag_file() {
+    let loaded = |(path, document): (PathBuf, Value)| {
+        let sound = problems(&document).is_empty();
+        assert_eq!(sound, document["flags"].is_object(), "{}", path.display());
+        sound
+    };
+    let loaded: Vec<_> = data("flagd/positive").into_iter().map(loaded).collect();
+    assert_eq!(loaded, [false, true]);
+}
+
+#[test]
+fn the_minimal_example_loads() {
+    let flags = Flags::from_json(include_str!("data/minimal.json")).unwrap();
+    assert!(flags.problems().is_empty());
+}
+
+#[test]
+fn no_example_is_left_out() {
+    let folders = [
+        "flags/positive",
+        "flags/negative",
+        "targeting/positive",
+        "targeting/negative",
+        "flagd/positive",
+    ];
+    assert_eq!(folders.map(|folder| data(folder).len()).iter().sum::<usize>(), 36);
+}
+
 #[test]
 fn each_bad_document_is_reported() {
     for (path, document) in data("flags/negative") {

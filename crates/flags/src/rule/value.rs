@@ -63,18 +63,25 @@ pub(super) fn strict_equal(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// `==`: numbers, strings and booleans are compared as numbers when their types differ.
-pub(super) fn loose_equal(left: &Value, right: &Value) -> bool {
-    use Value::{Bool, Number, String};
+/// `==`: values of different types are compared as numbers. `None` if one of them stands for none.
+///
+/// An attribute that is absent is null, and that is no reason for an error: it equals nothing but
+/// null and what counts as zero.
+pub(super) fn loose_equal(left: &Value, right: &Value) -> Option<bool> {
     match (left, right) {
-        (Bool(_), Number(_) | String(_))
-        | (Number(_), Bool(_) | String(_))
-        | (String(_), Bool(_) | Number(_)) => number(left) == number(right),
-        _ => strict_equal(left, right),
+        (Value::String(a), Value::String(b)) => Some(a == b),
+        (Value::Number(_), Value::Number(_)) => Some(strict_equal(left, right)),
+        (Value::Null, Value::Null) => Some(true),
+        _ => {
+            let (a, b) = (number(left), number(right));
+            let absent = left.is_null() || right.is_null();
+            (absent || !(a.is_nan() || b.is_nan())).then_some(a == b)
+        }
     }
 }
 
-/// `<`, `>` and their like: strings by code point, everything else as numbers.
+/// `<`, `>` and their like: strings by code point, everything else as numbers. `None` if one
+/// stands for none.
 pub(super) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
     match (left, right) {
         (Value::String(a), Value::String(b)) => Some(a.cmp(b)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bartizan_core::ConfigError;
 
 use crate::engine::Flags;
+use crate::feed::Feed;
 
 /// The shortest time between two looks at the file.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
@@ -21,7 +22,7 @@ pub struct FileSource(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    flags: Flags,
+    feed: Feed,
     /// The text last seen, sound or not; `None` after a failed read. What is wrong is thereby
     /// reported once and not at every look.
     seen: Mutex<Option<String>>,
@@ -37,13 +38,15 @@ impl FileSource {
         Self::load_into(path, Flags::empty())
     }
 
-    /// Reads a flagd document from a file and puts it in force in `flags`.
+    /// Reads a flagd document from a file and puts it in force in `feed`: in [`Flags`], or in one of
+    /// several places there, as with `flags.feed(9)` for a file that overrules all else.
     ///
     /// # Errors
     ///
     /// If the file or the document cannot be read.
-    pub fn load_into(path: impl Into<PathBuf>, flags: Flags) -> Result<Self, ConfigError> {
-        let source = Self(Arc::new(Inner { path: path.into(), flags, seen: Mutex::default() }));
+    pub fn load_into(path: impl Into<PathBuf>, feed: impl Into<Feed>) -> Result<Self, ConfigError> {
+        let feed = feed.into();
+        let source = Self(Arc::new(Inner { path: path.into(), feed, seen: Mutex::default() }));
         source.reload()?;
         Ok(source)
     }
@@ -51,7 +54,7 @@ impl FileSource {
     /// The flags that the file feeds.
     #[must_use]
     pub fn flags(&self) -> Flags {
-        self.0.flags.clone()
+        self.0.feed.flags()
     }
 
     /// Looks at the file once; true if another document came into force. Blocks on I/O.
@@ -63,9 +66,12 @@ impl FileSource {
     pub fn reload(&self) -> Result<bool, ConfigError> {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match fs::read_to_string(&self.0.path) {
-            Ok(text) if seen.as_ref() == Some(&text) => Ok(false),
+            Ok(text) if seen.as_ref() == Some(&text) => {
+                self.0.feed.confirm();
+                Ok(false)
+            }
             Ok(text) => {
-                let result = self.0.flags.replace(&text);
+                let result = self.0.feed.replace(&text).inspect(|()| self.0.feed.confirm());
                 *seen = Some(text);
                 result.map(|()| true)
             }

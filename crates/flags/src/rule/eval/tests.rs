@@ -1,16 +1,33 @@
+use std::fs;
+use std::path::Path;
+
+use bartizan_core::Clock;
 use serde_json::{Map, Value, json};
 
-use super::{Scope, evaluate};
+use super::scope::{Data, Frame};
+use super::{Evaluator, FUEL, Problem, Scope};
 use crate::bucket::Bucketing;
-use crate::rule::compile;
 use crate::rule::value::strict_equal;
+use crate::rule::{Mentions, compile};
 
 fn run(rule: &Value, attributes: &Value) -> Result<Value, String> {
     let none = Map::new();
-    let rule = compile(rule, &none)?;
-    let attributes = attributes.as_object().unwrap_or(&none);
-    let scope = Scope { flag: "f", attributes, bucketing: Bucketing::V3, timestamp: 1000 };
-    evaluate(&rule, scope).map(std::borrow::Cow::into_owned).map_err(str::to_owned)
+    let rule = compile(rule, &none, &mut Mentions::default())?;
+    let map = attributes.as_object().unwrap_or(&none);
+    let clock = Clock::manual();
+    let scope = Scope { flag: "f", attributes: map, bucketing: Bucketing::V3, clock: &clock };
+    let frame = match attributes {
+        // A context is always an object; JsonLogic's own suite has other data as well.
+        Value::Object(_) => Frame::root(Data::Attributes(scope.attributes)),
+        other => Frame::root(Data::Item(other)),
+    };
+    let mut evaluator = Evaluator { scope, fuel: FUEL };
+    evaluator.rule(&rule, frame).map(std::borrow::Cow::into_owned).map_err(
+        |problem| match problem {
+            Problem::Thrown(error) => error["type"].as_str().unwrap_or_default().to_owned(),
+            bound => bound.to_string(),
+        },
+    )
 }
 
 #[test]
@@ -26,14 +43,15 @@ fn operators_answer_as_json_logic_says() {
         (json!({"var": ["absent", 26]}), json!(26)),
         (json!({"var": "absent"}), json!(null)),
         (json!({"var": "$flagd.flagKey"}), json!("f")),
-        (json!({"var": "$flagd.timestamp"}), json!(1000)),
+        (json!({"var": "$flagd.timestamp"}), json!(1_000_000)),
         (json!({"missing": ["name", "empty", "absent"]}), json!(["empty", "absent"])),
         (json!({"missing_some": [1, ["name", "absent"]]}), json!([])),
         (json!({"missing_some": [2, ["name", "absent"]]}), json!(["absent"])),
         (json!({"if": [false, 1, false, 2, 3]}), json!(3)),
         (json!({"if": [false, 1]}), json!(null)),
         (json!({"==": [1, "1"]}), json!(true)),
-        (json!({"==": [null, 0]}), json!(false)),
+        (json!({"==": [null, 0]}), json!(true)),
+        (json!({"==": [{"var": "absent"}, "paid"]}), json!(false)),
         (json!({"===": [1, "1"]}), json!(false)),
         (json!({"===": [1, 1.0]}), json!(true)),
         (json!({"!=": [1, 2]}), json!(true)),
@@ -45,7 +63,6 @@ fn operators_answer_as_json_logic_says() {
         (json!({"<": [1, 2, 3]}), json!(true)),
         (json!({"<": [1, 4, 3]}), json!(false)),
         (json!({">=": ["b", "a"]}), json!(true)),
-        (json!({">": ["x", 1]}), json!(false)),
         (json!({"in": ["Spring", "Springfield"]}), json!(true)),
         (json!({"in": [2, {"var": "list"}]}), json!(true)),
         (json!({"cat": ["I ", 1, true]}), json!("I 1true")),
@@ -56,7 +73,7 @@ fn operators_answer_as_json_logic_says() {
         (json!({"+": ["3.25"]}), json!(3.25)),
         (json!({"-": [2]}), json!(-2)),
         (json!({"*": [2, 3, 4]}), json!(24)),
-        (json!({"/": [1, 0]}), json!(null)),
+        (json!({"try": [{"/": [1, 0]}, {"val": "type"}]}), json!("NaN")),
         (json!({"%": [101, 2]}), json!(1)),
         (json!({"max": [1, 3, 2]}), json!(3)),
         (json!({"min": [1, 3, 2]}), json!(1)),
@@ -129,29 +146,40 @@ fn work_and_built_values_are_bounded_when_evaluated() {
 #[test]
 fn a_reference_cannot_refer_to_itself() {
     let evaluators = json!({"a": {"$ref": "b"}, "b": {"!": [{"$ref": "a"}]}});
-    let error = compile(&json!({"$ref": "a"}), evaluators.as_object().unwrap()).unwrap_err();
+    let error =
+        compile(&json!({"$ref": "a"}), evaluators.as_object().unwrap(), &mut Mentions::default())
+            .unwrap_err();
     assert!(error.contains("from within"), "{error}");
 }
 
-/// JsonLogic's own suite.
+/// JsonLogic's own suites, all of them; none is left out.
 #[test]
-fn json_logic_suite_holds() {
-    let suite = include_str!("../../../tests/data/jsonlogic/compatible.json");
-    let suite: Vec<Value> = serde_json::from_str(suite).unwrap();
+fn json_logic_suites_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/jsonlogic/suites");
+    let read = |name: &str| -> Vec<Value> {
+        let text = fs::read_to_string(folder.join(name)).expect("the suite is there");
+        serde_json::from_str(&text).expect("the suite is a list")
+    };
     let (mut passed, mut failed) = (0, Vec::new());
-    for case in suite.iter().filter(|case| case.is_object()) {
-        let data = case.get("data").unwrap_or(&Value::Null);
-        let rule = &case["rule"];
-        let result = match data {
-            Value::Object(_) | Value::Null => run(rule, data),
-            // A context is always an object; other data is what the body of a loop sees.
-            other => run(&json!({"map": [[other], rule]}), data).map(|list| list[0].clone()),
-        };
-        match result {
-            Ok(result) if strict_equal(&result, &case["result"]) => passed += 1,
-            result => failed.push(format!("{case} gave {result:?}")),
+    for name in read("index.json") {
+        let name = name.as_str().expect("the index names files");
+        for case in read(name).iter().filter(|case| case.is_object()) {
+            let result = run(&case["rule"], case.get("data").unwrap_or(&Value::Null));
+            let held = match (&result, case.get("error")) {
+                (Ok(value), None) => strict_equal(value, &case["result"]),
+                (Ok(_), Some(_)) | (Err(_), None) => false,
+                // What can be told from the rule alone is refused when it is compiled, in words of
+                // our own that name the mistake.
+                (Err(_), Some(error)) if error["type"] == "Invalid Arguments" => true,
+                (Err(problem), Some(error)) => error["type"] == problem.as_str(),
+            };
+            if held {
+                passed += 1;
+            } else {
+                failed.push(format!("{name}: {case} gave {result:?}"));
+            }
         }
     }
-    assert!(failed.is_empty(), "{}: {failed:#?}", failed.len());
-    assert_eq!(passed, 278);
+    assert!(failed.is_empty(), "{} of {}: {failed:#?}", failed.len(), passed + failed.len());
+    assert_eq!(passed, 1138);
 }

@@ -1,0 +1,100 @@
+//! Who saw which variant, for whoever evaluates an experiment.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bartizan_core::{Counter, Key};
+use tokio::sync::mpsc;
+
+use crate::Reason;
+
+/// That a request got a variant: of each flag the first evaluation in a request.
+///
+/// [`FlagsLayer`](crate::FlagsLayer)'s requests report it to what [`Flags::exposures`] gave out.
+/// The names in brackets are OpenTelemetry's attributes.
+///
+/// [`Flags::exposures`]: crate::Flags::exposures
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Exposure {
+    /// The flag (`feature_flag.key`).
+    pub flag: Arc<str>,
+    /// The variant (`feature_flag.result.variant`).
+    pub variant: Arc<str>,
+    /// How it came about (`feature_flag.result.reason`).
+    pub reason: Reason,
+    /// The `version` of the document (`feature_flag.version`).
+    pub version: Option<Arc<str>>,
+    /// The targeting key under a keyed hash (`feature_flag.context.id`), if
+    /// [`Exposures::hashed_keys`] asks for it: the same caller has the same number as long as the
+    /// process lives, and the number tells nobody who that is.
+    pub caller: Option<u128>,
+}
+
+/// Settings of the exposures that are reported: by default all of them, without who.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Exposures {
+    pub(crate) capacity: usize,
+    pub(crate) every: u64,
+    pub(crate) hashed_keys: bool,
+}
+
+impl Exposures {
+    /// Keeps at most `capacity` exposures that nobody has taken yet; further ones are dropped and
+    /// counted. A capacity of 0 counts as 1.
+    pub const fn new(capacity: usize) -> Self {
+        Self { capacity, every: 1, hashed_keys: false }
+    }
+
+    /// Reports one of `n`. 0 counts as 1.
+    pub const fn one_in(mut self, n: u64) -> Self {
+        self.every = n;
+        self
+    }
+
+    /// Tells callers apart by a keyed hash of their targeting key.
+    pub const fn hashed_keys(mut self) -> Self {
+        self.hashed_keys = true;
+        self
+    }
+}
+
+/// Where exposures go.
+pub(crate) struct Sink {
+    sender: mpsc::Sender<Exposure>,
+    settings: Exposures,
+    seen: AtomicU64,
+    pub(crate) dropped: Counter,
+    pub(crate) reported: Counter,
+}
+
+impl Sink {
+    pub(crate) fn new(settings: Exposures) -> (Self, mpsc::Receiver<Exposure>) {
+        let (sender, receiver) = mpsc::channel(settings.capacity.max(1));
+        let (seen, dropped, reported) = (AtomicU64::new(0), Counter::new(), Counter::new());
+        (Self { sender, settings, seen, dropped, reported }, receiver)
+    }
+
+    /// Reports, if it is this one's turn and there is room; never waits.
+    pub(crate) fn offer(&self, key: Option<&str>, exposure: impl FnOnce() -> Option<Exposure>) {
+        if !self.seen.fetch_add(1, Relaxed).is_multiple_of(self.settings.every.max(1)) {
+            return;
+        }
+        let Some(mut exposure) = exposure() else { return };
+        if self.settings.hashed_keys {
+            exposure.caller = key.map(|key| Key::of(key).as_u128());
+        }
+        match self.sender.try_send(exposure) {
+            Ok(()) => self.reported.add(1),
+            Err(_) => self.dropped.add(1),
+        }
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

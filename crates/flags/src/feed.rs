@@ -1,0 +1,158 @@
+//! Several documents, one over the other.
+
+use std::time::Duration;
+
+use bartizan_core::{ConfigError, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::definition::parse;
+use crate::engine::Flags;
+
+/// A place for a document among others: where two of them define the same flag, the one of the
+/// higher rank wins, whole. So a local file can overrule what a server says.
+///
+/// Names of `$evaluators` and `metadata` are overlaid in the same way. Documents must name the same
+/// bucketing version, or none.
+///
+/// # Examples
+///
+/// ```
+/// use bartizan_flags::{EvaluationContext, Flag, Flags};
+///
+/// static SEARCH: Flag<bool> = Flag::new("search", false);
+///
+/// # fn main() -> Result<(), bartizan_core::ConfigError> {
+/// let document = |variant| {
+///     format!(
+///         r#"{{"flags": {{"search": {{"state": "ENABLED",
+///         "variants": {{"on": true, "off": false}}, "defaultVariant": "{variant}"}}}}}}"#
+///     )
+/// };
+/// let flags = Flags::from_json(&document("on"))?;
+/// let emergency = flags.feed(9);
+/// emergency.replace(&document("off"))?;
+/// assert!(!SEARCH.get(&flags, &EvaluationContext::new()));
+///
+/// emergency.replace(r#"{"flags": {}}"#)?;
+/// assert!(SEARCH.get(&flags, &EvaluationContext::new()));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Feed {
+    flags: Flags,
+    rank: u8,
+}
+
+impl Feed {
+    pub(crate) const fn new(flags: Flags, rank: u8) -> Self {
+        Self { flags, rank }
+    }
+
+    /// The flags that are fed.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        self.flags.clone()
+    }
+
+    /// Puts another document in this place, and turns what is bound to flags.
+    ///
+    /// # Errors
+    ///
+    /// If the document itself cannot be read; the last good one stays.
+    pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
+        let document = parse(document).inspect_err(|error| self.flags.refuse(error))?;
+        self.put(document)
+    }
+
+    pub(crate) fn put(&self, document: Value) -> Result<(), ConfigError> {
+        self.flags.install(self.rank, document)
+    }
+
+    /// Notes that the source was reached just now, whether or not its document changed:
+    /// [`Flags::age`] counts from here.
+    pub fn confirm(&self) {
+        self.flags.confirm(self.rank);
+    }
+}
+
+/// The lowest rank: what [`Flags::replace`] sets.
+impl From<Flags> for Feed {
+    fn from(flags: Flags) -> Self {
+        Self { flags, rank: 0 }
+    }
+}
+
+/// The documents in force, from the lowest rank to the highest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Documents(Vec<Document>);
+
+#[derive(Clone, Debug)]
+struct Document {
+    rank: u8,
+    value: Value,
+    /// When its source was last reached; `None` if it is followed by none.
+    confirmed: Option<Timestamp>,
+}
+
+impl Documents {
+    pub(crate) fn with(&self, rank: u8, value: Value) -> Self {
+        let mut next = self.clone();
+        match next.0.binary_search_by_key(&rank, |document| document.rank) {
+            Ok(at) => {
+                if let Some(document) = next.0.get_mut(at) {
+                    document.value = value;
+                }
+            }
+            Err(at) => next.0.insert(at, Document { rank, value, confirmed: None }),
+        }
+        next
+    }
+
+    pub(crate) fn confirm(&mut self, rank: u8, now: Timestamp) {
+        if let Some(document) = self.0.iter_mut().find(|document| document.rank == rank) {
+            document.confirmed = Some(now);
+        }
+    }
+
+    /// How long ago the source was reached that has been silent longest.
+    pub(crate) fn age(&self, now: Timestamp) -> Option<Duration> {
+        let confirmed = self.0.iter().filter_map(|document| document.confirmed).min()?;
+        Some(now.saturating_since(confirmed))
+    }
+
+    /// One document out of all.
+    pub(crate) fn merged(&self) -> Result<Value, ConfigError> {
+        if let [only] = self.0.as_slice() {
+            return Ok(only.value.clone());
+        }
+        let mut whole = Map::new();
+        let mut bucketing: Option<&Value> = None;
+        for Document { value, .. } in &self.0 {
+            let version = value.get("metadata").and_then(|data| data.get("bucketing"));
+            if let (Some(before), Some(version)) = (bucketing, version)
+                && before != version
+            {
+                return Err(ConfigError::new(
+                    "metadata.bucketing",
+                    "differs from that of another document in force",
+                    "let all documents name the same version",
+                ));
+            }
+            bucketing = bucketing.or(version);
+            for section in ["$evaluators", "flags", "metadata"] {
+                let Some(value) = value.get(section) else { continue };
+                match (whole.get_mut(section).and_then(Value::as_object_mut), value.as_object()) {
+                    (Some(below), Some(above)) => {
+                        below.extend(
+                            above.iter().map(|(name, value)| (name.clone(), value.clone())),
+                        );
+                    }
+                    // What is no object is reported by whoever reads the whole.
+                    _ => drop(whole.insert(section.to_owned(), value.clone())),
+                }
+            }
+        }
+        Ok(Value::Object(whole))
+    }
+}

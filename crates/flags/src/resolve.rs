@@ -1,0 +1,171 @@
+//! From a flag and a context to a variant.
+
+use std::sync::Arc;
+
+use bartizan_core::Clock;
+use serde_json::{Map, Value};
+
+use crate::context::EvaluationContext;
+use crate::definition::{Definition, Entry, FlagSet};
+use crate::rule::{Scope, evaluate};
+use crate::{Details, ErrorCode, Exposure, Reason};
+
+/// What an evaluation came to: small, so that a request can remember it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Resolved {
+    /// A variant, by its place in the definition.
+    Variant(u32, Reason),
+    /// The caller's default.
+    Absent(Absent),
+}
+
+/// Why there is no variant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Absent {
+    Error(ErrorCode),
+    Reason(Reason),
+}
+
+impl Absent {
+    pub(crate) const fn reason(self) -> Reason {
+        match self {
+            Self::Error(_) => Reason::Error,
+            Self::Reason(reason) => reason,
+        }
+    }
+}
+
+impl Resolved {
+    pub(crate) const fn error(code: ErrorCode) -> Self {
+        Self::Absent(Absent::Error(code))
+    }
+
+    pub(crate) const fn reason(self) -> Reason {
+        match self {
+            Self::Variant(_, reason) => reason,
+            Self::Absent(absent) => absent.reason(),
+        }
+    }
+}
+
+impl FlagSet {
+    /// The sound definition at `index`.
+    #[inline]
+    pub(crate) fn definition(&self, index: u32) -> Option<&Definition> {
+        match self.entries.get(index as usize) {
+            Some(Entry::Sound(definition)) => Some(definition),
+            _ => None,
+        }
+    }
+
+    /// Evaluates the flag at `index`.
+    #[inline]
+    pub(crate) fn resolve(
+        &self,
+        index: u32,
+        context: &EvaluationContext,
+        clock: &Clock,
+    ) -> Resolved {
+        let Some(definition) = self.definition(index) else {
+            return Resolved::error(ErrorCode::ParseError);
+        };
+        if !definition.enabled {
+            return Resolved::Absent(Absent::Reason(Reason::Disabled));
+        }
+        match &definition.targeting {
+            None => fallback(definition, Reason::Static),
+            Some(rule) => {
+                let scope = Scope {
+                    flag: &definition.name,
+                    attributes: context.attributes(),
+                    bucketing: self.bucketing,
+                    clock,
+                };
+                match evaluate(rule, scope) {
+                    Ok(result) => targeted(definition, &result),
+                    Err(problem) => {
+                        tracing::debug!(target: "bartizan::flags", flag = %definition.name, %problem, "evaluation given up");
+                        Resolved::error(ErrorCode::General)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The value that was resolved, read as the caller's type. A variant that cannot be read turns
+    /// the resolution into a mismatch.
+    #[inline]
+    pub(crate) fn value<T>(
+        &self,
+        index: u32,
+        resolved: &mut Resolved,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let Resolved::Variant(variant, _) = *resolved else { return None };
+        let value = self.definition(index)?.variants.get(variant as usize)?;
+        let value = read(&value.value);
+        if value.is_none() {
+            *resolved = Resolved::error(ErrorCode::TypeMismatch);
+        }
+        value
+    }
+
+    /// What is told about a resolution besides its value; `None` if there is no variant.
+    pub(crate) fn exposure(&self, index: u32, resolved: Resolved) -> Option<Exposure> {
+        let Resolved::Variant(variant, reason) = resolved else { return None };
+        let definition = self.definition(index)?;
+        Some(Exposure {
+            flag: Arc::clone(&definition.name),
+            variant: Arc::clone(&definition.variants.get(variant as usize)?.name),
+            reason,
+            version: self.version.clone(),
+            caller: None,
+        })
+    }
+
+    /// Tells how `value` came about.
+    pub(crate) fn details<T>(
+        &self,
+        index: Option<u32>,
+        resolved: Resolved,
+        value: T,
+    ) -> Details<T> {
+        let definition = index.and_then(|index| self.definition(index));
+        let metadata = definition
+            .map_or_else(Arc::<Map<_, _>>::default, |definition| Arc::clone(&definition.metadata));
+        let (variant, error) = match resolved {
+            Resolved::Variant(variant, _) => {
+                let variant = definition.and_then(|flag| flag.variants.get(variant as usize));
+                (variant.map(|variant| Arc::clone(&variant.name)), None)
+            }
+            Resolved::Absent(Absent::Error(code)) => (None, Some(code)),
+            Resolved::Absent(Absent::Reason(_)) => (None, None),
+        };
+        Details { value, variant, reason: resolved.reason(), error, metadata }
+    }
+}
+
+/// The variant that a rule's result names.
+fn targeted(definition: &Definition, result: &Value) -> Resolved {
+    let find = |name: &str| definition.variants.iter().position(|variant| &*variant.name == name);
+    let found = match result {
+        Value::Null => return fallback(definition, Reason::Default),
+        Value::String(variant) => find(variant),
+        // Rules may name the variants "true", "false" or "1" without quotes.
+        Value::Bool(true) => find("true"),
+        Value::Bool(false) => find("false"),
+        Value::Number(number) => find(&number.to_string()),
+        Value::Array(_) | Value::Object(_) => None,
+    };
+    found.map_or(Resolved::error(ErrorCode::General), |variant| {
+        Resolved::Variant(variant as u32, Reason::TargetingMatch)
+    })
+}
+
+fn fallback(definition: &Definition, reason: Reason) -> Resolved {
+    definition
+        .default_variant
+        .map_or(Resolved::Absent(Absent::Reason(Reason::Default)), |variant| {
+            Resolved::Variant(variant, reason)
+        })
+}

@@ -1,0 +1,235 @@
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bartizan_core::ConfigError;
+use bytes::Bytes;
+use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty, Limited};
+use tower_service::Service;
+
+use crate::definition::MAX_DOCUMENT;
+use crate::engine::Flags;
+use crate::feed::Feed;
+
+/// The first wait after a failure; each further one doubles it, up to the interval.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest `Retry-After` that is obeyed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// How much each wait is varied, so that a fleet does not ask in step.
+const JITTER: f64 = 0.1;
+
+/// A document on a server, asked for again and again over any HTTP client that is a
+/// [`tower_service::Service`].
+///
+/// It asks with `If-None-Match`, so that an unchanged document costs no transfer; waits as long as
+/// `Retry-After` says; and spreads its questions by a tenth. Set time-outs, authentication and the
+/// like as layers of the client.
+///
+/// No evaluation waits for it. Before the first answer every flag gives its default, or, with
+/// [`HttpSource::keep_in`], what was in force before the restart.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn f<C>(client: C)
+/// # where
+/// #     C: tower_service::Service<
+/// #             http::Request<http_body_util::Empty<bytes::Bytes>>,
+/// #             Response = http::Response<http_body_util::Full<bytes::Bytes>>,
+/// #             Error = std::convert::Infallible,
+/// #         > + Send + 'static,
+/// #     C::Future: Send,
+/// # {
+/// use std::time::Duration;
+///
+/// use bartizan_flags::{Flags, HttpSource};
+/// use http::Uri;
+///
+/// let flags = Flags::empty();
+/// let source = HttpSource::new(client, Uri::from_static("https://flags.test/v1"), flags.clone());
+/// tokio::spawn(source.watch(Duration::from_secs(30)));
+/// // Give the first document a moment, but start in any case.
+/// let _ = tokio::time::timeout(Duration::from_secs(2), flags.ready()).await;
+/// # }
+/// ```
+pub struct HttpSource<C> {
+    client: C,
+    uri: Uri,
+    feed: Feed,
+    etag: Option<HeaderValue>,
+    file: Option<PathBuf>,
+}
+
+impl<C> HttpSource<C> {
+    /// Creates a source that feeds `feed`: [`Flags`], or one of several places in them.
+    #[must_use]
+    pub fn new(client: C, uri: Uri, feed: impl Into<Feed>) -> Self {
+        Self { client, uri, feed: feed.into(), etag: None, file: None }
+    }
+
+    /// Keeps the last good document in a file, and puts in force now what it holds from before. A
+    /// file that is not there yet, or cannot be used, is no error: the server will say. Blocks on I/O.
+    #[must_use]
+    pub fn keep_in(mut self, file: impl Into<PathBuf>) -> Self {
+        let file = file.into();
+        if let Ok(text) = fs::read_to_string(&file) {
+            // A document that is refused has been logged.
+            let _ = self.feed.replace(&text);
+        }
+        self.file = Some(file);
+        self
+    }
+
+    /// The flags that are fed.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        self.feed.flags()
+    }
+}
+
+/// Why the server's document could not be taken.
+#[derive(Debug)]
+pub struct SourceError {
+    kind: Kind,
+    /// How long the server asks to be left alone.
+    retry_after: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Unreachable,
+    Status(StatusCode),
+    Body,
+    Document(ConfigError),
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Unreachable => f.write_str("the server cannot be reached"),
+            Kind::Status(status) => write!(f, "the server answers {status}"),
+            Kind::Body => f.write_str("the document broke off, is too long or is no text"),
+            Kind::Document(_) => f.write_str("the document cannot be used"),
+        }
+    }
+}
+
+impl Error for SourceError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            Kind::Document(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl<C, B> HttpSource<C>
+where
+    C: Service<Request<Empty<Bytes>>, Response = Response<B>>,
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Asks once; true if another document came into force.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be reached, refuses, or has no document that can be used; the last good
+    /// one stays.
+    pub async fn reload(&mut self) -> Result<bool, SourceError> {
+        let fault = |kind| SourceError { kind, retry_after: None };
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = self.uri.clone();
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(etag) = &self.etag {
+            request.headers_mut().insert(IF_NONE_MATCH, etag.clone());
+        }
+        let ready = std::future::poll_fn(|cx| self.client.poll_ready(cx)).await;
+        ready.map_err(|_| fault(Kind::Unreachable))?;
+        let response = self.client.call(request).await.map_err(|_| fault(Kind::Unreachable))?;
+        let (head, body) = response.into_parts();
+        match head.status {
+            StatusCode::NOT_MODIFIED => {
+                self.feed.confirm();
+                return Ok(false);
+            }
+            StatusCode::OK => {}
+            status => {
+                let retry_after = retry_after(&head.headers);
+                return Err(SourceError { kind: Kind::Status(status), retry_after });
+            }
+        }
+        let body = Limited::new(body, MAX_DOCUMENT).collect().await;
+        let body = body.map_err(|_| fault(Kind::Body))?.to_bytes();
+        let text = std::str::from_utf8(&body).map_err(|_| fault(Kind::Body))?;
+        self.feed.replace(text).map_err(|error| fault(Kind::Document(error)))?;
+        self.feed.confirm();
+        self.etag = head.headers.get(ETAG).cloned();
+        if let Some(file) = self.file.clone() {
+            keep(file, body).await;
+        }
+        Ok(true)
+    }
+
+    /// Follows the server for ever, and asks it every `interval`; after a failure sooner, but ever
+    /// more seldom.
+    ///
+    /// Nothing runs unless the future is polled: spawn it, and abort the task to stop.
+    pub async fn watch(mut self, interval: Duration) -> Infallible {
+        let interval = interval.max(FIRST_RETRY);
+        let mut retry = FIRST_RETRY;
+        loop {
+            let wait = match self.reload().await {
+                Ok(_) => {
+                    retry = FIRST_RETRY;
+                    interval
+                }
+                Err(error) => {
+                    tracing::warn!(target: "bartizan::flags", %error, "server gives no document, the last good one stays");
+                    let wait = retry.max(error.retry_after.unwrap_or_default());
+                    retry = (retry * 2).min(interval);
+                    wait
+                }
+            };
+            tokio::time::sleep(wait.mul_f64(1.0 + JITTER * fastrand::f64())).await;
+        }
+    }
+}
+
+/// Writes beside the file and renames: whoever reads it never sees half a document.
+async fn keep(file: PathBuf, text: Bytes) {
+    let kept = tokio::task::spawn_blocking(move || {
+        let mut beside = file.clone().into_os_string();
+        beside.push(".new");
+        fs::write(&beside, &text).and_then(|()| fs::rename(&beside, &file))
+    });
+    if let Ok(Err(error)) = kept.await {
+        tracing::warn!(target: "bartizan::flags", %error, "document cannot be kept on disk");
+    }
+}
+
+/// Seconds or a date (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            let date = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+            date.saturating_sub(bartizan_core::Clock::system().unix())
+        }
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+impl<C> fmt::Debug for HttpSource<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The query may hold a key.
+        f.debug_struct("HttpSource").field("host", &self.uri.host()).finish_non_exhaustive()
+    }
+}

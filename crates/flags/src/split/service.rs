@@ -1,0 +1,193 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bartizan_core::{Http, Principal, Protocol, Timestamp};
+use http::header::{HeaderValue, SET_COOKIE};
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::cookie;
+use super::engine::{Diversion, Rollout, SplitWatch};
+use super::layer::SplitLayer;
+use crate::context::TARGETING_KEY;
+use crate::{EvaluationContext, RequestFlags};
+
+type Delivered<ResBody> = Response<bartizan_core::ResponseBody<ResBody, SplitWatch>>;
+
+/// Middleware that serves a request by the variant which a string flag names.
+///
+/// See [`SplitLayer`] for examples.
+#[derive(Clone)]
+pub struct Split<S> {
+    pub(super) stable: S,
+    pub(super) layer: SplitLayer<S>,
+}
+
+/// Who serves, and what the response has to carry for that.
+struct Choice {
+    index: usize,
+    cookie: Option<HeaderValue>,
+}
+
+impl<S> Split<S> {
+    fn choose<B>(&self, request: &Request<B>, now: Timestamp) -> Choice {
+        let SplitLayer { flags, rollout, cookie: name, available, .. } = &self.layer;
+        let mut cookie = None;
+        let anonymous = || request.extensions().get::<Principal>().is_none();
+        let identity = name.as_deref().filter(|_| anonymous()).map(|name| {
+            cookie::read(request.headers(), name).map(str::to_owned).unwrap_or_else(|| {
+                let identity = cookie::identity();
+                cookie = cookie::write(name, &identity);
+                identity
+            })
+        });
+        let flag = rollout.flag().name();
+        let (chosen, key) = match request.extensions().get::<RequestFlags>() {
+            Some(own) if own.flags().is(flags) => {
+                if let Some(identity) = identity {
+                    own.attribute(TARGETING_KEY, identity);
+                }
+                own.value_and_key(flag, |value| rollout.index(value))
+            }
+            _ => {
+                let mut context = EvaluationContext::from_request(request);
+                if let Some(identity) = identity {
+                    context = context.targeting_key(identity);
+                }
+                let chosen = flags.value(flag, &context, |value| rollout.index(value));
+                (chosen, context.key().map(str::to_owned))
+            }
+        };
+        let mut index = rollout.admit(chosen.unwrap_or(0), key.as_deref(), now);
+        if index > 0 && available.as_ref().is_some_and(|ask| !ask(rollout.name_of(index))) {
+            index = rollout.divert(index, Diversion::Unavailable);
+        }
+        Choice { index, cookie }
+    }
+}
+
+impl<S, B, ResBody> Service<Request<B>> for Split<S>
+where
+    S: Service<Request<B>, Response = Response<ResBody>> + Clone,
+    ResBody: Body,
+{
+    type Response = Delivered<ResBody>;
+    type Error = S::Error;
+    type Future = SplitFuture<S, Request<B>, S::Future>;
+
+    /// Always ready: which service has to be is known only when the request is.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let started = self.layer.rollout.clock().now();
+        let Choice { index, cookie } = self.choose(&request, started);
+        let variant = index.checked_sub(1).and_then(|index| self.layer.services.get(index));
+        let stable = self.stable.clone();
+        let (service, fallback) = match variant {
+            Some(variant) => (variant.clone(), Some(stable)),
+            None => (stable, None),
+        };
+        SplitFuture {
+            state: State::Readying { call: Some((service, request)), fallback },
+            protocol: self.layer.protocol.clone(),
+            exchange: Exchange { rollout: self.layer.rollout.clone(), index, started },
+            cookie,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Split<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Split").field("layer", &self.layer).finish_non_exhaustive()
+    }
+}
+
+struct Exchange {
+    rollout: Rollout,
+    index: usize,
+    started: Timestamp,
+}
+
+pin_project! {
+    /// Response future of [`Split`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct SplitFuture<S, Req, F> {
+        #[pin]
+        state: State<S, Req, F>,
+        protocol: Http,
+        exchange: Exchange,
+        cookie: Option<HeaderValue>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, Req, F> {
+        // The chosen service is being made ready.
+        // ## Readying => (Readying stable | Calling | error of stable)
+        Readying { call: Option<(S, Req)>, fallback: Option<S> },
+        // ## Calling => response
+        Calling { #[pin] future: F, watch: Option<SplitWatch> },
+    }
+}
+
+impl<S, B, ResBody> Future for SplitFuture<S, Request<B>, S::Future>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    type Output = Result<Delivered<ResBody>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Readying { call, fallback } => {
+                    let (service, _) = call.as_mut().expect("polled after completion");
+                    match (service.poll_ready(cx), fallback.take()) {
+                        (Poll::Ready(Ok(())), _) => {}
+                        // A variant that has to be waited for, or that is broken, is not worth it.
+                        (Poll::Pending | Poll::Ready(Err(_)), Some(stable)) => {
+                            let exchange = &mut *this.exchange;
+                            exchange.index =
+                                exchange.rollout.divert(exchange.index, Diversion::NotReady);
+                            *service = stable;
+                            continue;
+                        }
+                        (Poll::Pending, None) => return Poll::Pending,
+                        (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error)),
+                    }
+                    let (mut service, request) = call.take().expect("it was there a moment ago");
+                    let Exchange { rollout, index, started } = &*this.exchange;
+                    let watch = SplitWatch::new(rollout.clone(), *index, *started);
+                    let future = service.call(request);
+                    this.state.set(State::Calling { future, watch: Some(watch) });
+                }
+                StateProj::Calling { future, watch } => {
+                    let result = ready!(future.poll(cx));
+                    let watch = watch.take().expect("polled after completion");
+                    let result =
+                        Protocol::<Request<B>, _, _>::deliver(this.protocol, result, watch);
+                    let cookie = this.cookie.take();
+                    return Poll::Ready(result.map(|mut response| {
+                        if let Some(cookie) = cookie {
+                            response.headers_mut().append(SET_COOKIE, cookie);
+                        }
+                        response
+                    }));
+                }
+            }
+        }
+    }
+}
+
+impl<S, Req, F> fmt::Debug for SplitFuture<S, Req, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SplitFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,229 @@
+//! What a request sees of the flags.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bartizan_core::{Engine, Principal};
+use bartizan_flags::{EvaluationContext, Exposures, Flag, Flags, FlagsLayer, Reason, RequestFlags};
+use http::{HeaderName, Request, Response};
+use serde::Deserialize;
+use serde_json::json;
+use tower::{ServiceBuilder, ServiceExt};
+
+static PLAN: Flag<bool> = Flag::new("plan", false);
+static A: Flag<i64> = Flag::new("a", -1);
+static B: Flag<i64> = Flag::new("b", -1);
+
+fn plan() -> Flags {
+    let flags = json!({"flags": {"plan": {
+        "state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+        "targeting": {"if": [{"or": [
+            {"==": [{"var": "tier"}, "premium"]}, {"==": [{"var": "headers.x-beta"}, "1"]},
+        ]}, "on"]},
+    }}});
+    Flags::from_json(&flags.to_string()).unwrap()
+}
+
+fn pair(value: i64) -> String {
+    let flag = json!({
+        "state": "ENABLED", "variants": {"x": value}, "defaultVariant": "x",
+        "metadata": {"owner": "search"},
+    });
+    json!({"flags": {"a": flag, "b": flag}, "metadata": {"version": value.to_string()}}).to_string()
+}
+
+fn evaluations(flags: &Flags) -> f64 {
+    let snapshot = flags.snapshot();
+    let reasons = ["default", "disabled", "error", "static", "targeting_match"];
+    let count = |reason| snapshot.value("bartizan_flags_evaluations_total", reason).unwrap();
+    reasons.into_iter().map(count).sum()
+}
+
+#[test]
+fn a_flag_is_evaluated_once_and_anew_for_another_caller() {
+    let flags = plan();
+    let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+    assert!(!request.get(&PLAN));
+    assert!(!request.get(&PLAN));
+    assert_eq!(evaluations(&flags), 1.0);
+
+    request.identify(&Principal::new("ann").with_tier("premium"));
+    assert!(request.get(&PLAN));
+    assert_eq!(request.details(&PLAN).reason, Reason::TargetingMatch);
+    assert_eq!(evaluations(&flags), 2.0);
+
+    request.attribute("tier", "free");
+    assert!(!request.get(&PLAN));
+}
+
+#[test]
+fn only_named_headers_are_read() {
+    let flags = plan();
+    let name = HeaderName::from_static("x-beta");
+    let request = Request::builder().header(&name, "1").body(()).unwrap();
+    assert!(RequestFlags::new(&flags, &request, &[name]).get(&PLAN));
+    assert!(!RequestFlags::new(&flags, &request, &[]).get(&PLAN));
+}
+
+#[test]
+fn metadata_and_version_come_along() {
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+    let details = request.details(&A);
+    assert_eq!((details.value, details.variant.as_deref()), (3, Some("x")));
+    assert_eq!(details.metadata["owner"], "search");
+    assert_eq!(details.metadata["version"], "3");
+    assert_eq!(request.version(), Some("3"));
+}
+
+#[tokio::test]
+async fn the_layer_hands_the_flags_on_by_extension_and_by_task() {
+    let service =
+        ServiceBuilder::new().layer(FlagsLayer::new(plan())).service_fn(|request: Request<()>| {
+            assert!(RequestFlags::current().is_some(), "it is there while the service is called");
+            async move {
+                let by_task = RequestFlags::current().expect("it is there while it is polled");
+                let by_extension = request.extensions().get::<RequestFlags>().unwrap();
+                Ok::<_, Infallible>(Response::new(by_task.get(&PLAN) && by_extension.get(&PLAN)))
+            }
+        });
+    let principal = Principal::new("ann").with_tier("premium");
+    let request = Request::builder().extension(principal).body(()).unwrap();
+    assert!(service.oneshot(request).await.unwrap().into_body());
+    assert!(RequestFlags::current().is_none());
+}
+
+/// 200 tasks evaluate while documents change: each sees old or new, but never a mix.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_request_never_sees_two_documents() {
+    let flags = Flags::from_json(&pair(0)).unwrap();
+    let start = Arc::new(tokio::sync::Barrier::new(201));
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let (flags, start) = (flags.clone(), Arc::clone(&start));
+            tokio::spawn(async move {
+                start.wait().await;
+                for _ in 0..50 {
+                    let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+                    let first = request.get(&A);
+                    tokio::task::yield_now().await;
+                    assert_eq!(request.get(&B), first);
+                    assert_eq!(request.version(), Some(first.to_string().as_str()));
+                }
+            })
+        })
+        .collect();
+    start.wait().await;
+    for value in 1..200 {
+        flags.replace(&pair(value)).unwrap();
+        tokio::task::yield_now().await;
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[test]
+fn evaluating_allocates_nothing() {
+    let flags = json!({"metadata": {"bucketing": "v3"}, "flags": {"plan": {
+        "state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+        "targeting": {"if": [
+            {"==": [{"var": "plan"}, "premium"]}, "on",
+            {"fractional": [["on", 50], ["off", 50]]},
+        ]},
+    }}});
+    let flags = Flags::from_json(&flags.to_string()).unwrap();
+    let context = EvaluationContext::new().targeting_key("ann").attribute("plan", "free");
+    let count = bartizan_testing::allocations(|| {
+        std::hint::black_box(PLAN.get(&flags, &context));
+    });
+    assert_eq!(count, 0);
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+struct Limits {
+    items: u32,
+}
+
+fn limits() -> Limits {
+    Limits { items: 10 }
+}
+
+#[test]
+fn objects_are_read_by_serde() {
+    static LIMITS: Flag<fn() -> Limits> = Flag::new("limits", limits);
+    let flag = |variant| {
+        let flag = json!({"state": "ENABLED", "variants": {"x": variant}, "defaultVariant": "x"});
+        Flags::from_json(&json!({"flags": {"limits": flag}}).to_string()).unwrap()
+    };
+    let nobody = EvaluationContext::new();
+    assert_eq!(LIMITS.get(&flag(json!({"items": 3})), &nobody), Limits { items: 3 });
+    assert_eq!(LIMITS.get(&flag(json!({"items": "many"})), &nobody), limits());
+}
+
+#[test]
+fn the_lint_names_unknown_unused_and_mistyped_flags() {
+    static TEXT: Flag<&str> = Flag::new("b", "");
+    static GONE: Flag<bool> = Flag::new("gone", true);
+    let flags = Flags::from_json(&pair(1)).unwrap();
+    let findings = flags.declare([TEXT.declaration(), GONE.declaration()]);
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    assert_eq!(findings.len(), 3, "{findings:#?}");
+    assert!(findings[0].starts_with("`flags.b`: holds number variants"), "{findings:#?}");
+    assert!(findings[1].contains("`flags.gone`: is read by the program"), "{findings:#?}");
+    assert!(findings[2].starts_with("`flags.a`: is read by nobody"), "{findings:#?}");
+    assert_eq!(Flags::empty().declare([TEXT.declaration()]).len(), 0);
+}
+
+#[test]
+fn a_setting_follows_a_number() {
+    let flags = Flags::from_json(&pair(5)).unwrap();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    flags.bind(&A, move |value| {
+        sink.lock().unwrap().push(*value);
+        Ok(())
+    });
+    flags.replace(&pair(5)).unwrap();
+    flags.replace(&pair(8)).unwrap();
+    flags.replace(r#"{"flags": {}}"#).unwrap();
+    assert!(flags.replace("{").is_err());
+    assert_eq!(*seen.lock().unwrap(), [5, 8]);
+}
+
+#[test]
+fn the_first_evaluation_of_a_request_is_an_exposure() {
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut seen = flags.exposures(Exposures::new(2).hashed_keys()).unwrap();
+    assert!(flags.exposures(Exposures::new(2)).is_none(), "one receives them");
+    for _ in 0..3 {
+        let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+        request.attribute("targetingKey", "ann");
+        let _ = (request.get(&A), request.get(&A));
+    }
+    let first = seen.try_recv().unwrap();
+    assert_eq!((&*first.flag, &*first.variant, first.reason), ("a", "x", Reason::Static));
+    assert_eq!(first.version.as_deref(), Some("3"));
+    assert!(first.caller.is_some());
+    assert_eq!(seen.try_recv().unwrap(), first);
+    // There was room for two.
+    assert!(seen.try_recv().is_err());
+    let snapshot = flags.snapshot();
+    assert_eq!(snapshot.value("bartizan_flags_exposures_total", "dropped"), Some(1.0));
+    assert_eq!(snapshot.value("bartizan_flags_exposures_total", "reported"), Some(2.0));
+}
+
+#[test]
+fn exposures_are_sampled_and_tell_no_names() {
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut seen = flags.exposures(Exposures::new(100).one_in(10)).unwrap();
+    for _ in 0..100 {
+        let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+        request.attribute("targetingKey", "ann");
+        let _ = request.get(&A);
+    }
+    let all: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
+    assert_eq!(all.len(), 10);
+    assert!(all.iter().all(|exposure| exposure.caller.is_none()));
+}

@@ -1,0 +1,230 @@
+//! Where documents come from, and what happens when they do not.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bartizan_core::{Mode, Switch};
+use bartizan_flags::{
+    ErrorCode, EvaluationContext, FileSource, Flag, Flags, HttpSource, Reason, RequestFlags,
+};
+use bytes::Bytes;
+use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{Empty, Full};
+use serde_json::json;
+use tokio::time::{Instant, advance};
+use tower::service_fn;
+
+static SEARCH: Flag<bool> = Flag::new("search", true);
+static OTHER: Flag<bool> = Flag::new("other", false);
+
+fn document(flag: &str, on: bool) -> String {
+    json!({"flags": {flag: {
+        "state": "ENABLED", "variants": {"on": true, "off": false},
+        "defaultVariant": if on { "on" } else { "off" },
+    }}})
+    .to_string()
+}
+
+fn nobody() -> EvaluationContext {
+    EvaluationContext::new()
+}
+
+#[test]
+fn a_document_of_a_higher_rank_wins_flag_by_flag() {
+    let flags = Flags::from_json(&document("search", true)).unwrap();
+    let (server, emergency) = (flags.feed(1), flags.feed(9));
+    server.replace(&document("other", true)).unwrap();
+    emergency.replace(&document("search", false)).unwrap();
+    assert!(!SEARCH.get(&flags, &nobody()) && OTHER.get(&flags, &nobody()));
+
+    // A lower one that changes, and a higher one that is broken, change nothing of that.
+    flags.replace(&document("search", true)).unwrap();
+    assert!(emergency.replace("{").is_err());
+    assert!(emergency.replace("{}").is_err());
+    assert!(!SEARCH.get(&flags, &nobody()) && OTHER.get(&flags, &nobody()));
+
+    emergency.replace(r#"{"flags": {}}"#).unwrap();
+    assert!(SEARCH.get(&flags, &nobody()));
+}
+
+#[test]
+fn documents_must_agree_on_the_bucketing_version() {
+    let versioned = |version| json!({"flags": {}, "metadata": {"bucketing": version}}).to_string();
+    let flags = Flags::from_json(&versioned("v2")).unwrap();
+    assert!(flags.feed(1).replace(&versioned("v3")).is_err());
+    flags.feed(1).replace(&versioned("v2")).unwrap();
+}
+
+type Answer = (StatusCode, &'static str, String);
+type Asked = Arc<Mutex<Vec<(Instant, Option<String>)>>>;
+
+/// A server that gives its answers one by one, and its last one for ever. No answer is a server that
+/// never answers.
+fn server(
+    answers: Vec<Answer>,
+) -> (
+    impl tower::Service<
+        Request<Empty<Bytes>>,
+        Response = Response<Full<Bytes>>,
+        Error = Infallible,
+        Future: Send,
+    > + Send
+    + 'static,
+    Asked,
+) {
+    let asked = Asked::default();
+    let log = Arc::clone(&asked);
+    let answers = Mutex::new(VecDeque::from(answers));
+    let service = service_fn(move |request: Request<Empty<Bytes>>| {
+        let etag = request.headers().get(IF_NONE_MATCH);
+        let etag = etag.map(|etag| etag.to_str().unwrap().to_owned());
+        log.lock().unwrap().push((Instant::now(), etag));
+        let mut answers = answers.lock().unwrap();
+        let answer = match answers.len() {
+            0 => None,
+            1 => answers.front().cloned(),
+            _ => answers.pop_front(),
+        };
+        async move {
+            let Some((status, field, body)) = answer else { return std::future::pending().await };
+            let mut response = Response::builder().status(status);
+            match status {
+                StatusCode::OK => response = response.header(ETAG, field),
+                _ if !field.is_empty() => response = response.header(RETRY_AFTER, field),
+                _ => {}
+            }
+            Ok(response.body(Full::from(body)).unwrap())
+        }
+    });
+    (service, asked)
+}
+
+fn uri() -> Uri {
+    Uri::from_static("http://flags.test/flags.json")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unchanged_document_is_not_sent_again() {
+    let (client, asked) = server(vec![
+        (StatusCode::OK, "\"1\"", document("search", false)),
+        (StatusCode::NOT_MODIFIED, "", String::new()),
+    ]);
+    let mut source = HttpSource::new(client, uri(), Flags::empty());
+    assert!(source.reload().await.unwrap());
+    assert!(!source.reload().await.unwrap());
+    assert!(!SEARCH.get(&source.flags(), &nobody()));
+    assert!(source.flags().age().is_some());
+    let asked: Vec<_> = asked.lock().unwrap().iter().map(|(_, etag)| etag.clone()).collect();
+    assert_eq!(asked, [None, Some("\"1\"".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_obeyed_and_failures_are_asked_ever_more_seldom() {
+    let (client, asked) = server(vec![
+        (StatusCode::SERVICE_UNAVAILABLE, "100", String::new()),
+        (StatusCode::BAD_GATEWAY, "", String::new()),
+    ]);
+    let watch = HttpSource::new(client, uri(), Flags::empty()).watch(Duration::from_secs(30));
+    assert!(tokio::time::timeout(Duration::from_secs(300), watch).await.is_err());
+    let asked = asked.lock().unwrap();
+    let waits: Vec<_> =
+        asked.windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs_f64()).collect();
+    for (wait, expected) in waits.iter().zip([100.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]) {
+        assert!((expected..expected * 1.11 + 0.01).contains(wait), "{waits:?}");
+    }
+    assert!(waits.len() >= 7, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn u27_a_server_that_never_answers_holds_up_no_evaluation() {
+    let (client, asked) = server(Vec::new());
+    let flags = Flags::empty();
+    let task = tokio::spawn(HttpSource::new(client, uri(), flags.clone()).watch(SECOND));
+    advance(SECOND).await;
+    tokio::task::yield_now().await;
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    let before = Instant::now();
+    let details = RequestFlags::new(&flags, &Request::new(()), &[]).details(&SEARCH);
+    assert!(details.value, "the default holds");
+    assert_eq!((details.reason, details.error), (Reason::Error, Some(ErrorCode::ProviderNotReady)));
+    assert_eq!(Instant::now(), before);
+    task.abort();
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn u27_last_values_survive_a_restart_during_an_outage() {
+    let file = std::env::temp_dir().join(format!("bartizan-kept-{}", std::process::id()));
+    let (client, _) = server(vec![(StatusCode::OK, "\"1\"", document("search", false))]);
+    let mut source = HttpSource::new(client, uri(), Flags::empty()).keep_in(&file);
+    source.reload().await.unwrap();
+
+    let (client, _) = server(vec![(StatusCode::BAD_GATEWAY, "", String::new())]);
+    let mut source = HttpSource::new(client, uri(), Flags::empty()).keep_in(&file);
+    assert!(!SEARCH.get(&source.flags(), &nobody()), "what was in force before holds at once");
+    assert!(source.reload().await.unwrap_err().to_string().contains("502"));
+    assert!(!SEARCH.get(&source.flags(), &nobody()));
+    fs::remove_file(file).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn u28_a_failed_start_is_not_remembered() {
+    let start = Instant::now();
+    let client = service_fn(move |_: Request<Empty<Bytes>>| async move {
+        let healthy = start.elapsed() >= Duration::from_secs(10);
+        let (status, body) = match healthy {
+            true => (StatusCode::OK, document("search", false)),
+            false => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
+        };
+        Ok::<_, Infallible>(
+            Response::builder().status(status).body(Full::<Bytes>::from(body)).unwrap(),
+        )
+    });
+    let flags = Flags::empty();
+    let task = tokio::spawn(HttpSource::new(client, uri(), flags.clone()).watch(30 * SECOND));
+    tokio::time::sleep(SECOND).await;
+    assert!(SEARCH.get(&flags, &nobody()), "the default, at once");
+    // It was asked at 0, 1, 3 and 7 seconds, and is at 15, each up to a tenth later.
+    tokio::time::timeout(19 * SECOND, flags.ready()).await.expect("it is there within 20 s");
+    assert!(!SEARCH.get(&flags, &nobody()));
+    task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_swapped_link_is_seen_within_100_ms() {
+    let folder = std::env::temp_dir().join(format!("bartizan-configmap-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    for (version, mode) in [("..1", "enforce"), ("..2", "shadow")] {
+        fs::create_dir_all(folder.join(version)).unwrap();
+        let text = json!({"flags": {"mode": {
+            "state": "ENABLED", "variants": {"m": mode}, "defaultVariant": "m",
+        }}});
+        fs::write(folder.join(version).join("flags.json"), text.to_string()).unwrap();
+    }
+    // As Kubernetes lays out a ConfigMap: the file is a link through a link, and that is swapped.
+    std::os::unix::fs::symlink("..1", folder.join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/flags.json", folder.join("flags.json")).unwrap();
+    let source = FileSource::load(folder.join("flags.json")).unwrap();
+    let switch = Switch::new(Mode::Off);
+    source.flags().control("mode", switch.clone());
+    assert_eq!(switch.setting().0, Mode::Enforce);
+
+    std::os::unix::fs::symlink("..2", folder.join("..new")).unwrap();
+    fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+    let swapped = Instant::now();
+    let task = tokio::spawn(source.watch(Duration::from_millis(50)));
+    while switch.setting().0 != Mode::Shadow {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(swapped.elapsed() < Duration::from_millis(100), "it was not seen in time");
+    }
+    let millis = swapped.elapsed().as_secs_f64() * 1000.0;
+    println!("bar: file_change_seen_ms {millis:.0} 100 ok");
+    task.abort();
+    fs::remove_dir_all(folder).unwrap();
+}

@@ -1,0 +1,321 @@
+//! Canaries, A/B tests, ramps and rollbacks.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bartizan_core::{Clock, Engine, Mode, Principal};
+use bartizan_flags::{Flag, Flags, FlagsLayer, RolloutSettings, Split, SplitLayer};
+use bytes::Bytes;
+use http::header::{COOKIE, SET_COOKIE};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use serde_json::json;
+use tower::{Layer, Service, ServiceExt};
+
+static SEARCH: Flag<&str> = Flag::new("search", "stable");
+
+fn document(canary: u32, stable: u32) -> String {
+    json!({"metadata": {"bucketing": "v3"}, "flags": {"search": {
+        "state": "ENABLED",
+        "variants": {"stable": "stable", "canary": "canary"},
+        "defaultVariant": "stable",
+        "targeting": {"fractional": [["canary", canary], ["stable", stable]]},
+    }}})
+    .to_string()
+}
+
+fn flags(canary: u32) -> Flags {
+    Flags::from_json(&document(canary, 100 - canary)).unwrap()
+}
+
+/// A service that says by a header who it is, and does as it is told.
+#[derive(Clone, Debug)]
+struct Backend {
+    name: &'static str,
+    ready: Arc<AtomicBool>,
+    polled: Arc<AtomicU32>,
+    /// Every n-th answer is a failure; none if 0.
+    fails: Arc<AtomicU32>,
+    calls: Arc<AtomicU32>,
+    slow: Option<(Clock, Duration)>,
+}
+
+impl Backend {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            ready: Arc::new(AtomicBool::new(true)),
+            polled: Arc::default(),
+            fails: Arc::default(),
+            calls: Arc::default(),
+            slow: None,
+        }
+    }
+}
+
+impl Service<Request<()>> for Backend {
+    type Response = Response<Empty<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.polled.fetch_add(1, Relaxed);
+        if self.ready.load(Relaxed) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        let call = self.calls.fetch_add(1, Relaxed) + 1;
+        if let Some((clock, wait)) = &self.slow {
+            clock.advance(*wait);
+        }
+        let fails = self.fails.load(Relaxed);
+        let failed = fails > 0 && call.is_multiple_of(fails);
+        let status = if failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+        let response = Response::builder().status(status).header("by", self.name);
+        std::future::ready(Ok(response.body(Empty::new()).unwrap()))
+    }
+}
+
+fn request(user: &str) -> Request<()> {
+    Request::builder().extension(Principal::new(user)).body(()).unwrap()
+}
+
+async fn served(split: &mut Split<Backend>, request: Request<()>) -> String {
+    let response = split.ready().await.unwrap().call(request).await.unwrap();
+    let by = response.headers()["by"].to_str().unwrap().to_owned();
+    response.into_body().collect().await.unwrap();
+    by
+}
+
+/// Which of the users the canary serves.
+async fn canaries(split: &mut Split<Backend>, users: u32) -> Vec<bool> {
+    let mut out = Vec::new();
+    for user in 0..users {
+        out.push(served(split, request(&format!("user-{user}"))).await == "canary");
+    }
+    out
+}
+
+fn count(hits: &[bool]) -> usize {
+    hits.iter().filter(|hit| **hit).count()
+}
+
+#[tokio::test]
+async fn one_percent_of_100_000_users_is_one_percent() {
+    let layer = SplitLayer::new(flags(1), SEARCH, [("canary", Backend::new("canary"))]);
+    let hits = canaries(&mut layer.layer(Backend::new("stable")), 100_000).await;
+    let share = count(&hits) as f64 / 1000.0;
+    println!("bar: split_at_1_percent {share:.3} 1.0+-0.1 ok");
+    assert!((share - 1.0).abs() <= 0.1, "{share} %");
+}
+
+#[tokio::test]
+async fn a_weight_that_grows_and_shrinks_moves_nobody_outside_the_increment() {
+    let flags = flags(10);
+    let layer = SplitLayer::new(flags.clone(), SEARCH, [("canary", Backend::new("canary"))]);
+    let mut split = layer.layer(Backend::new("stable"));
+    let ten = canaries(&mut split, 20_000).await;
+    flags.replace(&document(20, 80)).unwrap();
+    let twenty = canaries(&mut split, 20_000).await;
+    flags.replace(&document(10, 90)).unwrap();
+    let back = canaries(&mut split, 20_000).await;
+    assert!(ten.iter().zip(&twenty).all(|(ten, twenty)| !ten || *twenty));
+    assert_eq!(ten, back);
+    assert!((1800..2200).contains(&count(&ten)), "{}", count(&ten));
+    assert!((3700..4300).contains(&count(&twenty)), "{}", count(&twenty));
+}
+
+#[tokio::test]
+async fn only_the_chosen_service_is_made_ready_and_stable_stands_in() {
+    let canary = Backend::new("canary");
+    let stable = Backend::new("stable");
+    let layer = SplitLayer::new(flags(100), SEARCH, [("canary", canary.clone())]);
+    let mut split = layer.layer(stable.clone());
+    assert_eq!(served(&mut split, request("ann")).await, "canary");
+    assert_eq!(stable.polled.load(Relaxed), 0);
+
+    canary.ready.store(false, Relaxed);
+    assert_eq!(served(&mut split, request("ann")).await, "stable");
+    let snapshot = layer.rollout().snapshot();
+    let value = |metric, part, outcome| snapshot.value_of(metric, part, outcome).unwrap();
+    assert_eq!(value("bartizan_flags_split_diverted_total", "canary", "not_ready"), 1.0);
+    assert_eq!(value("bartizan_flags_split_exchanges_total", "canary", "success"), 1.0);
+    assert_eq!(value("bartizan_flags_split_exchanges_total", "stable", "success"), 1.0);
+
+    // A stable service that is sick does not hold up the canary.
+    canary.ready.store(true, Relaxed);
+    stable.ready.store(false, Relaxed);
+    assert_eq!(served(&mut split, request("ann")).await, "canary");
+}
+
+#[tokio::test]
+async fn stable_serves_while_a_breaker_is_open() {
+    let closed = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&closed);
+    let layer = SplitLayer::new(flags(100), SEARCH, [("canary", Backend::new("canary"))])
+        .available(move |variant| variant != "canary" || asked.load(Relaxed));
+    let mut split = layer.layer(Backend::new("stable"));
+    assert_eq!(served(&mut split, request("ann")).await, "stable");
+    closed.store(true, Relaxed);
+    assert_eq!(served(&mut split, request("ann")).await, "canary");
+}
+
+/// 100 requests a second, half of them to a canary that fails one in five: it is gone within the
+/// second in which it has had its 50 exchanges.
+#[tokio::test]
+async fn a_canary_that_fails_is_rolled_back() {
+    let clock = Clock::manual();
+    let canary = Backend::new("canary");
+    canary.fails.store(5, Relaxed);
+    let settings = RolloutSettings::default().window(Duration::from_secs(10));
+    let layer = SplitLayer::new(flags(50), SEARCH, [("canary", canary.clone())])
+        .settings(settings)
+        .unwrap()
+        .clock(clock.clone());
+    let rollout = layer.rollout();
+    let mut split = layer.layer(Backend::new("stable"));
+    let start = clock.now();
+    let mut sent = 0u32;
+    while !rollout.is_rolled_back("canary") {
+        served(&mut split, request(&format!("user-{sent}"))).await;
+        sent += 1;
+        clock.advance(Duration::from_millis(10));
+        assert!(sent < 1000, "it was never rolled back");
+    }
+    let took = clock.now().saturating_since(start).as_secs_f64();
+    println!("bar: rollback_of_20_percent_failures_seconds {took:.2} 2 ok");
+    assert!(took <= 2.0, "{took}");
+    assert_eq!(canary.calls.load(Relaxed), 50);
+    assert_eq!(count(&canaries(&mut split, 1000).await), 0);
+
+    // It stays back until somebody says otherwise.
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(count(&canaries(&mut split, 100).await), 0);
+    canary.fails.store(0, Relaxed);
+    rollout.resume("canary");
+    assert!(count(&canaries(&mut split, 100).await) > 30);
+}
+
+#[tokio::test]
+async fn a_canary_like_stable_stays() {
+    let clock = Clock::manual();
+    let (canary, stable) = (Backend::new("canary"), Backend::new("stable"));
+    canary.fails.store(5, Relaxed);
+    stable.fails.store(5, Relaxed);
+    let layer = SplitLayer::new(flags(50), SEARCH, [("canary", canary)]).clock(clock.clone());
+    let mut split = layer.layer(stable);
+    for user in 0..5000 {
+        served(&mut split, request(&user.to_string())).await;
+        clock.advance(Duration::from_millis(10));
+    }
+    assert!(!layer.rollout().is_rolled_back("canary"));
+}
+
+#[tokio::test]
+async fn a_canary_that_is_slow_is_rolled_back() {
+    let clock = Clock::manual();
+    let backend = |name, millis| Backend {
+        slow: Some((clock.clone(), Duration::from_millis(millis))),
+        ..Backend::new(name)
+    };
+    let settings = RolloutSettings::default().latency_factor(1.5);
+    let layer = SplitLayer::new(flags(50), SEARCH, [("canary", backend("canary", 20))])
+        .settings(settings)
+        .unwrap()
+        .clock(clock.clone());
+    let mut split = layer.layer(backend("stable", 10));
+    canaries(&mut split, 300).await;
+    assert!(layer.rollout().is_rolled_back("canary"));
+}
+
+#[tokio::test]
+async fn a_ramp_lets_more_through_with_time_and_moves_nobody_back() {
+    let clock = Clock::manual();
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let ramp = [(minutes(1), 0.1), (minutes(2), 0.5), (minutes(3), 1.0)];
+    let layer = SplitLayer::new(flags(100), SEARCH, [("canary", Backend::new("canary"))])
+        .settings(RolloutSettings::default().ramp(ramp))
+        .unwrap()
+        .clock(clock.clone());
+    let mut split = layer.layer(Backend::new("stable"));
+    let mut before = canaries(&mut split, 10_000).await;
+    assert_eq!(count(&before), 0);
+    for expected in [1000, 5000, 10_000usize] {
+        clock.advance(minutes(1));
+        let now = canaries(&mut split, 10_000).await;
+        assert!(count(&now).abs_diff(expected) < 200, "{} of {expected}", count(&now));
+        assert!(before.iter().zip(&now).all(|(before, now)| !before || *now));
+        before = now;
+    }
+    assert_eq!(layer.rollout().share(), 1.0);
+}
+
+#[tokio::test]
+async fn a_cookie_keeps_visitors_where_they_are() {
+    let flags = flags(50);
+    let layer =
+        SplitLayer::new(flags.clone(), SEARCH, [("canary", Backend::new("canary"))]).cookie("v");
+    for within_flags_layer in [false, true] {
+        let split = layer.layer(Backend::new("stable"));
+        let ask = |request: Request<()>| {
+            let (flags, split) = (flags.clone(), split.clone());
+            async move {
+                match within_flags_layer {
+                    true => FlagsLayer::new(flags).layer(split).oneshot(request).await.unwrap(),
+                    false => split.oneshot(request).await.unwrap(),
+                }
+            }
+        };
+        let mut seen = [0, 0];
+        for _ in 0..40 {
+            let first = ask(Request::new(())).await;
+            let cookie = first.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+            let pair = cookie.split(';').next().unwrap();
+            let again = ask(Request::builder().header(COOKIE, pair).body(()).unwrap()).await;
+            assert_eq!(first.headers()["by"], again.headers()["by"]);
+            assert!(!again.headers().contains_key(SET_COOKIE));
+            seen[usize::from(first.headers()["by"] == "canary")] += 1;
+        }
+        assert!(seen[0] > 5 && seen[1] > 5, "{seen:?}");
+    }
+    let mut split = layer.layer(Backend::new("stable"));
+    let response = split.ready().await.unwrap().call(request("ann")).await.unwrap();
+    assert!(!response.headers().contains_key(SET_COOKIE), "who has a name needs no cookie");
+}
+
+#[tokio::test]
+async fn off_and_shadow_leave_everything_to_stable() {
+    let layer = SplitLayer::new(flags(100), SEARCH, [("canary", Backend::new("canary"))]);
+    let mut split = layer.layer(Backend::new("stable"));
+    for mode in [Mode::Off, Mode::Shadow] {
+        layer.rollout().switch().set(mode);
+        assert_eq!(served(&mut split, request("ann")).await, "stable");
+    }
+    let snapshot = layer.rollout().snapshot();
+    let shadow = snapshot.value_of("bartizan_flags_split_diverted_total", "canary", "shadow");
+    assert_eq!(shadow, Some(1.0));
+}
+
+#[test]
+fn settings_are_read_and_checked() {
+    let layer = SplitLayer::new(flags(1), SEARCH, [("canary", Backend::new("canary"))]);
+    let rollout = layer.rollout();
+    let good = json!({"window_ms": 5000, "latency_factor": 2.0, "ramp": [[0, 0.01], [60000, 1.0]]});
+    rollout.apply(good).unwrap();
+    for bad in [
+        json!({"window_ms": 1}),
+        json!({"minimum_exchanges": 0}),
+        json!({"failure_margin": 2}),
+        json!({"latency_factor": 0.5}),
+        json!({"ramp": [[60000, 0.1], [0, 1.0]]}),
+        json!({"ramp": [[0, 7]]}),
+        json!({"colour": "red"}),
+    ] {
+        assert!(rollout.apply(bad.clone()).is_err(), "{bad}");
+    }
+    assert_eq!(rollout.share(), 0.01);
+}
