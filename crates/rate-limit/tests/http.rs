@@ -325,7 +325,7 @@ async fn the_service_settles_what_the_layer_reserved() {
     let (limiter, _) = limiter("100/min");
     let layer =
         RateLimitLayer::new(limiter.clone()).key(key::global()).reserve_with(|_: &Request<()>| 50);
-    let handler = service_fn(async |request: Request<()>| {
+    let handler = service_fn(|request: Request<()>| async move {
         request.extensions().get::<Reservation>().unwrap().settle(5);
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     });

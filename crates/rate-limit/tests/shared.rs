@@ -282,7 +282,7 @@ async fn handlers_find_a_reservation_even_when_nothing_is_limited() {
     let limiter = RateLimiter::new(quota("100/min")).shared(shelf);
     let layer =
         RateLimitLayer::new(limiter.clone()).key(key::global()).reserve_with(|_: &Request<()>| 40);
-    let handler = service_fn(async |request: Request<()>| {
+    let handler = service_fn(|request: Request<()>| async move {
         let reservation = request.extensions().get::<Reservation>().unwrap();
         reservation.settle(10);
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(reservation.cost().to_string())))
