@@ -5,13 +5,13 @@
 mod service;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bartizan_cache::{
-    Loaded, Purge, Record, ResponseCache, Store, StoreError, StoreErrorKind, StoreFuture, StoreKey,
-    What,
+    Lease, Loaded, Purge, Record, ResponseCache, Store, StoreError, StoreErrorKind, StoreFuture,
+    StoreKey, What,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -28,6 +28,10 @@ struct State {
     records: Mutex<HashMap<StoreKey, Vec<Record>>>,
     health: Mutex<Health>,
     loads: AtomicUsize,
+    /// Whether another process has the turn.
+    taken: AtomicBool,
+    /// How many turns were given and are not over.
+    turns: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,6 +111,21 @@ impl Store for Double {
             let mut records = self.0.records.lock().unwrap();
             records.values_mut().for_each(|of_key| of_key.retain(|record| !gone(record)));
             Ok(())
+        })
+    }
+
+    fn lease(&self, _: StoreKey, _: Duration) -> StoreFuture<'_, Option<Lease>> {
+        Box::pin(async move {
+            self.well().await?;
+            if self.0.taken.load(Relaxed) {
+                return Ok(None);
+            }
+            let turns = Arc::clone(&self.0.turns);
+            turns.fetch_add(1, Relaxed);
+            let over = move || {
+                turns.fetch_sub(1, Relaxed);
+            };
+            Ok(Some(Lease::new(false, over)))
         })
     }
 }
@@ -276,4 +295,47 @@ async fn what_is_stored_ages_while_it_lies_there() {
     let three = node(&store);
     three.clock.advance(Duration::from_secs(61));
     assert_eq!(three.call(german()).await.status(), "test; fwd=uri-miss; stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_lasts_until_the_response_is_at_the_store_or_will_not_come() {
+    let store = Double::default();
+    let one = node(&store);
+    one.call(german()).await;
+    settle().await;
+    assert_eq!(store.0.turns.load(Relaxed), 0);
+    // Nobody waits for the end of this one.
+    drop(tokio::time::timeout(Duration::ZERO, one.call(ask("/other"))).await);
+    settle().await;
+    assert_eq!(store.0.turns.load(Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_fetches_is_waited_for_within_half_of_the_limit() {
+    let store = Double::default();
+    let (one, two) = (Arc::new(node(&store)), node(&store));
+    store.0.taken.store(true, Relaxed);
+    let start = Instant::now();
+    let waiting = Arc::clone(&one);
+    let waiting = tokio::spawn(async move { waiting.call(german()).await.body });
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    assert!(!waiting.is_finished());
+    // The other has it.
+    store.0.taken.store(false, Relaxed);
+    two.call(german()).await;
+    assert_eq!(waiting.await.unwrap(), "hello de");
+    assert!(start.elapsed() < Duration::from_millis(1_050), "{:?}", start.elapsed());
+    assert_eq!(one.calls(), 0);
+
+    store.0.taken.store(true, Relaxed);
+    let start = Instant::now();
+    assert_eq!(one.call(ask("/never")).await.body, "hello ");
+    assert_eq!((start.elapsed(), one.calls()), (Duration::from_millis(2_500), 1));
+    // A store that fails while it is waited for is no longer waited for.
+    let start = Instant::now();
+    let waiting = tokio::spawn(async move { one.call(ask("/down")).await.body });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    store.is(Health::Down);
+    assert_eq!(waiting.await.unwrap(), "hello ");
+    assert!(start.elapsed() < Duration::from_millis(150), "{:?}", start.elapsed());
 }

@@ -1,13 +1,17 @@
 //! State that Bartizan's layers share between processes, over Redis or Valkey.
 //!
-//! [`Redis`] is the connection that all of them use. What is kept there is a store for each room;
-//! now that is [`RateLimitStore`], for limits that all processes count together: GCRA in one script,
-//! on the server's own clock, with all policies of a request in one trip.
+//! [`Redis`] is the connection that all of them use. What is kept there is a store for each room:
+//!
+//! - [`RateLimitStore`], for limits that all processes count together: GCRA in one script, on the
+//!   server's own clock, with all policies of a request in one trip.
+//! - [`CacheStore`], for responses that any process made and all serve: what goes behind the memory
+//!   of a `ResponseCache`, with purges that hold for all, and one fetch for many misses anywhere.
 //!
 //! # When not to use it
 //!
 //! - If each process may have a quota of its own, as behind a balancer that spreads callers evenly:
 //!   counting in memory takes some hundred nanoseconds and cannot be down.
+//! - As the only tier of a cache: it is behind memory, never in place of it.
 //! - For a Redis Cluster: one server is asked, be it alone, a primary, or behind a proxy.
 //!
 //! # Examples
@@ -51,9 +55,27 @@
 //! # }
 //! ```
 //!
+//! Responses, behind the memory of each process:
+//!
+//! ```no_run
+//! use bartizan_cache::{CacheLayer, Purge, ResponseCache};
+//! use bartizan_redis::{CacheStore, Redis};
+//!
+//! # fn main() -> Result<(), bartizan_redis::ConfigError> {
+//! let redis = Redis::new("redis://127.0.0.1")?;
+//! let store = CacheStore::new(redis).prefix("shop:pages")?.max_body_bytes(1 << 20);
+//! let cache = ResponseCache::new("pages").over(store);
+//! let layer = CacheLayer::new(cache.clone());
+//!
+//! // In this process, at Redis and in all others.
+//! cache.purge(&Purge::tag("prices"));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Place in the stack
 //!
-//! None of its own: a store is handed to the limiter whose layer has a place.
+//! None of its own: a store is handed to the limiter or cache whose layer has a place.
 //!
 //! # When things fail
 //!
@@ -71,11 +93,19 @@
 //!   key has one burst, as if it had been idle.
 //! - **Leases** last through an outage until they are spent or a second old. A process that dies takes
 //!   what it had leased with it, which comes back as time passes.
+//! - **A cache** asks its service in all these cases; what it has in memory it serves on. A record or
+//!   chunk that cannot be read is a miss, and the next response takes its place. What is evicted, or
+//!   lost with a restart, is a miss, and never brings back what was purged before.
+//! - **A cache does not hear of purges** while it has no connection, and drops all that is in memory
+//!   when it has one again, if there was any. Its own purges are owed to the server until they are done.
+//! - **A process dies that others wait for**: they ask the service themselves after half of the
+//!   cache's wait limit.
 //! - **A refund or charge** does not wait: 4096 may be on their way, and more, or those that the
 //!   server does not take, are dropped and counted.
 //!
 //! # Features
 //!
+//! - `cache`: [`CacheStore`].
 //! - `rate-limit`: [`RateLimitStore`].
 
 #![cfg_attr(

@@ -133,8 +133,10 @@ impl Node {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-language"], language);
         let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
-        assert!(response.into_body().collect().await.unwrap().to_bytes() == body(path), "{path}");
-        assert!(start.elapsed() < limit, "{:?} for {path}: {status}", start.elapsed());
+        let whole = response.into_body().collect().await.unwrap().to_bytes();
+        let took = start.elapsed();
+        assert!(whole == body(path), "{path}");
+        assert!(took < limit, "{took:?} for {path}: {status}");
         status
     }
 
@@ -269,13 +271,7 @@ async fn a_purge_crosses_processes() {
 async fn what_is_purged_while_it_is_fetched_is_not_stored() {
     let server = Server::start();
     let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(DEADLINE));
-    let seen = Catcher::default();
-    let cache = ResponseCache::new("test").over(seen.clone());
-    let service = CacheLayer::new(cache).layer(Origin::default());
-    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
-    service.oneshot(request).await.unwrap().into_body().collect().await.unwrap();
-    until("the write", || seen.0.lock().unwrap().is_some()).await;
-    let (key, mut record) = seen.0.lock().unwrap().take().unwrap();
+    let (key, mut record) = saved("/").await;
     for purge in [
         Purge::tag("all"),
         Purge::group("https://a.test", "group"),
@@ -294,6 +290,44 @@ async fn what_is_purged_while_it_is_fetched_is_not_stored() {
         assert!(store.load(key, &|_| true).await.unwrap().is_some(), "{purge:?}");
         store.purge(&Purge::all(), None).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_response_that_was_confirmed_is_a_new_head_only() {
+    let server = Server::start();
+    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(DEADLINE));
+    let (key, mut record) = saved("/300000/x").await;
+    assert!(store.load(key, &|_| true).await.unwrap().is_none());
+    record.position = store.position();
+    let is_whole = async || {
+        let loaded = store.load(key, &|head| head == b"new").await.unwrap().unwrap();
+        loaded.body.collect().await.unwrap().to_bytes() == body("/300000/x")
+    };
+    store.save(key, record.clone()).await.unwrap();
+    // Told apart from what would be sent again.
+    each_key(&server, "b:", "redis.call('SETRANGE',k,5,'#')");
+    (record.head, record.confirmed) = (Bytes::from_static(b"new"), true);
+    store.save(key, record.clone()).await.unwrap();
+    assert!(!is_whole().await, "the chunks stayed as they were");
+    record.confirmed = false;
+    store.save(key, record.clone()).await.unwrap();
+    assert!(is_whole().await);
+    // What is gone is sent again in any case.
+    each_key(&server, "b:", "redis.call('DEL',k)");
+    record.confirmed = true;
+    store.save(key, record.clone()).await.unwrap();
+    assert!(is_whole().await);
+}
+
+/// What a cache would save of a response.
+async fn saved(path: &str) -> (StoreKey, Record) {
+    let seen = Catcher::default();
+    let cache = ResponseCache::new("test").over(seen.clone());
+    let service = CacheLayer::new(cache).layer(Origin::default());
+    let request = Request::get(path).header("host", "a.test").body(Empty::new()).unwrap();
+    service.oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+    until("the write", || seen.0.lock().unwrap().is_some()).await;
+    seen.0.lock().unwrap().take().unwrap()
 }
 
 /// A store that remembers what was last saved.

@@ -36,7 +36,7 @@ const CHUNK: usize = 128 << 10;
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a mark lasts at least. A response that was on its way for longer than this could be
 /// stored although it was purged meanwhile.
-const MARK: Duration = Duration::from_secs(24 * 3600);
+const MARK: Duration = Duration::from_secs(3600);
 /// How long chunks wait for their record, and a body that was replaced for its readers.
 const LOOSE: Duration = Duration::from_secs(30);
 /// As many as the memory in front has by default.
