@@ -145,7 +145,7 @@ impl Store for Garbage {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn purge<'a>(&'a self, _: &'a Purge) -> StoreFuture<'a, ()> {
+    fn purge<'a>(&'a self, _: &'a Purge, _: Option<StoreKey>) -> StoreFuture<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 }
