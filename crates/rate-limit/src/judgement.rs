@@ -116,12 +116,12 @@ impl Judgement {
     /// even if there is something for a cheaper one.
     pub(crate) fn standing(&self, grade: &Grade, place: usize) -> Standing {
         let (rate, arrival) = (grade.rate, self.arrivals[place]);
-        if self.exceeded.has(place)
-            && let Err(refusal) = rate.take(arrival, self.now, grade.cost(self.cost))
-        {
-            let wait = match refusal {
-                Refusal::Never => None,
-                Refusal::Wait(wait) => Some(Duration::from_nanos(wait)),
+        if self.exceeded.has(place) {
+            let wait = match rate.take(arrival, self.now, grade.cost(self.cost)) {
+                Err(Refusal::Never) => None,
+                Err(Refusal::Wait(wait)) => Some(Duration::from_nanos(wait)),
+                // A shared store refused by less than can be told here.
+                Ok(_) => Some(Duration::ZERO),
             };
             return Standing { left: 0, wait };
         }

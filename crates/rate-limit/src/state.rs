@@ -92,6 +92,11 @@ impl Rate {
         ((self.capacity - owed) / self.interval) as u32
     }
 
+    /// The arrival time of a key that could spend `left` units at once.
+    pub(crate) const fn with_left(&self, left: u32, now: u64) -> u64 {
+        now + self.interval * self.burst.saturating_sub(left) as u64
+    }
+
     /// True if four fifths of the quota, or more, are spent: time to look at it.
     #[inline]
     pub(crate) const fn is_near(&self, arrival: u64, now: u64) -> bool {
@@ -216,6 +221,14 @@ mod tests {
         // Never more than the burst.
         assert_eq!(rate.left(rate.refund(arrival, u32::MAX), 0), 5);
         assert_eq!(rate.left(rate.charge(arrival, 0, u32::MAX), 0), 0);
+    }
+
+    #[test]
+    fn what_is_left_tells_the_arrival() {
+        let rate = rate("60/min;burst=5");
+        for left in 0..=5 {
+            assert_eq!(rate.left(rate.with_left(left, 7), 7), left);
+        }
     }
 
     #[test]

@@ -178,11 +178,16 @@ async fn u06_a_store_that_is_away_is_open_closed_or_local_as_stated() {
     assert_eq!(response.headers()["retry-after"], "1");
 
     let (local, limiter) = layer(Outage::Local { nodes: 2 });
-    let mut admitted = 0;
-    for _ in 0..30 {
+    // What is left is told of the share.
+    assert_eq!(send(&local).await.headers()["ratelimit"], r#""default";r=4;t=36"#);
+    let mut admitted = 1;
+    for _ in 0..28 {
         admitted += usize::from(send(&local).await.status() == 200);
     }
     assert_eq!(admitted, 5);
+    let refused = send(&local).await;
+    assert_eq!(refused.headers()["ratelimit"], r#""default";r=0;t=6"#);
+    assert_eq!(refused.headers()["retry-after"], "12");
 
     // Back without a restart, and with the store's counts.
     shelf.behaves(BY_TRIP);

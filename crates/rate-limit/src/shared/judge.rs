@@ -160,6 +160,13 @@ impl<T: Store> SharedRateLimiter<T> {
                 judgement.arrivals[place] = limit.refund(key, judgement.now, rate, judgement.cost);
             }
         }
+        // What is told goes by the whole quota: as much is left of it as is left here.
+        for place in places.iter().copied().filter(|place| judgement.enforced.has(*place)) {
+            let Outage::Local { nodes } = self.limiter.limit(place).outage else { continue };
+            let rate = rules[place].at(judgement.grades[place]).rate;
+            let left = rate.divided(nodes).left(judgement.arrivals[place], judgement.now);
+            judgement.arrivals[place] = rate.with_left(left, judgement.now);
+        }
         // What was spent here must not be settled in the store.
         asking.keys = [None; MAX_POLICIES];
     }
