@@ -109,8 +109,8 @@
 //! - `rate-limit`: [`RateLimitStore`].
 
 #![cfg_attr(
-    not(feature = "rate-limit"),
-    allow(dead_code, reason = "not every room asks for everything")
+    not(all(feature = "cache", feature = "rate-limit")),
+    allow(dead_code, reason = "what only one room asks of the server is not asked without it")
 )]
 
 mod breaker;
