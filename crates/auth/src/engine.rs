@@ -1,3 +1,4 @@
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,11 +6,13 @@ use bartizan_core::{
     Clock, ConfigError, Engine, Live, Mode, Principal, Rejection, Snapshot, Switch,
 };
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::challenge::challenge;
+use crate::identify::{Identified, Schemes};
 use crate::observe::{self, Counts};
-use crate::{Denial, Fault, Scheme, Settings};
+use crate::scheme::Way;
+use crate::{Denial, Fault, Settings};
 
 /// Finds out who calls. Cheap to clone; clones are one authenticator.
 ///
@@ -26,11 +29,17 @@ pub struct Authenticator {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    schemes: Vec<Arc<dyn Scheme>>,
+    schemes: Schemes,
     clock: Clock,
     switch: Switch,
     settings: Live<Settings>,
     counts: Counts,
+}
+
+/// A decision that was made, or takes its time.
+pub(crate) enum Deciding {
+    Now(Decision),
+    Later(Pin<Box<dyn Future<Output = Decision> + Send>>),
 }
 
 /// What to do with a request.
@@ -53,7 +62,7 @@ impl Authenticator {
     pub fn new(name: impl Into<String>) -> Self {
         Self::build(
             name.into(),
-            Vec::new(),
+            Schemes::default(),
             Clock::system(),
             Switch::default(),
             Settings::default(),
@@ -62,7 +71,7 @@ impl Authenticator {
 
     fn build(
         name: String,
-        schemes: Vec<Arc<dyn Scheme>>,
+        schemes: Schemes,
         clock: Clock,
         switch: Switch,
         settings: Settings,
@@ -71,11 +80,12 @@ impl Authenticator {
         Self { shared: Arc::new(Shared { name, schemes, clock, switch, settings, counts }) }
     }
 
-    /// Starts over with this scheme added.
-    pub fn scheme(self, scheme: impl Scheme) -> Self {
+    /// Starts over with another way to be let in: a [`Scheme`](crate::Scheme), or several at once
+    /// ([`AllOf`](crate::AllOf)). One way is enough; they are asked in the order in which they were
+    /// added.
+    pub fn scheme(self, scheme: impl Into<Way>) -> Self {
         let Shared { name, schemes, clock, switch, settings, .. } = &*self.shared;
-        let mut schemes = schemes.clone();
-        schemes.push(Arc::new(scheme));
+        let schemes = schemes.clone().with(scheme.into());
         Self::build(name.clone(), schemes, clock.clone(), switch.clone(), **settings.load())
     }
 
@@ -97,19 +107,38 @@ impl Authenticator {
         Self::build(name.clone(), schemes.clone(), clock.clone(), switch, **settings.load())
     }
 
-    /// Decides on a request by its method and fields, and counts it.
-    #[must_use]
-    pub fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
-        let Shared { name, counts, clock, .. } = &*self.shared;
+    /// Decides on a request by its method and fields, and counts it. Waits only if a scheme does.
+    pub async fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
+        match self.start(method, headers) {
+            Deciding::Now(decision) => decision,
+            Deciding::Later(deciding) => deciding.await,
+        }
+    }
+
+    /// Decides if that can be done at once.
+    pub(crate) fn start(&self, method: &Method, headers: &HeaderMap) -> Deciding {
+        let Shared { schemes, counts, clock, settings, .. } = &*self.shared;
         let mode = self.mode();
         if mode == Mode::Off {
-            return Decision::Off;
+            return Deciding::Now(Decision::Off);
         }
         if self.passes_preflight(method, headers) {
             counts.preflight.add(1);
-            return Decision::Anonymous;
+            return Deciding::Now(Decision::Anonymous);
         }
-        match self.identify(headers, clock.unix()) {
+        match schemes.identify(headers, clock.unix(), settings.load().is_optional()) {
+            Identified::Now(found) => Deciding::Now(self.conclude(found, mode)),
+            Identified::Later(answer) => {
+                let this = self.clone();
+                Deciding::Later(Box::pin(async move { this.conclude(answer.await, mode) }))
+            }
+        }
+    }
+
+    /// Counts what was found out.
+    fn conclude(&self, found: Result<Option<Principal>, Denial>, mode: Mode) -> Decision {
+        let Shared { name, counts, settings, .. } = &*self.shared;
+        match found {
             Ok(Some(principal)) => {
                 counts.authenticated.add(1);
                 Decision::Known(principal)
@@ -120,6 +149,10 @@ impl Authenticator {
             }
             Err(denial) => {
                 counts.denied(denial);
+                if settings.load().forgives(denial) {
+                    counts.anonymous.add(1);
+                    return Decision::Anonymous;
+                }
                 if mode == Mode::Shadow {
                     counts.shadow_refused.add(1);
                     return Decision::Anonymous;
@@ -129,43 +162,6 @@ impl Authenticator {
                 Decision::Refused(denial)
             }
         }
-    }
-
-    /// Who proves to be who at `now`; nobody if that is allowed.
-    fn identify(&self, headers: &HeaderMap, now: Duration) -> Result<Option<Principal>, Denial> {
-        let Some(place) = self.place(headers)? else {
-            let optional = self.shared.settings.load().is_optional();
-            return if optional { Ok(None) } else { Err(Denial::Missing) };
-        };
-        let mut furthest = Fault::TooLarge;
-        for scheme in self.shared.schemes.iter().filter(|scheme| scheme.field() == place) {
-            let credential = headers.get(place).and_then(|value| scheme.credential(value));
-            match credential.map(|credential| scheme.verify(credential, now)) {
-                Some(Ok(principal)) => return Ok(Some(principal)),
-                Some(Err(fault)) => furthest = furthest.max(fault),
-                None => {}
-            }
-        }
-        Err(Denial::Invalid(furthest))
-    }
-
-    /// The one field with a credential, if there is one. Two are one too many (RFC 6750 §2).
-    fn place<'a>(&'a self, headers: &HeaderMap) -> Result<Option<&'a HeaderName>, Denial> {
-        let mut place = None;
-        for scheme in &self.shared.schemes {
-            let field = scheme.field();
-            let mut values = headers.get_all(field).iter();
-            let Some(value) = values.next() else { continue };
-            if values.next().is_some() {
-                return Err(Denial::Ambiguous);
-            }
-            if scheme.credential(value).is_some()
-                && place.replace(field).is_some_and(|other| other != field)
-            {
-                return Err(Denial::Ambiguous);
-            }
-        }
-        Ok(place)
     }
 
     /// Says to a caller why it was turned away, and how to prove who it is.
@@ -198,10 +194,7 @@ impl Authenticator {
     /// Adds a challenge by each scheme; what is wrong is said in the terms of Bearer only.
     fn challenged(&self, mut rejection: Rejection, parameters: &[(&str, &str)]) -> Rejection {
         let Shared { name: realm, schemes, .. } = &*self.shared;
-        for (index, scheme) in schemes.iter().map(|scheme| scheme.name()).enumerate() {
-            if schemes[..index].iter().any(|other| other.name() == scheme) {
-                continue;
-            }
+        for &scheme in schemes.names() {
             let shown = if scheme == "Bearer" { parameters } else { &[] };
             rejection = rejection.field(WWW_AUTHENTICATE, challenge(scheme, realm, shown));
         }
@@ -251,8 +244,8 @@ impl Authenticator {
 
     /// Removes the fields that hold credentials.
     pub(crate) fn strip(&self, headers: &mut HeaderMap) {
-        for scheme in &self.shared.schemes {
-            headers.remove(scheme.field());
+        for field in self.shared.schemes.fields() {
+            headers.remove(field);
         }
     }
 
@@ -275,7 +268,8 @@ impl Engine for Authenticator {
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.shared.counts.describe(Snapshot::new(self.name(), self.kind(), self.mode()))
+        let snapshot = Snapshot::new(self.name(), self.kind(), self.mode());
+        self.shared.schemes.describe(self.shared.counts.describe(snapshot))
     }
 
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {

@@ -29,13 +29,15 @@ pub enum Fault {
     NotYetValid,
     /// Valid no longer, or for longer than is allowed.
     Expired,
+    /// The issuer says that it is not, or no longer, good.
+    Inactive,
     /// Nothing is wrong with it, but what it takes to check it is not there.
     Unavailable,
 }
 
 impl Fault {
     /// All of them, each at its own number.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::TooLarge,
         Self::Malformed,
         Self::Header,
@@ -47,6 +49,7 @@ impl Fault {
         Self::Audience,
         Self::NotYetValid,
         Self::Expired,
+        Self::Inactive,
         Self::Unavailable,
     ];
 
@@ -65,6 +68,7 @@ impl Fault {
             Self::Audience => "audience",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::Inactive => "inactive",
             Self::Unavailable => "unavailable",
         }
     }

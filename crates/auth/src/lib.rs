@@ -95,55 +95,64 @@
 //! Without a backend there are API keys and schemes of one's own only. The backend is named
 //! explicitly: the process-wide provider of jsonwebtoken is neither read nor set.
 
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod algorithm;
+mod admit;
 mod api_key;
 mod authorize;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod backend;
+#[cfg(feature = "basic")]
+mod basic;
 mod bearer;
 mod challenge;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 mod claims;
+mod client;
 mod engine;
 mod error;
 #[cfg(feature = "axum")]
 mod extract;
+mod forward;
 mod future;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod jwk;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod jwks;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod jws;
+mod identify;
+mod introspect;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 mod jwt;
-mod layer;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod keys;
+mod layer;
 mod members;
 mod observe;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod roca;
+mod oidc;
+mod parties;
+mod pointer;
 mod scheme;
 mod service;
 mod settings;
+mod verified;
+mod waiting;
 
 pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Principal, Switch};
 
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-pub use self::algorithm::Algorithm;
-pub use self::api_key::ApiKeys;
+pub use self::api_key::{
+    ApiKeyStore, ApiKeys, Found, IssuedKey, IssuedKeys, KeyRecord, KeyTable, Peppers, StoreAway,
+};
 pub use self::authorize::{Require, RequireLayer};
+#[cfg(feature = "basic")]
+pub use self::basic::Basic;
+pub use self::client::HttpClient;
 pub use self::engine::{Authenticator, Decision};
 pub use self::error::{Denial, Fault};
 #[cfg(feature = "axum")]
 pub use self::extract::{Caller, NoCaller};
 pub use self::future::ResponseFuture;
+pub use self::introspect::Introspection;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-pub use self::jwks::{KeySet, Keys};
+pub use self::jwt::Jwt;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-pub use self::jwt::{Audience, Issuer, Jwt};
+pub use self::keys::{Algorithm, Jwks, KeySet, Keys};
 pub use self::layer::AuthLayer;
-pub use self::scheme::Scheme;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+pub use self::oidc::Oidc;
+pub use self::parties::{Audience, Issuer};
+pub use self::scheme::{AllOf, Scheme, Verdict, Way};
 pub use self::service::Auth;
 pub use self::settings::Settings;
+pub use self::waiting::AuthFuture;
