@@ -1,4 +1,3 @@
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::challenge::challenge;
 use crate::identify::{Identified, Schemes};
 use crate::observe::{self, Counts};
-use crate::scheme::Way;
+use crate::scheme::{Later, Way};
 use crate::{Denial, Fault, Settings};
 
 /// Finds out who calls. Cheap to clone; clones are one authenticator.
@@ -39,7 +38,7 @@ struct Shared {
 /// A decision that was made, or takes its time.
 pub(crate) enum Deciding {
     Now(Decision),
-    Later(Pin<Box<dyn Future<Output = Decision> + Send>>),
+    Later(Later<Decision>),
 }
 
 /// What to do with a request.

@@ -10,8 +10,11 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forward {
     /// Absent in the usual case, so that nobody else pays for it.
-    fields: Option<Arc<Vec<(HeaderName, Option<Told>)>>>,
+    fields: Option<Arc<Vec<Field>>>,
 }
+
+/// A field's name, and what it tells, if anything.
+type Field = (HeaderName, Option<Told>);
 
 /// What a field tells of the principal.
 #[derive(Clone, Debug)]

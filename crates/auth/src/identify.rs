@@ -1,10 +1,9 @@
-use std::pin::Pin;
 use std::time::Duration;
 
 use bartizan_core::{Principal, Snapshot};
 use http::{HeaderMap, HeaderName};
 
-use crate::scheme::{Step, Way};
+use crate::scheme::{Later, Step, Way};
 use crate::{Denial, Fault, Verdict};
 
 /// The ways to be let in, of which one is enough.
@@ -20,7 +19,7 @@ pub(crate) struct Schemes {
 /// Who calls, or nobody, or why it is refused; known, or still to be found out.
 pub(crate) enum Identified {
     Now(Found),
-    Later(Pin<Box<dyn Future<Output = Found> + Send>>),
+    Later(Later<Found>),
 }
 
 type Found = Result<Option<Principal>, Denial>;
@@ -116,7 +115,7 @@ impl Schemes {
 /// Waits for `answer`, and asks the `rest` as long as nobody is known.
 async fn later(
     mut furthest: Option<Fault>,
-    answer: Pin<Box<dyn Future<Output = Result<Principal, Fault>> + Send>>,
+    answer: Later<Result<Principal, Fault>>,
     rest: Vec<Vec<Step>>,
     now: Duration,
 ) -> Found {

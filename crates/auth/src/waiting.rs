@@ -9,6 +9,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::admit::Admission;
+use crate::scheme::Later;
 use crate::{Decision, ResponseFuture};
 
 pin_project! {
@@ -39,7 +40,7 @@ pin_project! {
 }
 
 struct Waiting<S, Req> {
-    deciding: Pin<Box<dyn Future<Output = Decision> + Send>>,
+    deciding: Later<Decision>,
     inner: S,
     request: Req,
     admission: Admission,
@@ -51,7 +52,7 @@ where
     R: Body,
 {
     pub(crate) fn waiting(
-        deciding: Pin<Box<dyn Future<Output = Decision> + Send>>,
+        deciding: Later<Decision>,
         inner: S,
         request: Request<B>,
         admission: Admission,

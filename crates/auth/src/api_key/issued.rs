@@ -1,5 +1,4 @@
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
 use super::{KeyRecord, Peppers, form};
+use crate::scheme::Later;
 use crate::{Fault, Scheme, Verdict, bearer};
 
 /// Longer ones than this are not read.
@@ -27,7 +27,7 @@ pub enum Found {
     /// It knows.
     Now(Option<Arc<KeyRecord>>),
     /// It has to ask.
-    Later(Pin<Box<dyn Future<Output = Result<Option<Arc<KeyRecord>>, StoreAway>> + Send>>),
+    Later(Later<Result<Option<Arc<KeyRecord>>, StoreAway>>),
 }
 
 /// A store that cannot say what it has.

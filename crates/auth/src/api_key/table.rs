@@ -75,6 +75,7 @@ impl KeyTable {
     }
 
     /// Removes the record of a key; false if there was none.
+    #[allow(clippy::must_use_candidate, reason = "mostly it is there")]
     pub fn remove(&self, id: &str) -> bool {
         let mut found = false;
         self.0.update(|table| {

@@ -1,6 +1,5 @@
 use std::error::Error;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::time::timeout;
 use tower_service::Service;
+
+use crate::scheme::Later;
 
 #[cfg(feature = "hyper")]
 mod https;
@@ -34,7 +35,7 @@ pub struct HttpClient {
     deadline: Duration,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Bytes>, FetchFault>> + Send>>;
+type Answer = Later<Result<Response<Bytes>, FetchFault>>;
 
 /// A client with its types forgotten.
 trait Exchange: Send + Sync {

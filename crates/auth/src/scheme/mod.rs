@@ -44,8 +44,11 @@ pub enum Verdict {
     /// It knows.
     Now(Result<Principal, Fault>),
     /// It has to wait. Dropping the future must leave nothing behind.
-    Later(Pin<Box<dyn Future<Output = Result<Principal, Fault>> + Send>>),
+    Later(Later<Result<Principal, Fault>>),
 }
+
+/// What takes its time, with its type forgotten.
+pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl Verdict {
     /// Has to wait for `answer`.
