@@ -1,10 +1,11 @@
 use std::task::{Context, Poll};
 
-use bartizan_core::{Http, Principal, Protocol, ResponseBody};
+use bartizan_core::{Http, KeyExtractor, Principal, Protocol, ResponseBody, key};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use crate::hooks::Asked;
 use crate::{Authenticator, Decision, ResponseFuture};
 
 /// Middleware that puts the [`Principal`] into the request's extensions, or turns it away.
@@ -32,7 +33,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let decision = self.authenticator.decide(request.method(), request.headers());
+        let asked = Asked::of(&request).at_address(key::ip().key(&request));
+        let decision = self.authenticator.decide_on(&asked);
         if matches!(decision, Decision::Off) {
             return ResponseFuture::admitted(self.inner.call(request), self.http.clone());
         }
