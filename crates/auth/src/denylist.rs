@@ -48,7 +48,7 @@ struct Shared {
     entries: RwLock<Entries>,
     /// The number of entries, so that an empty list costs one load.
     len: AtomicUsize,
-    /// When it last heard of all there is, in seconds since 1970.
+    /// When it last heard of all there is, in milliseconds since 1970.
     heard: AtomicU64,
     full: Counter,
 }
@@ -234,7 +234,8 @@ impl Denylist {
 
     /// Takes note that all that the source knew at `now` was told.
     pub fn heard(&self, now: Duration) {
-        self.shared.heard.fetch_max(now.as_secs(), Relaxed);
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.shared.heard.fetch_max(now, Relaxed);
     }
 
     /// The number of revocations.
@@ -252,7 +253,7 @@ impl Denylist {
     /// True if the source fell silent for too long; see [`stale_after`](Self::stale_after).
     #[must_use]
     pub fn is_stale(&self, now: Duration) -> bool {
-        let heard = Duration::from_secs(self.shared.heard.load(Relaxed));
+        let heard = Duration::from_millis(self.shared.heard.load(Relaxed));
         self.silence.is_some_and(|silence| now.saturating_sub(heard) > silence.after)
     }
 
