@@ -1,8 +1,9 @@
-use bartizan_core::{Http, HttpDialect, Principal, Protocol, Rejection};
+use bartizan_core::{Http, HttpDialect, KeyExtractor, Principal, Protocol, Rejection, key};
 use http::{Request, Response};
 use http_body::Body;
 
 use crate::forward::Forward;
+use crate::hooks::Asked;
 use crate::{Authenticator, Decision};
 
 /// How a layer lets requests in: what it removes from them, and what it adds.
@@ -15,6 +16,13 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// What the authenticator is told of a request.
+    pub(crate) fn asked<'a, B>(&self, request: &'a Request<B>) -> Asked<'a> {
+        let wanted = self.authenticator.wants_addresses();
+        let address = if wanted { key::ip().key(request) } else { None };
+        Asked::of(request).at_address(address)
+    }
+
     /// Makes of `request` what the service is to see, or says how it is refused.
     pub(crate) fn admit<B, R: Body, E>(
         &self,
@@ -22,7 +30,11 @@ impl Admission {
         decision: Decision,
     ) -> Result<(), (HttpDialect, Box<Rejection>)> {
         let principal = match decision {
-            Decision::Off => return Ok(()),
+            Decision::Off => {
+                // What is forwarded elsewhere as proven must not come from outside here.
+                self.forward.write(request.headers_mut(), None);
+                return Ok(());
+            }
             Decision::Refused(denial) => {
                 let dialect = Protocol::<_, Response<R>, E>::dialect(&self.http, &*request);
                 return Err((dialect, Box::new(self.authenticator.rejection(denial))));

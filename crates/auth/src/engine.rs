@@ -7,11 +7,13 @@ use bartizan_core::{
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::audit::{AuditDecision, AuditStage};
 use crate::challenge::challenge;
-use crate::identify::{Identified, Schemes};
+use crate::hooks::{Asked, Hooks};
+use crate::identify::{Found, Identified, Schemes};
 use crate::observe::{self, Counts};
 use crate::scheme::{Later, Way};
-use crate::{Denial, Fault, Settings};
+use crate::{Attempts, Audit, Denial, Denylist, Fault, Settings};
 
 /// Finds out who calls. Cheap to clone; clones are one authenticator.
 ///
@@ -32,13 +34,14 @@ struct Shared {
     clock: Clock,
     switch: Switch,
     settings: Live<Settings>,
+    hooks: Hooks,
     counts: Counts,
 }
 
-/// A decision that was made, or takes its time.
+/// A decision that was made, or what it waits for.
 pub(crate) enum Deciding {
     Now(Decision),
-    Later(Later<Decision>),
+    Later(Later<Found>),
 }
 
 /// What to do with a request.
@@ -59,105 +62,142 @@ impl Authenticator {
     /// Creates an authenticator without schemes, which lets nobody in. Operators and challenges
     /// (as the realm) know it as `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self::build(
-            name.into(),
-            Schemes::default(),
-            Clock::system(),
-            Switch::default(),
-            Settings::default(),
-        )
+        Self::build(Shared {
+            name: name.into(),
+            schemes: Schemes::default(),
+            clock: Clock::system(),
+            switch: Switch::default(),
+            settings: Live::new(Settings::default()),
+            hooks: Hooks::default(),
+            counts: Counts::default(),
+        })
     }
 
-    fn build(
-        name: String,
-        schemes: Schemes,
-        clock: Clock,
-        switch: Switch,
-        settings: Settings,
-    ) -> Self {
-        let (settings, counts) = (Live::new(settings), Counts::default());
-        Self { shared: Arc::new(Shared { name, schemes, clock, switch, settings, counts }) }
+    fn build(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The same with a change, and counts of its own.
+    fn changed(self, change: impl FnOnce(&mut Shared)) -> Self {
+        let Shared { name, schemes, clock, switch, settings, hooks, .. } = &*self.shared;
+        let mut shared = Shared {
+            name: name.clone(),
+            schemes: schemes.clone(),
+            clock: clock.clone(),
+            switch: switch.clone(),
+            settings: Live::new(**settings.load()),
+            hooks: hooks.clone(),
+            counts: Counts::default(),
+        };
+        change(&mut shared);
+        Self::build(shared)
     }
 
     /// Starts over with another way to be let in: a [`Scheme`](crate::Scheme), or several at once
     /// ([`AllOf`](crate::AllOf)). One way is enough; they are asked in the order in which they were
     /// added.
     pub fn scheme(self, scheme: impl Into<Way>) -> Self {
-        let Shared { name, schemes, clock, switch, settings, .. } = &*self.shared;
-        let schemes = schemes.clone().with(scheme.into());
-        Self::build(name.clone(), schemes, clock.clone(), switch.clone(), **settings.load())
+        self.changed(|shared| shared.schemes.add(scheme.into()))
     }
 
     /// Starts over with these settings.
     pub fn settings(self, settings: Settings) -> Self {
-        let Shared { name, schemes, clock, switch, .. } = &*self.shared;
-        Self::build(name.clone(), schemes.clone(), clock.clone(), switch.clone(), settings)
+        self.changed(|shared| shared.settings = Live::new(settings))
     }
 
     /// Starts over with this clock.
     pub fn clock(self, clock: Clock) -> Self {
-        let Shared { name, schemes, switch, settings, .. } = &*self.shared;
-        Self::build(name.clone(), schemes.clone(), clock, switch.clone(), **settings.load())
+        self.changed(|shared| shared.clock = clock)
     }
 
     /// Starts over with this switch, as one that a flag turns.
     pub fn switched_by(self, switch: Switch) -> Self {
-        let Shared { name, schemes, clock, settings, .. } = &*self.shared;
-        Self::build(name.clone(), schemes.clone(), clock.clone(), switch, **settings.load())
+        self.changed(|shared| shared.switch = switch)
+    }
+
+    /// Starts over with attempts counted, lest somebody guess.
+    pub fn attempts(self, attempts: Attempts) -> Self {
+        self.changed(|shared| shared.hooks.attempts = Some(attempts))
+    }
+
+    /// Starts over with a trail of who was let in and turned away, by guards too.
+    pub fn audit(self, audit: Audit) -> Self {
+        self.changed(|shared| shared.hooks.audit = Some(audit))
+    }
+
+    /// Starts over with a list of what is good no longer.
+    pub fn denylist(self, denylist: Denylist) -> Self {
+        self.changed(|shared| shared.hooks.denylist = Some(denylist))
     }
 
     /// Decides on a request by its method and fields, and counts it. Waits only if a scheme does.
     pub async fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
-        match self.start(method, headers) {
+        let asked = Asked { method, uri: None, headers, address: None };
+        match self.start(&asked) {
             Deciding::Now(decision) => decision,
-            Deciding::Later(deciding) => deciding.await,
+            Deciding::Later(found) => self.settle(&asked, found.await),
         }
     }
 
     /// Decides if that can be done at once.
-    pub(crate) fn start(&self, method: &Method, headers: &HeaderMap) -> Deciding {
-        let Shared { schemes, counts, clock, settings, .. } = &*self.shared;
+    pub(crate) fn start(&self, asked: &Asked<'_>) -> Deciding {
+        let Shared { schemes, counts, clock, settings, hooks, .. } = &*self.shared;
         let mode = self.mode();
         if mode == Mode::Off {
             return Deciding::Now(Decision::Off);
         }
-        if self.passes_preflight(method, headers) {
+        if self.passes_preflight(asked.method, asked.headers) {
             counts.preflight.add(1);
             return Deciding::Now(Decision::Anonymous);
         }
-        match schemes.identify(headers, clock.unix(), settings.load().is_optional()) {
-            Identified::Now(found) => Deciding::Now(self.conclude(found, mode)),
-            Identified::Later(answer) => {
-                let this = self.clone();
-                Deciding::Later(Box::pin(async move { this.conclude(answer.await, mode) }))
-            }
+        let now = clock.unix();
+        match schemes.identify(asked, now, settings.load().is_optional(), hooks) {
+            Identified::Now(found) => Deciding::Now(self.judge(asked, found, mode, now)),
+            Identified::Later(found) => Deciding::Later(found),
         }
     }
 
+    /// Decides by what was found out later.
+    pub(crate) fn settle(&self, asked: &Asked<'_>, found: Found) -> Decision {
+        self.judge(asked, found, self.mode(), self.unix())
+    }
+
     /// Counts what was found out.
-    fn conclude(&self, found: Result<Option<Principal>, Denial>, mode: Mode) -> Decision {
-        let Shared { name, counts, settings, .. } = &*self.shared;
+    fn judge(&self, asked: &Asked<'_>, found: Found, mode: Mode, now: Duration) -> Decision {
+        let Shared { name, schemes, counts, settings, hooks, .. } = &*self.shared;
+        let record = |decision, reason, principal| {
+            let stage = (now, AuditStage::Authenticate);
+            hooks.record(name, stage, asked, (decision, reason), principal, None);
+        };
         match found {
             Ok(Some(principal)) => {
                 counts.authenticated.add(1);
+                record(AuditDecision::Allowed, "authenticated", Some(&principal));
                 Decision::Known(principal)
             }
             Ok(None) => {
                 counts.anonymous.add(1);
+                record(AuditDecision::Allowed, "anonymous", None);
                 Decision::Anonymous
             }
             Err(denial) => {
                 counts.denied(denial);
+                if let Denial::Invalid(fault) = denial {
+                    hooks.failed(asked, schemes.id(asked.headers), fault);
+                }
                 if settings.load().forgives(denial) {
                     counts.anonymous.add(1);
+                    record(AuditDecision::Allowed, denial.as_str(), None);
                     return Decision::Anonymous;
                 }
                 if mode == Mode::Shadow {
                     counts.shadow_refused.add(1);
+                    record(AuditDecision::ShadowRefused, denial.as_str(), None);
                     return Decision::Anonymous;
                 }
                 counts.refused.add(1);
                 observe::refused(name, denial);
+                record(AuditDecision::Refused, denial.as_str(), None);
                 Decision::Refused(denial)
             }
         }
@@ -176,13 +216,21 @@ impl Authenticator {
                 )
                 .retry_after(Duration::from_secs(5));
             }
+            Denial::Throttled(wait) => {
+                return Rejection::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_attempts",
+                    "too many credentials that are not valid",
+                )
+                .retry_after(wait);
+            }
             Denial::Invalid(_) => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Denial::Missing => (StatusCode::UNAUTHORIZED, "unauthenticated"),
         };
         let detail = match denial {
             Denial::Ambiguous => "credentials in more than one place",
             Denial::Invalid(fault) => fault.description(),
-            Denial::Missing => "a credential is required",
+            Denial::Missing | Denial::Throttled(_) => "a credential is required",
         };
         // Who sent none is told no error (RFC 6750 §3.1).
         let parameters = [("error", code), ("error_description", detail)];
@@ -191,46 +239,17 @@ impl Authenticator {
     }
 
     /// Adds a challenge by each scheme; what is wrong is said in the terms of Bearer only.
-    fn challenged(&self, mut rejection: Rejection, parameters: &[(&str, &str)]) -> Rejection {
+    pub(crate) fn challenged(
+        &self,
+        mut rejection: Rejection,
+        parameters: &[(&str, &str)],
+    ) -> Rejection {
         let Shared { name: realm, schemes, .. } = &*self.shared;
         for &scheme in schemes.names() {
             let shown = if scheme == "Bearer" { parameters } else { &[] };
             rejection = rejection.field(WWW_AUTHENTICATE, challenge(scheme, realm, shown));
         }
         rejection
-    }
-
-    /// Decides at a guard, and counts it. `allowed` is asked only if there is a principal.
-    pub(crate) fn guard(
-        &self,
-        principal: Option<&Principal>,
-        allowed: impl FnOnce(&Principal) -> bool,
-        scopes: &str,
-    ) -> Result<(), Box<Rejection>> {
-        let Shared { name, counts, .. } = &*self.shared;
-        let mode = self.mode();
-        if mode == Mode::Off {
-            return Ok(());
-        }
-        let known = principal.is_some();
-        if principal.is_some_and(allowed) {
-            counts.guard_allowed.add(1);
-            return Ok(());
-        }
-        if mode == Mode::Shadow {
-            counts.guard_shadow_refused.add(1);
-            return Ok(());
-        }
-        counts.guard_refused.add(1);
-        if !known {
-            observe::refused(name, Denial::Missing);
-            return Err(Box::new(self.rejection(Denial::Missing)));
-        }
-        observe::forbidden(name);
-        let (code, detail) = ("insufficient_scope", "the caller may not do this");
-        let parameters = [("error", code), ("scope", scopes)];
-        let shown = if scopes.is_empty() { &parameters[..1] } else { &parameters };
-        Err(Box::new(self.challenged(Rejection::new(StatusCode::FORBIDDEN, code, detail), shown)))
     }
 
     /// True for a CORS preflight, if those pass.
@@ -248,8 +267,39 @@ impl Authenticator {
         }
     }
 
-    fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         self.shared.switch.setting().0
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// True if it matters where a request comes from.
+    pub(crate) fn wants_addresses(&self) -> bool {
+        self.shared.hooks.attempts.is_some()
+    }
+
+    pub(crate) fn unix(&self) -> Duration {
+        self.shared.clock.unix()
+    }
+
+    /// Leaves a trail of what a guard decided.
+    pub(crate) fn record(
+        &self,
+        stage: AuditStage,
+        asked: &Asked<'_>,
+        (decision, reason): (AuditDecision, &'static str),
+        principal: Option<&Principal>,
+        requirement: impl FnOnce() -> String,
+    ) {
+        let Shared { name, hooks, .. } = &*self.shared;
+        if hooks.audit.as_ref().is_some_and(|audit| audit.wants(decision)) {
+            let stage = (self.unix(), stage);
+            let requirement = requirement();
+            let what = (decision, reason);
+            hooks.record(name, stage, asked, what, principal, Some(&requirement));
+        }
     }
 }
 
@@ -267,8 +317,10 @@ impl Engine for Authenticator {
     }
 
     fn snapshot(&self) -> Snapshot {
+        let Shared { schemes, counts, hooks, clock, .. } = &*self.shared;
         let snapshot = Snapshot::new(self.name(), self.kind(), self.mode());
-        self.shared.schemes.describe(self.shared.counts.describe(snapshot))
+        let snapshot = observe::hooks(hooks, clock.unix(), counts.describe(snapshot));
+        schemes.describe(snapshot)
     }
 
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use bartizan_core::{Principal, Snapshot};
 use http::{HeaderMap, HeaderName};
 
+use crate::hooks::{Asked, Hooks};
 use crate::scheme::{Later, Step, Way};
 use crate::{Denial, Fault, Verdict};
 
@@ -22,10 +23,11 @@ pub(crate) enum Identified {
     Later(Later<Found>),
 }
 
-type Found = Result<Option<Principal>, Denial>;
+/// Who calls, if it is known who.
+pub(crate) type Found = Result<Option<Principal>, Denial>;
 
 impl Schemes {
-    pub(crate) fn with(mut self, way: Way) -> Self {
+    pub(crate) fn add(&mut self, way: Way) {
         for scheme in way.schemes() {
             if !self.fields.contains(scheme.field()) {
                 self.fields.push(scheme.field().clone());
@@ -35,7 +37,6 @@ impl Schemes {
             }
         }
         self.ways.push(way);
-        self
     }
 
     pub(crate) fn fields(&self) -> &[HeaderName] {
@@ -53,13 +54,20 @@ impl Schemes {
         })
     }
 
+    /// The part of a credential that is no secret, of the last scheme that knows one.
+    pub(crate) fn id<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+        self.ways.iter().rev().find_map(|way| way.ids(headers).last())
+    }
+
     /// Who proves to be who at `now`; nobody if that is allowed.
     pub(crate) fn identify(
         &self,
-        headers: &HeaderMap,
+        asked: &Asked<'_>,
         now: Duration,
         optional: bool,
+        hooks: &Hooks,
     ) -> Identified {
+        let headers = asked.headers;
         let presented = match self.presented(headers) {
             Ok(0) => {
                 return Identified::Now(if optional { Ok(None) } else { Err(Denial::Missing) });
@@ -72,13 +80,20 @@ impl Schemes {
         let open = |way: &&Way| way.fields() == presented && way.is_open(headers);
         let mut ways = self.ways.iter().filter(open);
         while let Some(way) = ways.next() {
-            match way.verify(headers, now) {
-                Verdict::Now(Ok(principal)) => return Identified::Now(Ok(Some(principal))),
-                Verdict::Now(Err(fault)) => furthest = furthest.max(Some(fault)),
+            if let Err(denial) = hooks.admit_all(asked, way) {
+                return Identified::Now(Err(denial));
+            }
+            let verdict = match way.verify(headers, now) {
+                Verdict::Now(found) => found.and_then(|found| hooks.check(found, now)),
                 Verdict::Later(answer) => {
                     let rest = ways.map(|way| way.steps(headers)).collect();
-                    return Identified::Later(Box::pin(later(furthest, answer, rest, now)));
+                    let found = later(furthest, answer, rest, now, hooks.clone());
+                    return Identified::Later(Box::pin(found));
                 }
+            };
+            match verdict {
+                Ok(principal) => return Identified::Now(Ok(Some(principal))),
+                Err(fault) => furthest = furthest.max(Some(fault)),
             }
         }
         Identified::Now(Err(match furthest {
@@ -118,16 +133,18 @@ async fn later(
     answer: Later<Result<Principal, Fault>>,
     rest: Vec<Vec<Step>>,
     now: Duration,
+    hooks: Hooks,
 ) -> Found {
-    match answer.await {
-        Ok(principal) => return Ok(Some(principal)),
-        Err(fault) => furthest = furthest.max(Some(fault)),
-    }
+    let mut found = answer.await;
     for steps in rest {
-        match Step::all(steps, now).await {
+        match found.and_then(|found| hooks.check(found, now)) {
             Ok(principal) => return Ok(Some(principal)),
             Err(fault) => furthest = furthest.max(Some(fault)),
         }
+        found = Step::all(steps, now).await;
     }
-    Err(Denial::Invalid(furthest.unwrap_or(Fault::Malformed)))
+    match found.and_then(|found| hooks.check(found, now)) {
+        Ok(principal) => Ok(Some(principal)),
+        Err(fault) => Err(Denial::Invalid(furthest.unwrap_or(fault).max(fault))),
+    }
 }

@@ -1,9 +1,12 @@
 //! Every metric and event of this room.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bartizan_core::{ConfigError, Counter, Metric, Snapshot};
 
+use crate::audit::{AuditDecision, AuditEvent};
+use crate::hooks::Hooks;
 use crate::verified::Verified;
 use crate::{Denial, Fault};
 
@@ -70,6 +73,14 @@ impl KeyFigures {
             .sample_of(&KEYS, part, "left_out", self.skipped.load(Relaxed) as f64)
     }
 }
+static AUDIT: Metric =
+    Metric::counter("bartizan_auth_audit_total", "Audit events by what became of them.");
+static DENYLIST: Metric =
+    Metric::gauge("bartizan_auth_denylist", "What is revoked, and whether news of it is late.");
+static DENYLIST_MISSED: Metric = Metric::counter(
+    "bartizan_auth_denylist_missed_total",
+    "Revocations that found no room in the denylist, and are not in force.",
+);
 
 /// The room's counters.
 #[derive(Debug, Default)]
@@ -84,6 +95,7 @@ pub(crate) struct Counts {
     pub(crate) guard_shadow_refused: Counter,
     ambiguous: Counter,
     missing: Counter,
+    throttled: Counter,
     faults: [Counter; Fault::ALL.len()],
 }
 
@@ -92,6 +104,7 @@ impl Counts {
         match denial {
             Denial::Ambiguous => self.ambiguous.add(1),
             Denial::Missing => self.missing.add(1),
+            Denial::Throttled(_) => self.throttled.add(1),
             Denial::Invalid(fault) => {
                 if let Some(counter) = self.faults.get(fault as usize) {
                     counter.add(1);
@@ -111,24 +124,71 @@ impl Counts {
             .sample(&GUARDED, "refused", self.guard_refused.get() as f64)
             .sample(&GUARDED, "shadow_refused", self.guard_shadow_refused.get() as f64)
             .sample(&DENIALS, "ambiguous", self.ambiguous.get() as f64)
-            .sample(&DENIALS, "missing", self.missing.get() as f64);
+            .sample(&DENIALS, "missing", self.missing.get() as f64)
+            .sample(&DENIALS, "throttled", self.throttled.get() as f64);
         Fault::ALL.into_iter().zip(&self.faults).fold(snapshot, |snapshot, (fault, counter)| {
             snapshot.sample(&DENIALS, fault.as_str(), counter.get() as f64)
         })
     }
 }
 
-pub(crate) fn refused(name: &str, denial: Denial) {
-    let reason = match denial {
-        Denial::Ambiguous => "ambiguous",
-        Denial::Invalid(fault) => fault.as_str(),
-        Denial::Missing => "missing",
+/// What the hooks that are there have to tell.
+pub(crate) fn hooks(hooks: &Hooks, now: Duration, snapshot: Snapshot) -> Snapshot {
+    let snapshot = match &hooks.audit {
+        Some(audit) => {
+            let (recorded, dropped) = audit.counts();
+            snapshot.sample(&AUDIT, "recorded", recorded as f64).sample(
+                &AUDIT,
+                "dropped",
+                dropped as f64,
+            )
+        }
+        None => snapshot,
     };
+    match &hooks.denylist {
+        Some(denylist) => snapshot
+            .sample(&DENYLIST, "revoked", denylist.len() as f64)
+            .sample(&DENYLIST, "stale", f64::from(u8::from(denylist.is_stale(now))))
+            .sample(&DENYLIST_MISSED, "", denylist.missed() as f64),
+        None => snapshot,
+    }
+}
+
+pub(crate) fn refused(name: &str, denial: Denial) {
+    let reason = denial.as_str();
     tracing::debug!(target: "bartizan::auth", name, reason, "request refused");
 }
 
-pub(crate) fn forbidden(name: &str) {
-    tracing::debug!(target: "bartizan::auth", name, "caller lacks a scope or role");
+pub(crate) fn forbidden(name: &str, reason: &'static str) {
+    tracing::debug!(target: "bartizan::auth", name, reason, "caller lacks what is required");
+}
+
+pub(crate) fn audit_failed(error: &std::io::Error) {
+    tracing::error!(target: "bartizan::auth", %error, "no audit trail: its thread did not start");
+}
+
+pub(crate) fn audited(event: &AuditEvent) {
+    let AuditEvent { at, engine, stage, decision, reason, method, path, .. } = event;
+    let (stage, decision) = (stage.as_str(), decision.as_str());
+    let (at, method) = (at.as_secs_f64(), method.as_str());
+    let caller = event.principal.as_ref();
+    let subject = caller.map(bartizan_core::Principal::subject);
+    let issuer = caller.and_then(bartizan_core::Principal::issuer);
+    let tenant = caller.and_then(bartizan_core::Principal::tenant);
+    let (requirement, request_id) = (event.requirement.as_deref(), event.request_id.as_deref());
+    if event.decision == AuditDecision::Allowed {
+        tracing::info!(
+            target: "bartizan::audit",
+            at, engine, stage, decision, reason, subject, issuer, tenant, requirement, method, path,
+            request_id,
+        );
+    } else {
+        tracing::warn!(
+            target: "bartizan::audit",
+            at, engine, stage, decision, reason, subject, issuer, tenant, requirement, method, path,
+            request_id,
+        );
+    }
 }
 
 pub(crate) fn settings_changed(name: &str) {

@@ -34,15 +34,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.admission.authenticator.start(request.method(), request.headers()) {
+        match self.admission.authenticator.start(&self.admission.asked(&request)) {
             Deciding::Now(decision) => {
                 AuthFuture::proceed(&mut self.inner, request, &self.admission, decision)
             }
-            Deciding::Later(deciding) => {
+            Deciding::Later(found) => {
                 // The instance that was made ready is the one to be called.
                 let clone = self.inner.clone();
                 let inner = mem::replace(&mut self.inner, clone);
-                AuthFuture::waiting(deciding, inner, request, self.admission.clone())
+                AuthFuture::waiting(found, inner, request, self.admission.clone())
             }
         }
     }

@@ -9,6 +9,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::admit::Admission;
+use crate::identify::Found;
 use crate::scheme::Later;
 use crate::{Decision, ResponseFuture};
 
@@ -40,7 +41,7 @@ pin_project! {
 }
 
 struct Waiting<S, Req> {
-    deciding: Later<Decision>,
+    found: Later<Found>,
     inner: S,
     request: Req,
     admission: Admission,
@@ -52,12 +53,12 @@ where
     R: Body,
 {
     pub(crate) fn waiting(
-        deciding: Later<Decision>,
+        found: Later<Found>,
         inner: S,
         request: Request<B>,
         admission: Admission,
     ) -> Self {
-        let waiting = Some(Box::new(Waiting { deciding, inner, request, admission }));
+        let waiting = Some(Box::new(Waiting { found, inner, request, admission }));
         Self { state: State::Deciding { waiting } }
     }
 
@@ -106,9 +107,11 @@ where
             let next = match state.as_mut().project() {
                 StateProj::Deciding { waiting: slot } => {
                     let waiting = slot.as_mut().expect("a decision is made once");
-                    let decision = ready!(waiting.deciding.as_mut().poll(cx));
+                    let found = ready!(waiting.found.as_mut().poll(cx));
                     let waiting = slot.take().expect("a decision is made once");
                     let Waiting { mut inner, request, admission, .. } = *waiting;
+                    let asked = admission.asked(&request);
+                    let decision = admission.authenticator.settle(&asked, found);
                     State::proceed(&mut inner, request, &admission, decision)
                 }
                 StateProj::Decided { future } => return future.poll(cx),

@@ -117,6 +117,10 @@ impl Scheme for IssuedKeys {
         if self.bearer { bearer::token(value.as_bytes()) } else { Some(value.as_bytes()) }
     }
 
+    fn id<'a>(&self, credential: &'a [u8]) -> Option<&'a [u8]> {
+        form::id(credential, &self.prefix, &self.environment).map(str::as_bytes)
+    }
+
     fn verify(&self, credential: &[u8], now: Duration) -> Verdict {
         if credential.len() > MAX_BYTES {
             return Verdict::Now(Err(Fault::TooLarge));

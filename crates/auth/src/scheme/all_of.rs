@@ -66,6 +66,11 @@ impl Way {
         self.fields
     }
 
+    /// The parts of the credentials that are no secrets.
+    pub(crate) fn ids<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+        self.schemes.iter().filter_map(|scheme| scheme.id(credential(&**scheme, headers)?))
+    }
+
     /// True if there is a credential for each scheme.
     pub(crate) fn is_open(&self, headers: &HeaderMap) -> bool {
         self.schemes.iter().all(|scheme| credential(&**scheme, headers).is_some())

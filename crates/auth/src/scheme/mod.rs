@@ -22,6 +22,14 @@ pub trait Scheme: fmt::Debug + Send + Sync + 'static {
     /// The credential in the field, if it is of this scheme. Does not look whether it is valid.
     fn credential<'a>(&self, value: &'a HeaderValue) -> Option<&'a [u8]>;
 
+    /// The part of the credential that says which secret it should be, and is no secret itself, as
+    /// the id of an API key: [`Attempts`](crate::Attempts) are counted under it. By default there
+    /// is none.
+    fn id<'a>(&self, credential: &'a [u8]) -> Option<&'a [u8]> {
+        let _ = credential;
+        None
+    }
+
     /// Tells who proves to be who by `credential` at `now`, the time since 1970: at once, or
     /// later if someone else has to be asked.
     fn verify(&self, credential: &[u8], now: Duration) -> Verdict;
