@@ -214,6 +214,21 @@ impl Time {
             self.pass(Duration::from_secs(1)).await;
         }
     }
+
+    /// Passes slowly until `condition` holds. Sockets have some real time in each second.
+    pub(crate) async fn pass_until(&self, mut condition: impl FnMut() -> bool) {
+        for _ in 0..1000 {
+            self.pass(Duration::from_secs(1)).await;
+            for _ in 0..20 {
+                if condition() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                settle().await;
+            }
+        }
+        panic!("it did not happen");
+    }
 }
 
 /// Lets tasks run, those that wait for this machine too.
