@@ -78,7 +78,10 @@ impl Rules {
         let differs = |(name, values): &(String, Vec<Value>)| {
             !claims.get(name).is_some_and(|value| values.contains(value))
         };
-        if self.refused.iter().any(|name| claims.contains_key(*name))
+        // A token that is bound to a key proves nothing without a proof of that key, which is not
+        // looked for here (RFC 9449 §7.1, RFC 8705 §3).
+        if claims.contains_key("cnf")
+            || self.refused.iter().any(|name| claims.contains_key(*name))
             || self.equal.iter().any(differs)
         {
             return Err(Fault::Claims);

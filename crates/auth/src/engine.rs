@@ -35,6 +35,8 @@ struct Shared {
     switch: Switch,
     settings: Live<Settings>,
     hooks: Hooks,
+    /// Where this resource says which issuers it trusts (RFC 9728).
+    metadata: Option<String>,
     counts: Counts,
 }
 
@@ -69,6 +71,7 @@ impl Authenticator {
             switch: Switch::default(),
             settings: Live::new(Settings::default()),
             hooks: Hooks::default(),
+            metadata: None,
             counts: Counts::default(),
         })
     }
@@ -79,7 +82,7 @@ impl Authenticator {
 
     /// The same with a change, and counts of its own.
     fn changed(self, change: impl FnOnce(&mut Shared)) -> Self {
-        let Shared { name, schemes, clock, switch, settings, hooks, .. } = &*self.shared;
+        let Shared { name, schemes, clock, switch, settings, hooks, metadata, .. } = &*self.shared;
         let mut shared = Shared {
             name: name.clone(),
             schemes: schemes.clone(),
@@ -87,6 +90,7 @@ impl Authenticator {
             switch: switch.clone(),
             settings: Live::new(**settings.load()),
             hooks: hooks.clone(),
+            metadata: metadata.clone(),
             counts: Counts::default(),
         };
         change(&mut shared);
@@ -113,6 +117,12 @@ impl Authenticator {
     /// Starts over with this switch, as one that a flag turns.
     pub fn switched_by(self, switch: Switch) -> Self {
         self.changed(|shared| shared.switch = switch)
+    }
+
+    /// Starts over with challenges by Bearer that say where to learn which issuers are trusted: the
+    /// address of this resource's metadata (RFC 9728 §5.1).
+    pub fn resource_metadata(self, url: impl Into<String>) -> Self {
+        self.changed(|shared| shared.metadata = Some(url.into()))
     }
 
     /// Starts over with attempts counted, lest somebody guess.
@@ -244,9 +254,11 @@ impl Authenticator {
         mut rejection: Rejection,
         parameters: &[(&str, &str)],
     ) -> Rejection {
-        let Shared { name: realm, schemes, .. } = &*self.shared;
+        let Shared { name: realm, schemes, metadata, .. } = &*self.shared;
+        let metadata = metadata.as_deref().map(|url| ("resource_metadata", url));
+        let told: Vec<_> = parameters.iter().copied().chain(metadata).collect();
         for &scheme in schemes.names() {
-            let shown = if scheme == "Bearer" { parameters } else { &[] };
+            let shown = if scheme == "Bearer" { &*told } else { &[] };
             rejection = rejection.field(WWW_AUTHENTICATE, challenge(scheme, realm, shown));
         }
         rejection
