@@ -119,7 +119,8 @@ impl Introspection {
         self.change(|inner| inner.inactive_for = time)
     }
 
-    /// Does not ask about what has the form of a signed token, which another scheme is for.
+    /// Does not ask about what looks like a signed or encrypted token, by two dots or more: another
+    /// scheme is for those.
     pub fn opaque_only(self) -> Self {
         self.change(|inner| inner.opaque_only = true)
     }
@@ -181,7 +182,7 @@ impl Scheme for Introspection {
         if let Some(known) = inner.active.get(credential, now, 0) {
             return Verdict::Now(Ok(known));
         }
-        let is_signed = || credential.iter().filter(|byte| **byte == b'.').count() == 2;
+        let is_signed = || credential.iter().filter(|byte| **byte == b'.').count() >= 2;
         if !bearer::is_token68(credential) || inner.opaque_only && is_signed() {
             return Verdict::Now(Err(Fault::Malformed));
         }
