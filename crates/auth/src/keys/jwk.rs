@@ -210,3 +210,31 @@ fn ed(point: &[u8]) -> Result<DecodingKey, Flaw> {
     }
     Ok(DecodingKey::from_ed_der(point))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wycheproof's Ed25519 signatures, whose messages are no tokens (C2SP/wycheproof dac1dd47).
+    #[test]
+    fn ed25519_signatures_are_judged_as_labelled() {
+        let suite: Value =
+            serde_json::from_str(include_str!("../../tests/data/ed25519_test.json")).unwrap();
+        let unhex = |hex: &Value| -> Vec<u8> {
+            let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+            let hex = hex.as_str().unwrap().as_bytes();
+            hex.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+        };
+        let mut cases = 0;
+        for group in suite["testGroups"].as_array().unwrap() {
+            let jwk = Members(group["publicKeyJwk"].as_object().unwrap().clone());
+            let key = VerifyKey::from_jwk(&jwk).unwrap();
+            for case in group["tests"].as_array().unwrap() {
+                cases += 1;
+                let verified = key.verifies(&unhex(&case["msg"]), &unhex(&case["sig"]));
+                assert_eq!(verified, case["result"] == "valid", "case {}", case["tcId"]);
+            }
+        }
+        assert_eq!(cases, 151);
+    }
+}
