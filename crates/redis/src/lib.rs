@@ -7,6 +7,7 @@
 //! - [`CacheStore`], for responses that any process made and all serve: what goes behind the memory
 //!   of a `ResponseCache`, with purges that hold for all, and one fetch for many misses anywhere.
 //! - [`SharedDenylist`], for revocations: what one process revokes, all deny.
+//! - [`KeyStore`], for records of API keys that all processes accept.
 //!
 //! # When not to use it
 //!
@@ -103,12 +104,14 @@
 //!   cache's wait limit.
 //! - **A denylist** goes by what it knows, and says so once it has heard nothing for as long as it was
 //!   told. A server that has lost its data takes nothing back.
+//! - **API keys** that a process does not remember get 503 while the server cannot be asked; what it
+//!   remembers it forgets with the connection that tells it of changes.
 //! - **A refund or charge** does not wait: 4096 may be on their way, and more, or those that the
 //!   server does not take, are dropped and counted.
 //!
 //! # Features
 //!
-//! - `auth`: [`SharedDenylist`].
+//! - `auth`: [`SharedDenylist`] and [`KeyStore`].
 //! - `cache`: [`CacheStore`].
 //! - `rate-limit`: [`RateLimitStore`].
 
@@ -117,6 +120,8 @@
     allow(dead_code, reason = "what only one room asks of the server is not asked without it")
 )]
 
+#[cfg(feature = "auth")]
+mod api_keys;
 mod breaker;
 #[cfg(feature = "cache")]
 mod cache;
@@ -148,6 +153,8 @@ mod vectors;
 
 pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Snapshot, Switch, Timestamp, key};
 
+#[cfg(feature = "auth")]
+pub use self::api_keys::KeyStore;
 #[cfg(feature = "cache")]
 pub use self::cache::CacheStore;
 pub use self::client::Redis;
