@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use bartizan::auth::Authenticator;
+use bartizan::auth::{Audit, Authenticator, Denylist, TracingSink};
 use bartizan::cache::ResponseCache;
 use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::Registry;
@@ -18,7 +18,8 @@ fn the_page_lists_what_the_engines_show() {
     let registry = Registry::new();
     // Nobody is there, and nobody is asked.
     let redis = Redis::new("redis://127.0.0.1").unwrap();
-    registry.register(Authenticator::new("test"));
+    let audit = Audit::new(TracingSink::new());
+    registry.register(Authenticator::new("test").audit(audit).denylist(Denylist::new()));
     registry.register(ResponseCache::new("test"));
     registry.register(CircuitBreaker::new("test"));
     registry.register(KeyedCircuitBreaker::new("test by key"));

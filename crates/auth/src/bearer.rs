@@ -1,5 +1,5 @@
-/// The token of `Authorization: Bearer`, if that is the scheme (RFC 6750 §2.1). One that is not in
-/// its form is handed on as empty: it is there, and proves nothing.
+/// The token of `Authorization: Bearer`, if that is the scheme (RFC 6750 §2.1). Whether it is in its
+/// form is not looked at: whoever verifies it takes no other anyway.
 pub(crate) fn token(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"bearer";
     let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
@@ -8,15 +8,13 @@ pub(crate) fn token(value: &[u8]) -> Option<&[u8]> {
     }
     match rest {
         [] => Some(rest),
-        [b' ', ..] => {
-            let token = rest.trim_ascii();
-            Some(if is_token68(token) { token } else { &[] })
-        }
+        [b' ', rest @ ..] => Some(rest.trim_ascii()),
         _ => None,
     }
 }
 
-fn is_token68(token: &[u8]) -> bool {
+/// The form of a token (RFC 9110 §11.2), for one that is sent on.
+pub(crate) fn is_token68(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
     let body = &token[..token.len() - padding];
     !body.is_empty()
@@ -32,11 +30,17 @@ mod tests {
         assert_eq!(token(b"Bearer a.b-c"), Some(&b"a.b-c"[..]));
         assert_eq!(token(b"bEARER  a=="), Some(&b"a=="[..]));
         assert_eq!(token(b"Bearer"), Some(&b""[..]));
-        assert_eq!(token(b"Bearer a b"), Some(&b""[..]));
-        assert_eq!(token(b"Bearer a=b"), Some(&b""[..]));
-        assert_eq!(token(b"Bearer a\"b"), Some(&b""[..]));
+        assert_eq!(token(b"Bearer a b"), Some(&b"a b"[..]));
         assert_eq!(token(b"Bearers a"), None);
         assert_eq!(token(b"Basic YTpi"), None);
         assert_eq!(token(b""), None);
+    }
+
+    #[test]
+    fn tokens_are_told_from_other_texts() {
+        assert!(is_token68(b"a.b-c_~+/9==") && is_token68(b"a"));
+        for other in [&b""[..], b"=", b"a b", b"a=b", b"a\"b", b"a&b", "\u{e9}".as_bytes()] {
+            assert!(!is_token68(other));
+        }
     }
 }

@@ -5,10 +5,14 @@ use std::time::Duration;
 use bartizan_core::Principal;
 use serde_json::{Map, Value};
 
+use crate::pointer::find;
 use crate::{Audience, Fault, Issuer};
 
 /// The last second of the year 9999: what is later was not meant in seconds.
 const LAST_SECOND: f64 = 253_402_300_799.0;
+
+/// What only ID tokens hold (OpenID Connect Core §2, §3.3.2.11).
+const ID_TOKENS_ONLY: [&str; 3] = ["nonce", "at_hash", "c_hash"];
 
 /// What a token must say, and where the principal is found in it.
 #[derive(Clone, Debug)]
@@ -17,25 +21,70 @@ pub(crate) struct Rules {
     pub(crate) audience: Audience,
     pub(crate) leeway: Duration,
     pub(crate) max_lifetime: Option<Duration>,
-    pub(crate) subject: String,
-    /// JSON pointers (RFC 6901).
+    pub(crate) audience_claim: String,
+    /// The claims that may name the subject, first come, first served.
+    pub(crate) subjects: Vec<String>,
+    /// `exp` may be left out.
+    pub(crate) may_last: bool,
+    /// Claims that must have one of these values.
+    pub(crate) equal: Vec<(String, Vec<Value>)>,
+    /// Claims that must not be there.
+    pub(crate) refused: Vec<&'static str>,
+    /// JSON pointers (RFC 6901), as are all that follow.
+    pub(crate) scopes: Vec<String>,
     pub(crate) roles: Vec<String>,
     pub(crate) tenant: Option<String>,
     pub(crate) tier: Option<String>,
 }
 
 impl Rules {
-    /// Checks the claims at `now`, the time since 1970.
-    pub(crate) fn judge(&self, claims: &Map<String, Value>, now: Duration) -> Result<(), Fault> {
+    pub(crate) fn new(issuer: Issuer, audience: Audience) -> Self {
+        Self {
+            issuer,
+            audience,
+            leeway: Duration::from_secs(30),
+            max_lifetime: None,
+            audience_claim: "aud".to_owned(),
+            subjects: vec!["sub".to_owned()],
+            may_last: false,
+            equal: Vec::new(),
+            refused: ID_TOKENS_ONLY.to_vec(),
+            scopes: vec!["/scope".to_owned(), "/scp".to_owned()],
+            roles: vec!["/roles".to_owned()],
+            tenant: None,
+            tier: None,
+        }
+    }
+
+    /// Checks the claims at `now`, the time since 1970, and says until when they hold.
+    pub(crate) fn judge(
+        &self,
+        claims: &Map<String, Value>,
+        now: Duration,
+    ) -> Result<Duration, Fault> {
         let (now, leeway) = (now.as_secs_f64(), self.leeway.as_secs_f64());
-        let expires = date(claims, "exp")?.ok_or(Fault::Claims)?;
+        let expires = match date(claims, "exp")? {
+            None if self.may_last => LAST_SECOND,
+            expires => expires.ok_or(Fault::Claims)?,
+        };
         let not_before = date(claims, "nbf")?;
         let issued = date(claims, "iat")?;
-        if !self.issuer.accepts(claims.get("iss")) {
+        if !self.issuer.accepts(claims) {
             return Err(Fault::Issuer);
         }
-        if !self.audience.accepts(claims.get("aud")) {
+        if !self.audience.accepts(claims.get(&self.audience_claim)) {
             return Err(Fault::Audience);
+        }
+        let differs = |(name, values): &(String, Vec<Value>)| {
+            !claims.get(name).is_some_and(|value| values.contains(value))
+        };
+        // A token that is bound to a key proves nothing without a proof of that key, which is not
+        // looked for here (RFC 9449 §7.1, RFC 8705 §3).
+        if claims.contains_key("cnf")
+            || self.refused.iter().any(|name| claims.contains_key(*name))
+            || self.equal.iter().any(differs)
+        {
+            return Err(Fault::Claims);
         }
         let ahead = |date: Option<f64>| date.is_some_and(|date| date > now + leeway);
         if ahead(not_before) || ahead(issued) {
@@ -47,21 +96,16 @@ impl Rules {
         if now - leeway >= expires || outlives {
             return Err(Fault::Expired);
         }
-        Ok(())
+        // Within reason, as was seen to.
+        Ok(Duration::from_secs_f64(expires) + self.leeway)
     }
 
     /// Takes the principal from claims that were judged well.
     pub(crate) fn principal(&self, claims: Map<String, Value>) -> Result<Principal, Fault> {
-        let subject = claims
-            .get(&self.subject)
-            .and_then(Value::as_str)
-            .filter(|subject| !subject.is_empty())
-            .ok_or(Fault::Claims)?;
+        let named = |name: &String| claims.get(name)?.as_str().filter(|name| !name.is_empty());
+        let subject = self.subjects.iter().find_map(named).ok_or(Fault::Claims)?;
         let mut principal = Principal::new(subject).with_scopes(
-            ["scope", "scp"]
-                .into_iter()
-                .flat_map(|name| words(claims.get(name)))
-                .map(str::to_owned),
+            self.scopes.iter().flat_map(|at| words(find(&claims, at))).map(str::to_owned),
         );
         let roles: Vec<_> = self.roles.iter().flat_map(|at| words(find(&claims, at))).collect();
         if !roles.is_empty() {
@@ -101,13 +145,6 @@ fn words(value: Option<&Value>) -> impl Iterator<Item = &str> {
     text.split(' ').filter(|word| !word.is_empty()).chain(array.iter().filter_map(Value::as_str))
 }
 
-/// [`Value::pointer`], from the claims.
-fn find<'a>(claims: &'a Map<String, Value>, pointer: &str) -> Option<&'a Value> {
-    let path = pointer.strip_prefix('/')?;
-    let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
-    claims.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -117,14 +154,10 @@ mod tests {
 
     fn rules() -> Rules {
         Rules {
-            issuer: "https://id.test".into(),
-            audience: "api".into(),
-            leeway: Duration::from_secs(30),
-            max_lifetime: None,
-            subject: "sub".into(),
             roles: vec!["/roles".into(), "/realm_access/roles".into()],
             tenant: Some("/org~1id".into()),
             tier: Some("/plan".into()),
+            ..Rules::new("https://id.test".into(), "api".into())
         }
     }
 
@@ -134,7 +167,7 @@ mod tests {
         for (name, value) in change.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        rules.judge(claims.as_object().unwrap(), Duration::from_secs(1000))
+        rules.judge(claims.as_object().unwrap(), Duration::from_secs(1000)).map(drop)
     }
 
     #[test]
@@ -185,7 +218,8 @@ mod tests {
         let now = Duration::from_secs(1000);
         assert_eq!(rules().judge(absent.as_object().unwrap(), now), Err(Fault::Audience));
         let waived = Rules { issuer: Issuer::Unchecked, audience: Audience::Unchecked, ..rules() };
-        assert_eq!(waived.judge(json!({"exp": 2000}).as_object().unwrap(), now), Ok(()));
+        let until = Duration::from_secs(2030);
+        assert_eq!(waived.judge(json!({"exp": 2000}).as_object().unwrap(), now), Ok(until));
     }
 
     #[test]
@@ -226,7 +260,7 @@ mod tests {
             } else {
                 Err(Fault::Expired)
             };
-            prop_assert_eq!(rules.judge(claims.as_object().unwrap(), now_at), expected);
+            prop_assert_eq!(rules.judge(claims.as_object().unwrap(), now_at).map(drop), expected);
         }
     }
 }

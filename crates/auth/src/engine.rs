@@ -5,11 +5,15 @@ use bartizan_core::{
     Clock, ConfigError, Engine, Live, Mode, Principal, Rejection, Snapshot, Switch,
 };
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
+use crate::audit::{AuditDecision, AuditStage};
 use crate::challenge::challenge;
+use crate::hooks::{Asked, Hooks};
+use crate::identify::{Found, Identified, Schemes};
 use crate::observe::{self, Counts};
-use crate::{Denial, Fault, Scheme, Settings};
+use crate::scheme::{Later, Way};
+use crate::{Attempts, Audit, Denial, Denylist, Fault, Settings};
 
 /// Finds out who calls. Cheap to clone; clones are one authenticator.
 ///
@@ -26,11 +30,20 @@ pub struct Authenticator {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    schemes: Vec<Arc<dyn Scheme>>,
+    schemes: Schemes,
     clock: Clock,
     switch: Switch,
     settings: Live<Settings>,
+    hooks: Hooks,
+    /// Where this resource says which issuers it trusts (RFC 9728).
+    metadata: Option<String>,
     counts: Counts,
+}
+
+/// A decision that was made, or what it waits for.
+pub(crate) enum Deciding {
+    Now(Decision),
+    Later(Later<Found>),
 }
 
 /// What to do with a request.
@@ -51,121 +64,153 @@ impl Authenticator {
     /// Creates an authenticator without schemes, which lets nobody in. Operators and challenges
     /// (as the realm) know it as `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self::build(
-            name.into(),
-            Vec::new(),
-            Clock::system(),
-            Switch::default(),
-            Settings::default(),
-        )
+        Self::build(Shared {
+            name: name.into(),
+            schemes: Schemes::default(),
+            clock: Clock::system(),
+            switch: Switch::default(),
+            settings: Live::new(Settings::default()),
+            hooks: Hooks::default(),
+            metadata: None,
+            counts: Counts::default(),
+        })
     }
 
-    fn build(
-        name: String,
-        schemes: Vec<Arc<dyn Scheme>>,
-        clock: Clock,
-        switch: Switch,
-        settings: Settings,
-    ) -> Self {
-        let (settings, counts) = (Live::new(settings), Counts::default());
-        Self { shared: Arc::new(Shared { name, schemes, clock, switch, settings, counts }) }
+    fn build(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Starts over with this scheme added.
-    pub fn scheme(self, scheme: impl Scheme) -> Self {
-        let Shared { name, schemes, clock, switch, settings, .. } = &*self.shared;
-        let mut schemes = schemes.clone();
-        schemes.push(Arc::new(scheme));
-        Self::build(name.clone(), schemes, clock.clone(), switch.clone(), **settings.load())
+    /// The same with a change, and counts of its own.
+    fn changed(self, change: impl FnOnce(&mut Shared)) -> Self {
+        let Shared { name, schemes, clock, switch, settings, hooks, metadata, .. } = &*self.shared;
+        let mut shared = Shared {
+            name: name.clone(),
+            schemes: schemes.clone(),
+            clock: clock.clone(),
+            switch: switch.clone(),
+            settings: Live::new(**settings.load()),
+            hooks: hooks.clone(),
+            metadata: metadata.clone(),
+            counts: Counts::default(),
+        };
+        change(&mut shared);
+        Self::build(shared)
+    }
+
+    /// Starts over with another way to be let in: a [`Scheme`](crate::Scheme), or several at once
+    /// ([`AllOf`](crate::AllOf)). One way is enough; they are asked in the order in which they were
+    /// added.
+    pub fn scheme(self, scheme: impl Into<Way>) -> Self {
+        self.changed(|shared| shared.schemes.add(scheme.into()))
     }
 
     /// Starts over with these settings.
     pub fn settings(self, settings: Settings) -> Self {
-        let Shared { name, schemes, clock, switch, .. } = &*self.shared;
-        Self::build(name.clone(), schemes.clone(), clock.clone(), switch.clone(), settings)
+        self.changed(|shared| shared.settings = Live::new(settings))
     }
 
     /// Starts over with this clock.
     pub fn clock(self, clock: Clock) -> Self {
-        let Shared { name, schemes, switch, settings, .. } = &*self.shared;
-        Self::build(name.clone(), schemes.clone(), clock, switch.clone(), **settings.load())
+        self.changed(|shared| shared.clock = clock)
     }
 
     /// Starts over with this switch, as one that a flag turns.
     pub fn switched_by(self, switch: Switch) -> Self {
-        let Shared { name, schemes, clock, settings, .. } = &*self.shared;
-        Self::build(name.clone(), schemes.clone(), clock.clone(), switch, **settings.load())
+        self.changed(|shared| shared.switch = switch)
     }
 
-    /// Decides on a request by its method and fields, and counts it.
-    #[must_use]
-    pub fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
-        let Shared { name, counts, clock, .. } = &*self.shared;
+    /// Starts over with challenges by Bearer that say where to learn which issuers are trusted: the
+    /// address of this resource's metadata (RFC 9728 §5.1).
+    pub fn resource_metadata(self, url: impl Into<String>) -> Self {
+        self.changed(|shared| shared.metadata = Some(url.into()))
+    }
+
+    /// Starts over with attempts counted, lest somebody guess.
+    pub fn attempts(self, attempts: Attempts) -> Self {
+        self.changed(|shared| shared.hooks.attempts = Some(attempts))
+    }
+
+    /// Starts over with a trail of who was let in and turned away, by guards too.
+    pub fn audit(self, audit: Audit) -> Self {
+        self.changed(|shared| shared.hooks.audit = Some(audit))
+    }
+
+    /// Starts over with a list of what is good no longer.
+    pub fn denylist(self, denylist: Denylist) -> Self {
+        self.changed(|shared| shared.hooks.denylist = Some(denylist))
+    }
+
+    /// Decides on a request by its method and fields, and counts it. Waits only if a scheme does.
+    pub async fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
+        let asked = Asked { method, uri: None, headers, address: None };
+        match self.start(&asked) {
+            Deciding::Now(decision) => decision,
+            Deciding::Later(found) => self.settle(&asked, found.await),
+        }
+    }
+
+    /// Decides if that can be done at once.
+    pub(crate) fn start(&self, asked: &Asked<'_>) -> Deciding {
+        let Shared { schemes, counts, clock, settings, hooks, .. } = &*self.shared;
         let mode = self.mode();
         if mode == Mode::Off {
-            return Decision::Off;
+            return Deciding::Now(Decision::Off);
         }
-        if self.passes_preflight(method, headers) {
+        if self.passes_preflight(asked.method, asked.headers) {
             counts.preflight.add(1);
-            return Decision::Anonymous;
+            return Deciding::Now(Decision::Anonymous);
         }
-        match self.identify(headers, clock.unix()) {
+        let now = clock.unix();
+        match schemes.identify(asked, now, settings.load().is_optional(), hooks) {
+            Identified::Now(found) => Deciding::Now(self.judge(asked, found, mode, now)),
+            Identified::Later(found) => Deciding::Later(found),
+        }
+    }
+
+    /// Decides by what was found out later.
+    pub(crate) fn settle(&self, asked: &Asked<'_>, found: Found) -> Decision {
+        self.judge(asked, found, self.mode(), self.unix())
+    }
+
+    /// Counts what was found out.
+    fn judge(&self, asked: &Asked<'_>, found: Found, mode: Mode, now: Duration) -> Decision {
+        let Shared { name, schemes, counts, settings, hooks, .. } = &*self.shared;
+        let record = |decision, reason, principal| {
+            let stage = (now, AuditStage::Authenticate);
+            hooks.record(name, stage, asked, (decision, reason), principal, None);
+        };
+        match found {
             Ok(Some(principal)) => {
                 counts.authenticated.add(1);
+                record(AuditDecision::Allowed, "authenticated", Some(&principal));
                 Decision::Known(principal)
             }
             Ok(None) => {
                 counts.anonymous.add(1);
+                record(AuditDecision::Allowed, "anonymous", None);
                 Decision::Anonymous
             }
             Err(denial) => {
                 counts.denied(denial);
+                if let Denial::Invalid(fault) = denial {
+                    hooks.failed(asked, schemes.id(asked.headers), fault);
+                }
+                if settings.load().forgives(denial) {
+                    counts.anonymous.add(1);
+                    record(AuditDecision::Allowed, denial.as_str(), None);
+                    return Decision::Anonymous;
+                }
                 if mode == Mode::Shadow {
                     counts.shadow_refused.add(1);
+                    record(AuditDecision::ShadowRefused, denial.as_str(), None);
                     return Decision::Anonymous;
                 }
                 counts.refused.add(1);
                 observe::refused(name, denial);
+                record(AuditDecision::Refused, denial.as_str(), None);
                 Decision::Refused(denial)
             }
         }
-    }
-
-    /// Who proves to be who at `now`; nobody if that is allowed.
-    fn identify(&self, headers: &HeaderMap, now: Duration) -> Result<Option<Principal>, Denial> {
-        let Some(place) = self.place(headers)? else {
-            let optional = self.shared.settings.load().is_optional();
-            return if optional { Ok(None) } else { Err(Denial::Missing) };
-        };
-        let mut furthest = Fault::TooLarge;
-        for scheme in self.shared.schemes.iter().filter(|scheme| scheme.field() == place) {
-            let credential = headers.get(place).and_then(|value| scheme.credential(value));
-            match credential.map(|credential| scheme.verify(credential, now)) {
-                Some(Ok(principal)) => return Ok(Some(principal)),
-                Some(Err(fault)) => furthest = furthest.max(fault),
-                None => {}
-            }
-        }
-        Err(Denial::Invalid(furthest))
-    }
-
-    /// The one field with a credential, if there is one. Two are one too many (RFC 6750 §2).
-    fn place<'a>(&'a self, headers: &HeaderMap) -> Result<Option<&'a HeaderName>, Denial> {
-        let mut place = None;
-        for scheme in &self.shared.schemes {
-            let field = scheme.field();
-            let mut values = headers.get_all(field).iter();
-            let Some(value) = values.next() else { continue };
-            if values.next().is_some() {
-                return Err(Denial::Ambiguous);
-            }
-            if scheme.credential(value).is_some()
-                && place.replace(field).is_some_and(|other| other != field)
-            {
-                return Err(Denial::Ambiguous);
-            }
-        }
-        Ok(place)
     }
 
     /// Says to a caller why it was turned away, and how to prove who it is.
@@ -181,13 +226,21 @@ impl Authenticator {
                 )
                 .retry_after(Duration::from_secs(5));
             }
+            Denial::Throttled(wait) => {
+                return Rejection::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_attempts",
+                    "too many credentials that are not valid",
+                )
+                .retry_after(wait);
+            }
             Denial::Invalid(_) => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Denial::Missing => (StatusCode::UNAUTHORIZED, "unauthenticated"),
         };
         let detail = match denial {
             Denial::Ambiguous => "credentials in more than one place",
             Denial::Invalid(fault) => fault.description(),
-            Denial::Missing => "a credential is required",
+            Denial::Missing | Denial::Throttled(_) => "a credential is required",
         };
         // Who sent none is told no error (RFC 6750 §3.1).
         let parameters = [("error", code), ("error_description", detail)];
@@ -196,49 +249,19 @@ impl Authenticator {
     }
 
     /// Adds a challenge by each scheme; what is wrong is said in the terms of Bearer only.
-    fn challenged(&self, mut rejection: Rejection, parameters: &[(&str, &str)]) -> Rejection {
-        let Shared { name: realm, schemes, .. } = &*self.shared;
-        for (index, scheme) in schemes.iter().map(|scheme| scheme.name()).enumerate() {
-            if schemes[..index].iter().any(|other| other.name() == scheme) {
-                continue;
-            }
-            let shown = if scheme == "Bearer" { parameters } else { &[] };
+    pub(crate) fn challenged(
+        &self,
+        mut rejection: Rejection,
+        parameters: &[(&str, &str)],
+    ) -> Rejection {
+        let Shared { name: realm, schemes, metadata, .. } = &*self.shared;
+        let metadata = metadata.as_deref().map(|url| ("resource_metadata", url));
+        let told: Vec<_> = parameters.iter().copied().chain(metadata).collect();
+        for &scheme in schemes.names() {
+            let shown = if scheme == "Bearer" { &*told } else { &[] };
             rejection = rejection.field(WWW_AUTHENTICATE, challenge(scheme, realm, shown));
         }
         rejection
-    }
-
-    /// Decides at a guard, and counts it. `allowed` is asked only if there is a principal.
-    pub(crate) fn guard(
-        &self,
-        principal: Option<&Principal>,
-        allowed: impl FnOnce(&Principal) -> bool,
-        scopes: &str,
-    ) -> Result<(), Box<Rejection>> {
-        let Shared { name, counts, .. } = &*self.shared;
-        let mode = self.mode();
-        if mode == Mode::Off {
-            return Ok(());
-        }
-        let known = principal.is_some();
-        if principal.is_some_and(allowed) {
-            counts.guard_allowed.add(1);
-            return Ok(());
-        }
-        if mode == Mode::Shadow {
-            counts.guard_shadow_refused.add(1);
-            return Ok(());
-        }
-        counts.guard_refused.add(1);
-        if !known {
-            observe::refused(name, Denial::Missing);
-            return Err(Box::new(self.rejection(Denial::Missing)));
-        }
-        observe::forbidden(name);
-        let (code, detail) = ("insufficient_scope", "the caller may not do this");
-        let parameters = [("error", code), ("scope", scopes)];
-        let shown = if scopes.is_empty() { &parameters[..1] } else { &parameters };
-        Err(Box::new(self.challenged(Rejection::new(StatusCode::FORBIDDEN, code, detail), shown)))
     }
 
     /// True for a CORS preflight, if those pass.
@@ -251,13 +274,44 @@ impl Authenticator {
 
     /// Removes the fields that hold credentials.
     pub(crate) fn strip(&self, headers: &mut HeaderMap) {
-        for scheme in &self.shared.schemes {
-            headers.remove(scheme.field());
+        for field in self.shared.schemes.fields() {
+            headers.remove(field);
         }
     }
 
-    fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         self.shared.switch.setting().0
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// True if it matters where a request comes from.
+    pub(crate) fn wants_addresses(&self) -> bool {
+        self.shared.hooks.attempts.is_some()
+    }
+
+    pub(crate) fn unix(&self) -> Duration {
+        self.shared.clock.unix()
+    }
+
+    /// Leaves a trail of what a guard decided.
+    pub(crate) fn record(
+        &self,
+        stage: AuditStage,
+        asked: &Asked<'_>,
+        (decision, reason): (AuditDecision, &'static str),
+        principal: Option<&Principal>,
+        requirement: impl FnOnce() -> String,
+    ) {
+        let Shared { name, hooks, .. } = &*self.shared;
+        if hooks.audit.as_ref().is_some_and(|audit| audit.wants(decision)) {
+            let stage = (self.unix(), stage);
+            let requirement = requirement();
+            let what = (decision, reason);
+            hooks.record(name, stage, asked, what, principal, Some(&requirement));
+        }
     }
 }
 
@@ -275,7 +329,10 @@ impl Engine for Authenticator {
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.shared.counts.describe(Snapshot::new(self.name(), self.kind(), self.mode()))
+        let Shared { schemes, counts, hooks, clock, .. } = &*self.shared;
+        let snapshot = Snapshot::new(self.name(), self.kind(), self.mode());
+        let snapshot = observe::hooks(hooks, clock.unix(), counts.describe(snapshot));
+        schemes.describe(snapshot)
     }
 
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 /// Why a credential proves nothing. In the order of the checks: what comes later got further.
 ///
@@ -29,13 +30,17 @@ pub enum Fault {
     NotYetValid,
     /// Valid no longer, or for longer than is allowed.
     Expired,
+    /// The issuer says that it is not, or no longer, good.
+    Inactive,
+    /// Revoked: on the [`Denylist`](crate::Denylist).
+    Revoked,
     /// Nothing is wrong with it, but what it takes to check it is not there.
     Unavailable,
 }
 
 impl Fault {
     /// All of them, each at its own number.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::TooLarge,
         Self::Malformed,
         Self::Header,
@@ -47,6 +52,8 @@ impl Fault {
         Self::Audience,
         Self::NotYetValid,
         Self::Expired,
+        Self::Inactive,
+        Self::Revoked,
         Self::Unavailable,
     ];
 
@@ -65,8 +72,15 @@ impl Fault {
             Self::Audience => "audience",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::Inactive => "inactive",
+            Self::Revoked => "revoked",
             Self::Unavailable => "unavailable",
         }
+    }
+
+    /// True for what somebody who guesses would meet, and seldom an honest caller.
+    pub(crate) const fn is_guess(self) -> bool {
+        matches!(self, Self::Malformed | Self::UnknownKey | Self::Algorithm | Self::Signature)
     }
 
     /// What callers are told: when they can do something about it, what it is.
@@ -99,4 +113,20 @@ pub enum Denial {
     Invalid(Fault),
     /// There is no credential.
     Missing,
+    /// There were too many that proved nothing: see [`Attempts`](crate::Attempts). For so long no
+    /// more are looked at.
+    Throttled(Duration),
+}
+
+impl Denial {
+    /// The word for it, as in metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ambiguous => "ambiguous",
+            Self::Invalid(fault) => fault.as_str(),
+            Self::Missing => "missing",
+            Self::Throttled(_) => "throttled",
+        }
+    }
 }

@@ -1,6 +1,9 @@
 use bartizan_core::Http;
+use http::HeaderName;
 use tower_layer::Layer;
 
+use crate::admit::Admission;
+use crate::forward::Forward;
 use crate::{Auth, Authenticator};
 
 /// [`Layer`] that applies [`Auth`].
@@ -9,27 +12,43 @@ use crate::{Auth, Authenticator};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AuthLayer {
-    authenticator: Authenticator,
-    http: Http,
-    strip: bool,
+    admission: Admission,
 }
 
 impl AuthLayer {
     /// Creates a layer for HTTP and gRPC that asks `authenticator`.
-    pub const fn new(authenticator: Authenticator) -> Self {
-        Self { authenticator, http: Http::new(), strip: false }
+    pub fn new(authenticator: Authenticator) -> Self {
+        let (http, forward) = (Http::new(), Forward::default());
+        Self { admission: Admission { authenticator, http, strip: false, forward } }
     }
 
     /// Sets how refusals are rendered.
     pub fn http(mut self, http: Http) -> Self {
-        self.http = http;
+        self.admission.http = http;
         self
     }
 
     /// Keeps credentials from the service: the fields that could hold one are removed from every
     /// request that passes.
-    pub const fn strip_credentials(mut self) -> Self {
-        self.strip = true;
+    pub fn strip_credentials(mut self) -> Self {
+        self.admission.strip = true;
+        self
+    }
+
+    /// Tells the service of the caller in a request field: what is in `claim`, which is `sub`,
+    /// `scope`, `roles`, `tenant`, the name of a claim, or a JSON pointer as `/org/id`. Lists are
+    /// joined by spaces.
+    ///
+    /// What came in that field from outside is removed in any case, also from requests without a
+    /// principal.
+    pub fn forward(mut self, claim: &str, field: HeaderName) -> Self {
+        self.admission.forward = self.admission.forward.told(claim, field);
+        self
+    }
+
+    /// Removes a request field that only those further in may write, as `x-user-id`.
+    pub fn remove(mut self, field: HeaderName) -> Self {
+        self.admission.forward = self.admission.forward.removed(field);
         self
     }
 }
@@ -38,11 +57,6 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Auth<S>;
 
     fn layer(&self, inner: S) -> Auth<S> {
-        Auth {
-            inner,
-            authenticator: self.authenticator.clone(),
-            http: self.http.clone(),
-            strip: self.strip,
-        }
+        Auth { inner, admission: self.admission.clone() }
     }
 }

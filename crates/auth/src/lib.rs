@@ -5,7 +5,8 @@
 //! [`AuthLayer`] asks it about every request, puts the [`Principal`] into the request's extensions
 //! (and removes one that was there), and answers whoever proves nothing with 401, problem details
 //! and challenges (RFC 6750; gRPC: `UNAUTHENTICATED`). [`RequireLayer`] guards what is inside it by
-//! scopes and roles and answers with 403 (gRPC: `PERMISSION_DENIED`).
+//! a [`Requirement`] and answers with 403 (gRPC: `PERMISSION_DENIED`), [`RouteGuards`] does so for
+//! many routes in one list, and [`AuthorizeLayer`] asks a policy of one's own.
 //!
 //! # Examples
 //!
@@ -76,7 +77,10 @@
 //!   verified: the token is refused.
 //! - **The wall clock is wrong**: tokens expire early or late by as much. Leeway is 30 seconds by
 //!   default, and 5 minutes at most.
-//! - **A token is revoked**: it is good until it expires. There is no denylist yet.
+//! - **A token is revoked**: it is good until it expires, unless it is on the [`Denylist`]. Whether
+//!   one that fell silent lets pass or refuses is [chosen](Denylist::stale_after).
+//! - **The audit trail's sink is slow**: events are dropped and counted; no request waits.
+//! - **A policy cannot be asked** ([`Ruling::Unavailable`]): 503, never a pass.
 //! - **A kid flood, huge tokens**: keys are looked up in memory only; what is longer than 8 KiB is
 //!   refused before it is decoded.
 //!
@@ -95,55 +99,74 @@
 //! Without a backend there are API keys and schemes of one's own only. The backend is named
 //! explicitly: the process-wide provider of jsonwebtoken is neither read nor set.
 
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod algorithm;
+mod admit;
 mod api_key;
+mod attempts;
+mod audit;
 mod authorize;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod backend;
+#[cfg(feature = "basic")]
+mod basic;
 mod bearer;
 mod challenge;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 mod claims;
+mod client;
+mod denylist;
 mod engine;
 mod error;
 #[cfg(feature = "axum")]
 mod extract;
+mod forward;
 mod future;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod jwk;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod jwks;
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod jws;
+mod hooks;
+mod identify;
+mod introspect;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 mod jwt;
-mod layer;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod keys;
+mod layer;
 mod members;
 mod observe;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-mod roca;
+mod oidc;
+mod parties;
+mod pointer;
 mod scheme;
 mod service;
 mod settings;
+mod verified;
+mod waiting;
 
 pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Principal, Switch};
 
-#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-pub use self::algorithm::Algorithm;
-pub use self::api_key::ApiKeys;
-pub use self::authorize::{Require, RequireLayer};
+pub use self::api_key::{
+    ApiKeyStore, ApiKeys, Found, IssuedKey, IssuedKeys, KeyRecord, KeyTable, Peppers, StoreAway,
+};
+pub use self::attempts::Attempts;
+pub use self::audit::{Audit, AuditDecision, AuditEvent, AuditSink, AuditStage, TracingSink};
+pub use self::authorize::{
+    Authorize, AuthorizeFuture, AuthorizeLayer, Authorizer, Finding, Guarded, Require,
+    RequireLayer, Requirement, RouteGuards, RouteGuardsLayer, Ruling,
+};
+#[cfg(feature = "basic")]
+pub use self::basic::Basic;
+pub use self::client::HttpClient;
+pub use self::denylist::{Denylist, Full, Revocation, WhenStale};
 pub use self::engine::{Authenticator, Decision};
 pub use self::error::{Denial, Fault};
 #[cfg(feature = "axum")]
-pub use self::extract::{Caller, NoCaller};
+pub use self::extract::{Caller, NoCaller, NotPermitted, Permit, Requires};
 pub use self::future::ResponseFuture;
+pub use self::introspect::Introspection;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-pub use self::jwks::{KeySet, Keys};
+pub use self::jwt::Jwt;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-pub use self::jwt::{Audience, Issuer, Jwt};
+pub use self::keys::{Algorithm, Jwks, KeySet, Keys};
 pub use self::layer::AuthLayer;
-pub use self::scheme::Scheme;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+pub use self::oidc::Oidc;
+pub use self::parties::{Audience, Issuer};
+pub use self::scheme::{AllOf, Scheme, Verdict, Way};
 pub use self::service::Auth;
 pub use self::settings::Settings;
+pub use self::waiting::AuthFuture;

@@ -64,3 +64,35 @@ fn rfc_8037_is_verified() {
     );
     assert_eq!(set.verify(token).as_deref(), Ok(&b"Example of Ed25519 signing"[..]));
 }
+
+/// RFC 7520 §4.1 to §4.4 and RFC 8037 as published in the JOSE cookbook, commit 13692b68
+/// (`data/jose-cookbook/LICENSE`), and what must be refused: a detached payload and RFC 7797's
+/// unencoded one.
+#[test]
+fn rfc_7520_8037_and_7797_examples() {
+    let examples = [
+        (include_str!("data/jose-cookbook/jws_4_1.rsa_v15_signature.json"), true),
+        (include_str!("data/jose-cookbook/jws_4_2.rsa-pss_signature.json"), true),
+        // P-521, which the backend lacks.
+        (include_str!("data/jose-cookbook/jws_4_3.ecdsa_signature.json"), false),
+        (include_str!("data/jose-cookbook/jws_4_4.hmac-sha2_integrity_protection.json"), true),
+        (include_str!("data/jose-cookbook/jws_4_5.signature_with_detached_content.json"), false),
+        (include_str!("data/jose-cookbook/curve25519_jws.json"), true),
+        (include_str!("data/jose-cookbook/rfc7797_4.2.hmac-sha2_b64_false.json"), false),
+        (include_str!("data/jose-cookbook/rfc7797_hmac-sha2_b64_false.json"), false),
+    ];
+    for (text, expected) in examples {
+        let example: Value = serde_json::from_str(text).unwrap();
+        let (input, title) = (&example["input"], example["title"].as_str().unwrap());
+        let mut key = input["key"].clone();
+        // The algorithm is bound to the key: where the example leaves it to the token, it is put there.
+        key["alg"] = input["alg"].clone();
+        let set = KeySet::from_secret_jwks(&json!({"keys": [key]}).to_string());
+        let token = example["output"]["compact"].as_str().unwrap_or("none");
+        let payload = set.ok().and_then(|set| set.verify(token).ok());
+        assert_eq!(payload.is_some(), expected, "{title}");
+        if let Some(payload) = payload {
+            assert_eq!(String::from_utf8(payload).unwrap(), input["payload"], "{title}");
+        }
+    }
+}

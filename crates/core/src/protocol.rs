@@ -149,6 +149,14 @@ pub enum HttpDialect {
     Problem,
 }
 
+impl HttpDialect {
+    /// The dialect of a request with these fields.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        if grpc::is_grpc(headers) { Self::Grpc } else { Self::Problem }
+    }
+}
+
 impl<B, ResBody, E> Protocol<Request<B>, Response<ResBody>, E> for Http
 where
     ResBody: Body,
@@ -158,7 +166,7 @@ where
     type Error = E;
 
     fn dialect(&self, request: &Request<B>) -> HttpDialect {
-        if grpc::is_grpc(request.headers()) { HttpDialect::Grpc } else { HttpDialect::Problem }
+        HttpDialect::of(request.headers())
     }
 
     fn deliver<W: Watch>(

@@ -6,6 +6,8 @@
 //!   server's own clock, with all policies of a request in one trip.
 //! - [`CacheStore`], for responses that any process made and all serve: what goes behind the memory
 //!   of a `ResponseCache`, with purges that hold for all, and one fetch for many misses anywhere.
+//! - [`SharedDenylist`], for revocations: what one process revokes, all deny.
+//! - [`KeyStore`], for records of API keys that all processes accept.
 //!
 //! # When not to use it
 //!
@@ -100,27 +102,38 @@
 //!   when it has one again, if there was any. Its own purges are owed to the server until they are done.
 //! - **A process dies that others wait for**: they ask the service themselves after half of the
 //!   cache's wait limit.
+//! - **A denylist** goes by what it knows, and says so once it has heard nothing for as long as it was
+//!   told. A server that has lost its data takes nothing back.
+//! - **API keys** that a process does not remember get 503 while the server cannot be asked; what it
+//!   remembers it forgets with the connection that tells it of changes.
 //! - **A refund or charge** does not wait: 4096 may be on their way, and more, or those that the
 //!   server does not take, are dropped and counted.
 //!
 //! # Features
 //!
+//! - `auth`: [`SharedDenylist`] and [`KeyStore`].
 //! - `cache`: [`CacheStore`].
 //! - `rate-limit`: [`RateLimitStore`].
 
 #![cfg_attr(
-    not(all(feature = "cache", feature = "rate-limit")),
+    not(all(feature = "auth", feature = "cache", feature = "rate-limit")),
     allow(dead_code, reason = "what only one room asks of the server is not asked without it")
 )]
 
+#[cfg(feature = "auth")]
+mod api_keys;
 mod breaker;
 #[cfg(feature = "cache")]
 mod cache;
 mod client;
 #[cfg(feature = "rate-limit")]
 mod corrections;
+#[cfg(feature = "auth")]
+mod denylist;
 #[cfg(feature = "rate-limit")]
 mod errand;
+#[cfg(feature = "auth")]
+mod feed;
 #[cfg(all(feature = "rate-limit", test))]
 mod fleet;
 #[cfg(feature = "rate-limit")]
@@ -140,9 +153,13 @@ mod vectors;
 
 pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Snapshot, Switch, Timestamp, key};
 
+#[cfg(feature = "auth")]
+pub use self::api_keys::KeyStore;
 #[cfg(feature = "cache")]
 pub use self::cache::CacheStore;
 pub use self::client::Redis;
+#[cfg(feature = "auth")]
+pub use self::denylist::{NotShared, SharedDenylist};
 #[cfg(feature = "rate-limit")]
 pub use self::rate_limit::{RateLimitStore, Trip};
 pub use self::settings::Settings;

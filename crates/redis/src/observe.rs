@@ -79,6 +79,17 @@ pub(crate) fn missed(name: &str) {
     );
 }
 
+pub(crate) fn feed_lost(name: &str) {
+    tracing::warn!(
+        target: "bartizan::redis", name,
+        "the connection that tells of changes is lost, and is made anew"
+    );
+}
+
+pub(crate) fn unread(name: &str) {
+    tracing::warn!(target: "bartizan::redis", name, "what cannot be read is passed over");
+}
+
 pub(crate) fn applied(name: &str) {
     tracing::info!(target: "bartizan::redis", name, "settings applied");
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its share")]
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+pub(crate) mod issuer;
+
 use std::convert::Infallible;
 use std::time::Duration;
 

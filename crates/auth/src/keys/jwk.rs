@@ -7,9 +7,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 
-use crate::algorithm::Family;
+use super::algorithm::Family;
+use super::{backend, roca, small_order};
+use crate::Algorithm;
 use crate::members::Members;
-use crate::{Algorithm, backend, roca};
 
 /// A key and the one algorithm that it is for.
 #[derive(Clone)]
@@ -39,7 +40,7 @@ impl VerifyKey {
                     }
                     point.extend(coordinate);
                 }
-                DecodingKey::from_ec_der(&point)
+                ec(algorithm, &point)?
             }
             Family::Ed => ed(&bytes(jwk, "x")?)?,
         };
@@ -49,6 +50,11 @@ impl VerifyKey {
             Some(_) => return Err(("`kid` is not a string", FIX)),
         };
         Ok(Self { kid, algorithm, key })
+    }
+
+    /// True if `signature` is one of `message` by this key.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &Vec<u8>) -> bool {
+        backend::verifies(self.algorithm, &self.key, message, signature)
     }
 
     /// Takes a shared secret.
@@ -78,7 +84,7 @@ impl VerifyKey {
                 if point.len() != 1 + 2 * algorithm.hash_bytes() || point[0] != 4 {
                     return Err(("a point on another curve, or a compressed one", FIX));
                 }
-                key
+                ec(algorithm, point)?
             }
             Family::Ed => {
                 let key = DecodingKey::from_ed_pem(pem).map_err(unreadable)?;
@@ -185,9 +191,50 @@ fn without_zeros(number: &[u8]) -> &[u8] {
     &number[zeros..]
 }
 
+fn ec(algorithm: Algorithm, point: &[u8]) -> Result<DecodingKey, Flaw> {
+    if !backend::is_on_curve(algorithm, point) {
+        return Err(("a point that is not on its curve", FIX));
+    }
+    Ok(DecodingKey::from_ec_der(point))
+}
+
 fn ed(point: &[u8]) -> Result<DecodingKey, Flaw> {
     if point.len() != 32 {
         return Err(("an Ed25519 key that is not 32 bytes long", FIX));
     }
+    if !backend::is_on_curve(Algorithm::EdDsa, point) {
+        return Err(("a point that is not on its curve", FIX));
+    }
+    if small_order::is_one(point) {
+        return Err(("an Ed25519 key of small order, which anyone can sign for", "make another"));
+    }
     Ok(DecodingKey::from_ed_der(point))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wycheproof's Ed25519 signatures, whose messages are no tokens (C2SP/wycheproof dac1dd47).
+    #[test]
+    fn ed25519_signatures_are_judged_as_labelled() {
+        let suite: Value =
+            serde_json::from_str(include_str!("../../tests/data/ed25519_test.json")).unwrap();
+        let unhex = |hex: &Value| -> Vec<u8> {
+            let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+            let hex = hex.as_str().unwrap().as_bytes();
+            hex.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+        };
+        let mut cases = 0;
+        for group in suite["testGroups"].as_array().unwrap() {
+            let jwk = Members(group["publicKeyJwk"].as_object().unwrap().clone());
+            let key = VerifyKey::from_jwk(&jwk).unwrap();
+            for case in group["tests"].as_array().unwrap() {
+                cases += 1;
+                let verified = key.verifies(&unhex(&case["msg"]), &unhex(&case["sig"]));
+                assert_eq!(verified, case["result"] == "valid", "case {}", case["tcId"]);
+            }
+        }
+        assert_eq!(cases, 151);
+    }
 }

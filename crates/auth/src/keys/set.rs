@@ -1,9 +1,10 @@
-use bartizan_core::{ConfigError, Live};
+use bartizan_core::ConfigError;
 use serde::Deserialize;
 
-use crate::jwk::{self, Flaw, VerifyKey};
+use super::jwk::{self, Flaw, VerifyKey};
+use crate::jwt::jws::Compact;
 use crate::members::Members;
-use crate::{Algorithm, Fault, jws};
+use crate::{Algorithm, Fault};
 
 /// The most keys that a set may hold, and the most bytes of its document.
 const MAX_KEYS: usize = 128;
@@ -153,7 +154,9 @@ impl KeySet {
     ///
     /// Says which check failed.
     pub fn verify(&self, token: &str) -> Result<Vec<u8>, Fault> {
-        jws::verify(self, token.as_bytes()).map(|verified| verified.payload)
+        let token = Compact::read(token.as_bytes())?;
+        token.verify(token.key(self)?)?;
+        token.payload()
     }
 
     /// The key that a header asks for. The algorithm only tells apart keys that have no
@@ -201,47 +204,4 @@ fn unambiguous(keys: &[(Option<&str>, Algorithm)]) -> Result<(), ConfigError> {
 
 fn flawed(field: String, (problem, fix): Flaw) -> ConfigError {
     ConfigError::new(field, problem, fix)
-}
-
-/// A [`KeySet`] that can be replaced while it is in use. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Keys(Live<Option<KeySet>>);
-
-impl Keys {
-    /// Starts with `set`.
-    #[must_use]
-    pub fn new(set: KeySet) -> Self {
-        Self(Live::new(Some(set)))
-    }
-
-    /// Starts with nothing: until a set is there, tokens are answered with 503, not 401.
-    #[must_use]
-    pub fn pending() -> Self {
-        Self(Live::new(None))
-    }
-
-    /// Replaces the set.
-    pub fn replace(&self, set: KeySet) {
-        self.0.store(Some(set));
-    }
-
-    /// Replaces the set by what a JWKS document of public keys says.
-    ///
-    /// # Errors
-    ///
-    /// As [`KeySet::from_jwks`]; the old set stays.
-    pub fn replace_jwks(&self, json: &str) -> Result<(), ConfigError> {
-        self.replace(KeySet::from_jwks(json)?);
-        Ok(())
-    }
-
-    pub(crate) fn verify(&self, token: &[u8]) -> Result<jws::Verified, Fault> {
-        (**self.0.load()).as_ref().ok_or(Fault::Unavailable).and_then(|set| jws::verify(set, token))
-    }
-}
-
-impl From<KeySet> for Keys {
-    fn from(set: KeySet) -> Self {
-        Self::new(set)
-    }
 }

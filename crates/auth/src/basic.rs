@@ -1,0 +1,289 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::password_hash::PasswordVerifier;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, Params};
+use bartizan_core::{ConfigError, Live, Principal, Snapshot};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue};
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::verified::Verified;
+use crate::{Fault, Scheme, Verdict, observe};
+
+/// Longer ones than this are not looked at.
+const MAX_BYTES: usize = 1024;
+/// How many passwords are hashed at once, and how many more may wait.
+const AT_ONCE: usize = 2;
+const WAITING: usize = 64;
+/// How long a password that was right is remembered.
+const REMEMBERED: Duration = Duration::from_secs(300);
+const CACHE_BYTES: usize = 1 << 20;
+/// The memory and time that a hash may ask for, in KiB and rounds.
+const MAX_MEMORY: u32 = 64 * 1024;
+const MAX_ROUNDS: u32 = 10;
+
+/// A hash of nothing, by the parameters that OWASP names (19 MiB, two rounds), which passwords of
+/// unknown users are held against.
+const NOBODY: &str = concat!(
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbA",
+    "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+);
+
+/// Users with passwords in `Authorization: Basic` (RFC 7617): argon2id, in memory. Clones share them.
+///
+/// A hash takes some 20 ms and 19 MiB on purpose, so it is made on the blocking pool, two at once;
+/// while 64 more wait, the answer is 503. A password that was right is remembered for five minutes
+/// by an HMAC with a random key. For programs, API keys are better.
+#[derive(Clone)]
+#[must_use]
+pub struct Basic(Arc<Shared>);
+
+struct Shared {
+    users: Live<HashMap<String, User>>,
+    slots: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+    secret: [u8; 32],
+    verified: Verified,
+    /// Goes up with each change of the users.
+    generation: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Clone)]
+struct User {
+    hash: Arc<str>,
+    principal: Principal,
+}
+
+impl Basic {
+    /// Starts with no users.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no randomness to give.
+    pub fn new() -> Result<Self, ConfigError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|_| {
+            ConfigError::new("basic", "the system has no randomness to give", "see getrandom(2)")
+        })?;
+        Ok(Self(Arc::new(Shared {
+            users: Live::default(),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            queue: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
+            secret,
+            verified: Verified::new(CACHE_BYTES, false),
+            generation: std::sync::atomic::AtomicU64::new(0),
+        })))
+    }
+
+    /// Adds a user, or changes the password, by a hash in PHC form: `$argon2id$v=19$m=…`.
+    ///
+    /// # Errors
+    ///
+    /// If the name holds a colon, or the hash is none of argon2id or asks for more than 64 MiB or
+    /// ten rounds.
+    pub fn user(self, name: &str, hash: &str, principal: Principal) -> Result<Self, ConfigError> {
+        let error = |problem, fix| ConfigError::new("user", problem, fix);
+        if name.contains(':') {
+            return Err(error("a colon in a name", "it would end the name (RFC 7617)"));
+        }
+        let known = PasswordHash::new(hash)
+            .ok()
+            .filter(|hash| hash.algorithm.as_str() == "argon2id" && hash.hash.is_some())
+            .ok_or_else(|| error("not a hash by argon2id", "make it with the tool `argon2`"))?;
+        let bounded = Params::try_from(&known)
+            .is_ok_and(|params| params.m_cost() <= MAX_MEMORY && params.t_cost() <= MAX_ROUNDS);
+        if !bounded {
+            return Err(error("a hash that asks for too much", "use 19 MiB and two rounds"));
+        }
+        let user = User { hash: hash.into(), principal };
+        self.change(|users| {
+            users.insert(name.to_owned(), user.clone());
+        });
+        Ok(self)
+    }
+
+    /// Removes a user.
+    pub fn remove(&self, name: &str) {
+        self.change(|users| {
+            users.remove(name);
+        });
+    }
+
+    fn change(&self, set: impl Fn(&mut HashMap<String, User>)) {
+        self.0.users.update(|users| {
+            let mut users = users.clone();
+            set(&mut users);
+            users
+        });
+        self.0.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn generation(&self) -> u64 {
+        self.generation.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// What a name and password are remembered by.
+    fn tag(&self, pair: &[u8]) -> [u8; 32] {
+        // HMAC takes secrets of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.secret) else { return [0; 32] };
+        mac.update(pair);
+        mac.finalize().into_bytes().into()
+    }
+
+    async fn judge(
+        self: Arc<Self>,
+        pair: String,
+        tag: [u8; 32],
+        now: Duration,
+    ) -> Result<Principal, Fault> {
+        let generation = self.generation();
+        let (name, password) = pair.split_once(':').ok_or(Fault::Malformed)?;
+        let user = self.users.load().get(name).cloned();
+        let queue = Arc::clone(&self.queue).try_acquire_owned();
+        let queued = queue.map_err(|_| Fault::Unavailable)?;
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let slot = slot.map_err(|_| Fault::Unavailable)?;
+        let hash = user.as_ref().map_or_else(|| NOBODY.into(), |user| Arc::clone(&user.hash));
+        let password = password.to_owned();
+        // Whoever goes away leaves the work behind, and with it the place that it takes.
+        let work = spawn_blocking(move || {
+            let _places = (queued, slot);
+            PasswordHash::new(&hash).is_ok_and(|hash| {
+                Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+            })
+        });
+        let fits = work.await.map_err(|_| Fault::Unavailable)?;
+        let user = user.filter(|_| fits).ok_or(Fault::UnknownKey)?;
+        self.verified.put(&tag, &user.principal, now + REMEMBERED, generation);
+        Ok(user.principal)
+    }
+}
+
+/// What follows `Basic`, in any case.
+fn pair(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked("basic".len())?;
+    let rest = rest.strip_prefix(b" ")?;
+    scheme.eq_ignore_ascii_case(b"basic").then(|| rest.trim_ascii())
+}
+
+impl Scheme for Basic {
+    fn field(&self) -> &HeaderName {
+        const { &AUTHORIZATION }
+    }
+
+    fn credential<'a>(&self, value: &'a HeaderValue) -> Option<&'a [u8]> {
+        pair(value.as_bytes())
+    }
+
+    fn verify(&self, credential: &[u8], now: Duration) -> Verdict {
+        let Self(shared) = self;
+        if credential.len() > MAX_BYTES {
+            return Verdict::Now(Err(Fault::TooLarge));
+        }
+        let tag = shared.tag(credential);
+        if let Some(known) = shared.verified.get(&tag, now, shared.generation()) {
+            return Verdict::Now(Ok(known));
+        }
+        let pair = STANDARD.decode(credential).ok().and_then(|pair| String::from_utf8(pair).ok());
+        match pair.filter(|pair| pair.contains(':')) {
+            Some(pair) => Verdict::later(Arc::clone(shared).judge(pair, tag, now)),
+            None => Verdict::Now(Err(Fault::Malformed)),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Basic"
+    }
+
+    fn describe(&self, part: &str, snapshot: Snapshot) -> Snapshot {
+        observe::verified(&self.0.verified, part, snapshot)
+    }
+}
+
+impl fmt::Debug for Basic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Basic").field("users", &self.0.users.load().len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::password_hash::PasswordHasher;
+
+    use super::*;
+
+    fn hash(password: &str) -> String {
+        let params = Params::new(8, 1, 1, None).unwrap();
+        let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        argon2.hash_password(password.as_bytes()).unwrap().to_string()
+    }
+
+    fn basic() -> Basic {
+        Basic::new().unwrap().user("alice", &hash("sesame"), Principal::new("alice")).unwrap()
+    }
+
+    async fn ask(basic: &Basic, pair: &str) -> Result<String, Fault> {
+        let verdict = basic.verify(STANDARD.encode(pair).as_bytes(), Duration::ZERO);
+        verdict.settled().await.map(|principal| principal.subject().to_owned())
+    }
+
+    #[tokio::test]
+    async fn users_are_known_by_their_passwords() {
+        let basic = basic();
+        assert_eq!(ask(&basic, "alice:sesame").await.as_deref(), Ok("alice"));
+        let known = basic.verify(STANDARD.encode("alice:sesame").as_bytes(), Duration::ZERO);
+        assert!(matches!(known, Verdict::Now(Ok(_))), "remembered");
+        let late = basic.verify(STANDARD.encode("alice:sesame").as_bytes(), REMEMBERED);
+        assert!(matches!(late, Verdict::Later(_)));
+        for pair in ["alice:Sesame", "bob:sesame", "alice:", ":sesame", ":"] {
+            assert_eq!(ask(&basic, pair).await, Err(Fault::UnknownKey), "{pair}");
+        }
+        assert_eq!(ask(&basic, "alice").await, Err(Fault::Malformed));
+        assert_eq!(ask(&basic, &"a:".repeat(500)).await, Err(Fault::TooLarge));
+        basic.remove("alice");
+        assert_eq!(ask(&basic, "alice:sesame").await, Err(Fault::UnknownKey));
+        for (value, expected) in
+            [("bAsIc YTpi ", Some("YTpi")), ("Basic", None), ("Basicx a", None)]
+        {
+            assert_eq!(pair(value.as_bytes()), expected.map(str::as_bytes));
+        }
+        assert!(!format!("{basic:?}").contains("argon2id"));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_costs_a_hash_and_the_queue_is_bounded() {
+        PasswordHash::new(NOBODY).unwrap();
+        let basic = basic();
+        let _all =
+            Arc::clone(&basic.0.queue).try_acquire_many_owned((AT_ONCE + WAITING) as u32).unwrap();
+        assert_eq!(ask(&basic, "nobody:x").await, Err(Fault::Unavailable));
+    }
+
+    #[test]
+    fn weak_and_greedy_hashes_are_refused() {
+        let refused = [
+            "",
+            "sesame",
+            "$argon2i$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbA$AAAAAAAAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=1048576,t=2,p=1$bm9ib2R5IGF0IGFsbA$AAAAAAAAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=19456,t=100,p=1$bm9ib2R5IGF0IGFsbA$AAAAAAAAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbA",
+        ];
+        for hash in refused {
+            let result = Basic::new().unwrap().user("a", hash, Principal::new("a"));
+            assert!(result.is_err(), "{hash}");
+        }
+        assert!(basic().user("a:b", &hash("x"), Principal::new("a")).is_err());
+    }
+}

@@ -1,0 +1,242 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::RandomState;
+use bartizan_core::{ConfigError, Principal, Snapshot};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::claims::Rules;
+use crate::client::HttpClient;
+use crate::members::Members;
+use crate::verified::Verified;
+use crate::{Audience, Fault, Issuer, Scheme, Verdict, bearer, observe};
+
+/// How many tokens are asked about at once; more get 503.
+const AT_ONCE: usize = 256;
+/// Longer tokens than this are not asked about.
+const MAX_BYTES: usize = 8192;
+const CACHE_BYTES: usize = 16 << 20;
+/// How many inactive tokens are remembered.
+const INACTIVE: usize = 4096;
+
+/// Opaque tokens in `Authorization: Bearer`, which the issuer is asked about (RFC 7662).
+///
+/// What it says is remembered: of an active token until it expires, and for a minute at most, since
+/// it may be revoked; of an inactive one for ten seconds, in a fixed room. Without an answer within
+/// the client's deadline a request gets 503.
+#[derive(Clone)]
+#[must_use]
+pub struct Introspection(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    client: HttpClient,
+    uri: Uri,
+    authorization: HeaderValue,
+    rules: Rules,
+    opaque_only: bool,
+    active_for: Duration,
+    inactive_for: Duration,
+    active: Arc<Verified>,
+    inactive: Arc<Cache<[u8; 32], Duration, UnitWeighter, RandomState>>,
+    places: Arc<Semaphore>,
+}
+
+impl Introspection {
+    /// Asks at `uri`, as the client `id` with its `secret` (RFC 6749 §2.3.1).
+    ///
+    /// # Errors
+    ///
+    /// If `uri` is not an https address.
+    pub fn new(client: HttpClient, uri: &str, id: &str, secret: &str) -> Result<Self, ConfigError> {
+        let uri = client.address("uri", uri)?;
+        let pair = format!("{}:{}", encoded(id.as_bytes()), encoded(secret.as_bytes()));
+        let basic = format!("Basic {}", STANDARD.encode(pair));
+        let mut authorization = HeaderValue::try_from(basic)
+            .map_err(|_| ConfigError::new("secret", "cannot be sent", "see RFC 6749"))?;
+        authorization.set_sensitive(true);
+        let mut rules = Rules::new(Issuer::Unchecked, Audience::Unchecked);
+        rules.may_last = true;
+        rules.subjects = vec!["sub".to_owned(), "client_id".to_owned(), "username".to_owned()];
+        let inactive = Cache::with(
+            INACTIVE,
+            INACTIVE as u64,
+            UnitWeighter,
+            RandomState::new(),
+            DefaultLifecycle::default(),
+        );
+        Ok(Self(Arc::new(Inner {
+            client,
+            uri,
+            authorization,
+            rules,
+            opaque_only: false,
+            active_for: Duration::from_secs(60),
+            inactive_for: Duration::from_secs(10),
+            active: Arc::new(Verified::new(CACHE_BYTES, false)),
+            inactive: Arc::new(inactive),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        })))
+    }
+
+    fn change(mut self, set: impl FnOnce(&mut Inner)) -> Self {
+        let inner = Arc::make_mut(&mut self.0);
+        set(inner);
+        // What was said under other rules is asked anew.
+        inner.active = Arc::new(inner.active.anew());
+        self
+    }
+
+    /// Requires `iss` in the answer.
+    pub fn issuer(self, issuer: impl Into<Issuer>) -> Self {
+        self.change(|inner| inner.rules.issuer = issuer.into())
+    }
+
+    /// Requires `aud` in the answer.
+    pub fn audience(self, audience: impl Into<Audience>) -> Self {
+        self.change(|inner| inner.rules.audience = audience.into())
+    }
+
+    /// Sets how long an active token is not asked about again: a minute by default. A token that is
+    /// revoked works for as long.
+    pub fn active_for(self, time: Duration) -> Self {
+        self.change(|inner| inner.active_for = time)
+    }
+
+    /// Sets how long an inactive token is not asked about again: 10 seconds by default.
+    pub fn inactive_for(self, time: Duration) -> Self {
+        self.change(|inner| inner.inactive_for = time)
+    }
+
+    /// Does not ask about what looks like a signed or encrypted token, by two dots or more: another
+    /// scheme is for those.
+    pub fn opaque_only(self) -> Self {
+        self.change(|inner| inner.opaque_only = true)
+    }
+}
+
+impl Inner {
+    async fn ask(self: Arc<Self>, token: Vec<u8>, now: Duration) -> Result<Principal, Fault> {
+        let place = self.places.try_acquire().map_err(|_| Fault::Unavailable)?;
+        let answer = self.client.ask(self.request(&token)).await.map_err(|fault| {
+            observe::not_introspected(self.uri.host().unwrap_or_default(), fault.as_str());
+            Fault::Unavailable
+        })?;
+        drop(place);
+        // Whatever cannot be read says nothing of the token.
+        let Members(answer) =
+            serde_json::from_slice(answer.body()).map_err(|_| Fault::Unavailable)?;
+        match answer.get("active") {
+            Some(Value::Bool(true)) => {}
+            Some(Value::Bool(false)) => {
+                self.inactive.insert(digest(&token), now + self.inactive_for);
+                return Err(Fault::Inactive);
+            }
+            _ => return Err(Fault::Unavailable),
+        }
+        let until = self.rules.judge(&answer, now)?.min(now + self.active_for);
+        let principal = self.rules.principal(answer)?;
+        self.active.put(&token, &principal, until, 0);
+        Ok(principal)
+    }
+
+    fn request(&self, token: &[u8]) -> Request<Full<Bytes>> {
+        let form = format!("token={}&token_type_hint=access_token", encoded(token));
+        let mut request = Request::new(Full::from(form));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, self.authorization.clone());
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(CONTENT_TYPE, form);
+        request
+    }
+}
+
+impl Scheme for Introspection {
+    fn field(&self) -> &HeaderName {
+        const { &AUTHORIZATION }
+    }
+
+    fn credential<'a>(&self, value: &'a HeaderValue) -> Option<&'a [u8]> {
+        bearer::token(value.as_bytes())
+    }
+
+    fn verify(&self, credential: &[u8], now: Duration) -> Verdict {
+        let Self(inner) = self;
+        if credential.len() > MAX_BYTES {
+            return Verdict::Now(Err(Fault::TooLarge));
+        }
+        if let Some(known) = inner.active.get(credential, now, 0) {
+            return Verdict::Now(Ok(known));
+        }
+        let is_signed = || credential.iter().filter(|byte| **byte == b'.').count() >= 2;
+        if !bearer::is_token68(credential) || inner.opaque_only && is_signed() {
+            return Verdict::Now(Err(Fault::Malformed));
+        }
+        if inner.inactive.get(&digest(credential)).is_some_and(|until| now < until) {
+            return Verdict::Now(Err(Fault::Inactive));
+        }
+        Verdict::later(Arc::clone(inner).ask(credential.to_vec(), now))
+    }
+
+    fn name(&self) -> &'static str {
+        "Bearer"
+    }
+
+    fn describe(&self, part: &str, snapshot: Snapshot) -> Snapshot {
+        observe::verified(&self.0.active, part, snapshot)
+    }
+}
+
+impl fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Introspection")
+            .field("host", &self.0.uri.host())
+            .field("client", &self.0.client)
+            .finish_non_exhaustive()
+    }
+}
+
+fn digest(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// As in `application/x-www-form-urlencoded`: all but letters, digits and `-._` as `%XX`.
+fn encoded(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+                out.push(char::from(*byte));
+            }
+            _ => {
+                let digit = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
+                out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_encoded() {
+        assert_eq!(encoded("a-._z09+/=~ é".as_bytes()), "a-._z09%2B%2F%3D%7E%20%C3%A9");
+    }
+}

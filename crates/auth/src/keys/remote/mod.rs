@@ -1,0 +1,265 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use bartizan_core::ConfigError;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use self::fetch::{Fetcher, Source};
+use self::misses::Misses;
+use super::{Keys, Shared};
+use crate::client::HttpClient;
+use crate::observe::KeyFigures;
+
+mod fetch;
+mod misses;
+mod task;
+
+/// How many requests may wait for one fetch. More are answered at once, as if it had failed.
+const MAX_WAITING: usize = 1024;
+
+/// Keys that an issuer publishes, to be asked for by any [`HttpClient`].
+///
+/// One task fetches them, apart from all requests: at once, then each time that what was fetched is
+/// no longer fresh, and when a token names a key that is not there. Requests with known keys never
+/// wait. One with an unknown key waits for the fetch that is under way, or has one started if the
+/// last one is longer ago than the cooldown; otherwise it is refused.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Jwks {
+    client: HttpClient,
+    source: Source,
+    policy: Policy,
+}
+
+/// When to ask.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy {
+    refresh: Duration,
+    cooldown: Duration,
+    max_age: Duration,
+}
+
+/// Sooner than this no answer is asked for again, however stale it says that it is.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(60);
+
+impl Jwks {
+    /// Asks `uri` for a JWKS document.
+    ///
+    /// # Errors
+    ///
+    /// If it is not an https address.
+    pub fn new(client: HttpClient, uri: &str) -> Result<Self, ConfigError> {
+        let uri = client.address("uri", uri)?;
+        Ok(Self::of(client, Source::Jwks(uri)))
+    }
+
+    /// Asks `issuer` where its keys are (OpenID Connect Discovery 1.0 §4), which must name itself
+    /// `issuer` too, character by character.
+    ///
+    /// # Errors
+    ///
+    /// If it is not an https address.
+    pub fn of_issuer(client: HttpClient, issuer: &str) -> Result<Self, ConfigError> {
+        Self::of_issuer_at(client, issuer, issuer)
+    }
+
+    /// Asks at `base` for the configuration of an issuer that calls itself `issuer`.
+    pub(crate) fn of_issuer_at(
+        client: HttpClient,
+        base: &str,
+        issuer: &str,
+    ) -> Result<Self, ConfigError> {
+        let base = base.strip_suffix('/').unwrap_or(base);
+        let configuration =
+            client.address("issuer", &format!("{base}/.well-known/openid-configuration"))?;
+        let issuer = issuer.to_owned();
+        Ok(Self::of(client, Source::Issuer { configuration, issuer, host: None }))
+    }
+
+    fn of(client: HttpClient, source: Source) -> Self {
+        let policy = Policy {
+            refresh: Duration::from_secs(600),
+            cooldown: Duration::from_secs(30),
+            max_age: Duration::from_secs(24 * 3600),
+        };
+        Self { client, source, policy }
+    }
+
+    /// Refuses a discovered address on another host than this.
+    pub fn on_host(mut self, name: impl Into<String>) -> Self {
+        if let Source::Issuer { host, .. } = &mut self.source {
+            *host = Some(name.into());
+        }
+        self
+    }
+
+    /// Sets how long keys are used before they are asked for again: 10 minutes by default, at least
+    /// one. `Cache-Control` may shorten it.
+    pub fn refresh_every(mut self, interval: Duration) -> Self {
+        self.policy.refresh = interval.max(SHORTEST_REFRESH);
+        self
+    }
+
+    /// Sets how long after a fetch no unknown key causes another: 30 seconds by default, at least
+    /// one. It is also how long it may take at most until a key is accepted that was published
+    /// without notice.
+    pub fn cooldown(mut self, cooldown: Duration) -> Self {
+        self.policy.cooldown = cooldown.max(Duration::from_secs(1));
+        self
+    }
+
+    /// Sets how long the last good keys are used while the issuer is away: a day by default. After
+    /// that the answer is 503.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.policy.max_age = age;
+        self
+    }
+
+    /// The keys, which are fetched from now on: by a task on this runtime, or else on the one that
+    /// first asks for a key. The task ends with the last clone of the keys.
+    #[must_use]
+    pub fn start(self) -> Keys {
+        let keys = Keys::build(None, Some(Remote::new(self)));
+        if let Some(remote) = &keys.0.remote {
+            remote.ensure_started(&keys.0);
+        }
+        keys
+    }
+}
+
+impl From<Jwks> for Keys {
+    fn from(jwks: Jwks) -> Self {
+        jwks.start()
+    }
+}
+
+/// The requests' side of the task that fetches.
+pub(super) struct Remote {
+    jwks: Jwks,
+    /// True while there is a task.
+    runs: Arc<AtomicBool>,
+    flight: Mutex<Flight>,
+    /// Told after each fetch, whatever came of it.
+    ended: watch::Sender<()>,
+    wake: Arc<Notify>,
+    misses: Misses,
+    figures: KeyFigures,
+}
+
+#[derive(Debug, Default)]
+struct Flight {
+    /// A fetch is under way, or about to be.
+    flies: bool,
+    /// When the last one was begun.
+    last: Option<Instant>,
+}
+
+/// A fetch to wait for.
+pub(crate) struct Refresh(watch::Receiver<()>);
+
+impl Refresh {
+    /// Waits for its end, whatever comes of it.
+    pub(crate) async fn done(mut self) {
+        // An error means that nobody will fetch any more.
+        let _ = self.0.changed().await;
+    }
+}
+
+impl Remote {
+    fn new(jwks: Jwks) -> Self {
+        Self {
+            jwks,
+            runs: Arc::default(),
+            flight: Mutex::default(),
+            ended: watch::Sender::new(()),
+            wake: Arc::default(),
+            misses: Misses::new(),
+            figures: KeyFigures::default(),
+        }
+    }
+
+    pub(super) fn figures(&self) -> &KeyFigures {
+        &self.figures
+    }
+
+    pub(super) fn miss(&self, kid: Option<&str>) {
+        self.misses.add(kid);
+    }
+
+    /// A fetch that may bring the key `kid`, or the first keys.
+    pub(super) fn refresh(&self, shared: &Arc<Shared>, kid: Option<&str>) -> Option<Refresh> {
+        let pending = shared.set.load().is_none();
+        if !pending && self.misses.knows(kid) {
+            return None;
+        }
+        self.join(shared, pending)
+    }
+
+    /// Joins the fetch that is under way, or has one begun, unless nothing is there yet: then the
+    /// task tries anyway, as often as is good.
+    pub(super) fn join(&self, shared: &Arc<Shared>, pending: bool) -> Option<Refresh> {
+        self.ensure_started(shared);
+        if self.ended.receiver_count() >= MAX_WAITING {
+            return None;
+        }
+        let mut flight = self.flight.lock();
+        if !flight.flies {
+            let rests = |last: &Instant| last.elapsed() < self.jwks.policy.cooldown;
+            if pending || flight.last.as_ref().is_some_and(rests) {
+                return None;
+            }
+            flight.flies = true;
+            self.wake.notify_one();
+        }
+        // Under the lock: the end of this flight is yet to be told.
+        Some(Refresh(self.ended.subscribe()))
+    }
+
+    fn ensure_started(&self, shared: &Arc<Shared>) {
+        if self.runs.load(SeqCst) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.runs.swap(true, SeqCst) {
+            self.flight.lock().flies = true;
+            let fetcher = Fetcher::new(self.jwks.client.clone(), self.jwks.source.clone());
+            let task = task::Task {
+                shared: Arc::downgrade(shared),
+                fetcher,
+                policy: self.jwks.policy,
+                wake: Arc::clone(&self.wake),
+                _running: task::Running(Arc::clone(&self.runs)),
+            };
+            runtime.spawn(task.run());
+        }
+    }
+
+    fn begin(&self) {
+        let mut flight = self.flight.lock();
+        flight.flies = true;
+        flight.last = Some(Instant::now());
+    }
+
+    fn end(&self) {
+        self.flight.lock().flies = false;
+        self.ended.send_replace(());
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        // The task finds nobody left.
+        self.wake.notify_one();
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("jwks", &self.jwks).finish_non_exhaustive()
+    }
+}

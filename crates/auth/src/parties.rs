@@ -1,0 +1,73 @@
+use serde_json::{Map, Value};
+
+/// Whom tokens must be from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Issuer {
+    /// One of these, compared character by character.
+    OneOf(Vec<String>),
+    /// The one whose name this is once `{tenantid}` is replaced by the claim `tid`, as Microsoft's
+    /// are for applications of several tenants. Whoever is not to be let in must be told apart by
+    /// the principal's tenant.
+    PerTenant(String),
+    /// Anyone who holds a key of the set.
+    Unchecked,
+}
+
+/// Whom tokens must be for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Audience {
+    /// At least one of these.
+    OneOf(Vec<String>),
+    /// Anyone. A token for another service is then good for this one too (RFC 8725 §3.9).
+    Unchecked,
+}
+
+impl Issuer {
+    pub(crate) fn accepts(&self, claims: &Map<String, Value>) -> bool {
+        match (self, claims.get("iss")) {
+            (Self::Unchecked, _) => true,
+            (Self::OneOf(known), Some(Value::String(issuer))) => known.contains(issuer),
+            (Self::PerTenant(template), Some(Value::String(issuer))) => {
+                let tenant = claims.get("tid").and_then(Value::as_str).filter(|id| is_id(id));
+                tenant.is_some_and(|id| *issuer == template.replace("{tenantid}", id))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What stands for one path segment, and no more.
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+impl From<&str> for Issuer {
+    fn from(issuer: &str) -> Self {
+        Self::OneOf(vec![issuer.to_owned()])
+    }
+}
+
+impl Audience {
+    pub(crate) fn accepts(&self, claim: Option<&Value>) -> bool {
+        match (self, claim) {
+            (Self::Unchecked, _) => true,
+            (Self::OneOf(known), Some(Value::String(audience))) => known.contains(audience),
+            (Self::OneOf(known), Some(Value::Array(audiences))) => {
+                audiences.iter().all(Value::is_string)
+                    && audiences
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .any(|audience| known.iter().any(|one| one == audience))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<&str> for Audience {
+    fn from(audience: &str) -> Self {
+        Self::OneOf(vec![audience.to_owned()])
+    }
+}

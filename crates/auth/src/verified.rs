@@ -1,0 +1,192 @@
+//! Who showed which credential, so that it need not be verified again.
+
+use std::fmt;
+use std::time::Duration;
+
+use ahash::RandomState;
+use bartizan_core::{Counter, Principal};
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+/// What an entry takes beside its texts: the cache's own, the principal and a node of its claims.
+const ENTRY_BYTES: usize = 1024;
+const MEMBER_BYTES: usize = 64;
+
+/// Credentials that were verified, up to so many bytes. Only those: a flood of others leaves no
+/// trace.
+///
+/// An entry is found by the whole credential, compared byte by byte behind a hash with random keys,
+/// or by its SHA-256; so that no credential can be made that finds another's.
+pub(crate) struct Verified {
+    cache: Option<Cache<Box<[u8]>, Entry, Weigh, RandomState>>,
+    bytes: usize,
+    digests: bool,
+    pub(crate) hits: Counter,
+    pub(crate) misses: Counter,
+}
+
+#[derive(Clone)]
+struct Entry {
+    principal: Principal,
+    /// When it is no longer to be believed, since 1970.
+    until: Duration,
+    /// What it was verified by.
+    generation: u64,
+}
+
+impl Verified {
+    pub(crate) fn new(bytes: usize, digests: bool) -> Self {
+        let cache = (bytes > 0).then(|| {
+            let (items, bytes) = (bytes / (2 * ENTRY_BYTES), bytes as u64);
+            Cache::with(items, bytes, Weigh, RandomState::new(), DefaultLifecycle::default())
+        });
+        let (hits, misses) = (Counter::new(), Counter::new());
+        Self { cache, bytes, digests, hits, misses }
+    }
+
+    /// As this one, but empty: for other rules.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.bytes, self.digests)
+    }
+
+    /// Who showed `credential`, if it was verified by this generation and is to be believed at
+    /// `now`.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        credential: &[u8],
+        now: Duration,
+        generation: u64,
+    ) -> Option<Principal> {
+        let cache = self.cache.as_ref()?;
+        let found = if self.digests {
+            cache.get(&Sha256::digest(credential)[..])
+        } else {
+            cache.get(credential)
+        };
+        match found {
+            Some(entry) if entry.generation == generation && now < entry.until => {
+                self.hits.add(1);
+                Some(entry.principal)
+            }
+            Some(_) => {
+                self.forget(credential);
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn forget(&self, credential: &[u8]) {
+        let Some(cache) = &self.cache else { return };
+        if self.digests {
+            cache.remove(&Sha256::digest(credential)[..]);
+        } else {
+            cache.remove(credential);
+        }
+    }
+
+    pub(crate) fn put(
+        &self,
+        credential: &[u8],
+        principal: &Principal,
+        until: Duration,
+        generation: u64,
+    ) {
+        self.misses.add(1);
+        let Some(cache) = &self.cache else { return };
+        let key =
+            if self.digests { Sha256::digest(credential)[..].into() } else { credential.into() };
+        cache.insert(key, Entry { principal: principal.clone(), until, generation });
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn digests(&self) -> bool {
+        self.digests
+    }
+
+    /// The bytes that it takes, by its own reckoning.
+    pub(crate) fn held(&self) -> u64 {
+        self.cache.as_ref().map_or(0, Cache::weight)
+    }
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("bytes", &self.bytes)
+            .field("digests", &self.digests)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<Box<[u8]>, Entry> for Weigh {
+    fn weight(&self, key: &Box<[u8]>, entry: &Entry) -> u64 {
+        let principal = &entry.principal;
+        let words = principal.scopes().iter().chain(principal.roles());
+        let words: usize = words.map(|word| word.len() + MEMBER_BYTES).sum();
+        (ENTRY_BYTES + key.len() + words + members(principal.claims())) as u64
+    }
+}
+
+fn members(members: &Map<String, Value>) -> usize {
+    members.iter().map(|(name, value)| MEMBER_BYTES + name.len() + size(value)).sum()
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(|value| MEMBER_BYTES + size(value)).sum(),
+        Value::Object(object) => ENTRY_BYTES + members(object),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn entries_die_with_time_and_generation_and_are_told_apart() {
+        for digests in [false, true] {
+            let verified = Verified::new(1 << 20, digests);
+            verified.put(b"a.b.c", &Principal::new("alice"), HOUR, 1);
+            let get = |credential: &[u8], now, generation| {
+                let found = verified.get(credential, now, generation)?;
+                Some(found.subject().to_owned())
+            };
+            assert_eq!(get(b"a.b.c", Duration::ZERO, 1).as_deref(), Some("alice"));
+            assert_eq!(get(b"a.b.d", Duration::ZERO, 1), None);
+            assert_eq!(get(b"a.b.", Duration::ZERO, 1), None);
+            assert_eq!(get(b"a.b.c", HOUR, 1), None);
+            assert_eq!(get(b"a.b.c", Duration::ZERO, 1), None, "it is gone");
+            verified.put(b"a.b.c", &Principal::new("alice"), HOUR, 1);
+            assert_eq!(get(b"a.b.c", Duration::ZERO, 2), None);
+        }
+    }
+
+    #[test]
+    fn bytes_are_bounded_by_whatever_is_put_in() {
+        let verified = Verified::new(1 << 20, false);
+        let claims = Map::from_iter([("filler".to_owned(), Value::from("x".repeat(500)))]);
+        for index in 0..20_000_u32 {
+            let principal = Principal::new("a").with_claims(claims.clone());
+            verified.put(&index.to_be_bytes(), &principal, HOUR, 1);
+            assert!(verified.held() <= 1 << 20);
+        }
+        assert!(verified.held() > 1 << 18);
+        let none = Verified::new(0, false);
+        none.put(b"a", &Principal::new("a"), HOUR, 1);
+        assert!(none.get(b"a", Duration::ZERO, 1).is_none());
+    }
+}

@@ -1,0 +1,248 @@
+//! Revocations that every process hears of.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use bartizan_auth::{Denylist, Revocation};
+use bartizan_core::{Clock, ConfigError, Engine};
+use redis::RedisError;
+use redis::aio::MultiplexedConnection;
+use tokio::runtime::Handle;
+
+use crate::feed::{self, Follower};
+use crate::script::Script;
+use crate::{Redis, observe};
+
+const DENY: &str = include_str!("scripts/deny.lua");
+/// How many revocations are read at a time.
+const PAGE: isize = 10_000;
+/// No change that was counted.
+const NONE: u64 = u64::MAX;
+
+/// Feeds a [`Denylist`] in every process with what any of them revokes. Clones are one.
+///
+/// A revocation is in force in its own process at once, in the others as soon as the channel tells
+/// them, and within a second if it was not heard. Processes that are started later, or were cut off,
+/// read what they have missed. It is forgotten, there and here, when it ends.
+///
+/// While the server is away each process goes by what it knows; whether it then goes on is the
+/// denylist's own choice ([`Denylist::stale_after`], best with some seconds). A pardon that a process
+/// does not hear is made good when it next reads everything: until then it denies.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use bartizan_auth::{Authenticator, Denylist, Revocation, WhenStale};
+/// use bartizan_redis::{Redis, SharedDenylist};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let denylist = Denylist::new().stale_after(Duration::from_secs(10), WhenStale::Pass);
+/// let shared = SharedDenylist::new(Redis::new("redis://127.0.0.1")?, denylist.clone());
+/// shared.listen();
+/// let auth = Authenticator::new("api").denylist(denylist);
+///
+/// let until = Duration::from_secs(1_900_000_000); // the token's `exp`
+/// shared.deny(&Revocation::token("https://id.example", "b7f3c1", until)).await?;
+/// # let _ = auth;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct SharedDenylist(Arc<Inner>);
+
+struct Inner {
+    redis: Redis,
+    denylist: Denylist,
+    clock: Clock,
+    prefix: Box<str>,
+    script: Script,
+    /// The latest change up to which all are known.
+    known: AtomicU64,
+    listens: AtomicBool,
+}
+
+/// A revocation did not get to the server: it is in force in this process only.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum NotShared {
+    /// This process's own denylist is full: it is in force nowhere.
+    Full,
+    /// The server did not take it. Whether the other processes hear of it is not known; trying
+    /// again does no harm.
+    Unreachable,
+}
+
+impl SharedDenylist {
+    /// Feeds `denylist` from what is kept under the prefix `bartizan`.
+    pub fn new(redis: Redis, denylist: Denylist) -> Self {
+        Self::build(redis, denylist, Clock::system(), "bartizan".into())
+    }
+
+    fn build(redis: Redis, denylist: Denylist, clock: Clock, prefix: Box<str>) -> Self {
+        Self(Arc::new(Inner {
+            redis,
+            denylist,
+            clock,
+            prefix,
+            script: Script::new(DENY),
+            known: AtomicU64::new(NONE),
+            listens: AtomicBool::new(false),
+        }))
+    }
+
+    /// Keeps it under this prefix, so that services that share a server do not share revocations.
+    /// Before it listens.
+    ///
+    /// # Errors
+    ///
+    /// If the prefix is empty, or holds other than visible ASCII, or a brace.
+    pub fn prefix(self, prefix: &str) -> Result<Self, ConfigError> {
+        let is_plain = prefix.chars().all(|c| matches!(c, '!'..='~') && c != '{' && c != '}');
+        if prefix.is_empty() || !is_plain {
+            let problem = "is empty, or holds other than visible ASCII, or a brace";
+            return Err(ConfigError::new("redis.prefix", problem, "write it as `shop`"));
+        }
+        let Inner { redis, denylist, clock, .. } = &*self.0;
+        Ok(Self::build(redis.clone(), denylist.clone(), clock.clone(), prefix.into()))
+    }
+
+    /// Begins to listen, on the Tokio runtime that this is called on, until the last clone is gone.
+    /// To listen twice is to listen once.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn listen(&self) {
+        let runtime = Handle::current();
+        if !self.0.listens.swap(true, SeqCst) {
+            feed::follow(&runtime, &self.0, self.0.redis.client());
+        }
+    }
+
+    /// Revokes, here and everywhere.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not take it within the connection's deadline, or if there is no room.
+    pub async fn deny(&self, revocation: &Revocation) -> Result<(), NotShared> {
+        self.0.denylist.deny(revocation).map_err(|_| NotShared::Full)?;
+        self.say("deny", revocation).await
+    }
+
+    /// Takes a revocation back, here and everywhere. It must be the same as the one that was made.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not take it within the connection's deadline.
+    pub async fn pardon(&self, revocation: &Revocation) -> Result<(), NotShared> {
+        self.0.denylist.pardon(revocation);
+        self.say("pardon", revocation).await
+    }
+
+    async fn say(&self, what: &str, revocation: &Revocation) -> Result<(), NotShared> {
+        let inner = &*self.0;
+        let text = serde_json::to_string(revocation).expect("texts and numbers can be written");
+        let mut run = inner.script.run(2);
+        run.arg(inner.key("revoked")).arg(inner.key("revoked:changes"));
+        run.arg(inner.channel()).arg(what).arg(text).arg(revocation.until().as_secs());
+        let said = inner.redis.run(&inner.script, &run).await;
+        said.map(drop).map_err(|_| NotShared::Unreachable)
+    }
+}
+
+impl Inner {
+    /// All keys are in one slot, by the braces.
+    fn key(&self, name: &str) -> String {
+        format!("{{{}}}:auth:{name}", self.prefix)
+    }
+
+    fn take(&self, text: &[u8]) {
+        match serde_json::from_slice::<Revocation>(text) {
+            // What finds no room is counted by the denylist, and shown by its authenticator.
+            Ok(revocation) => drop(self.denylist.deny(&revocation)),
+            Err(_) => observe::unread(self.redis.name()),
+        }
+    }
+
+    async fn read_all(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+        let after = format!("({}", self.clock.unix().as_secs());
+        let mut read = 0;
+        loop {
+            let mut page = redis::cmd("ZRANGEBYSCORE");
+            page.arg(self.key("revoked")).arg(&after).arg("+inf");
+            page.arg("LIMIT").arg(read).arg(PAGE);
+            let page: Vec<Vec<u8>> = page.query_async(connection).await?;
+            page.iter().for_each(|text| self.take(text));
+            let len = isize::try_from(page.len()).unwrap_or(PAGE);
+            read += len;
+            if len < PAGE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Follower for Inner {
+    fn channel(&self) -> String {
+        self.key("revocations")
+    }
+
+    async fn catch_up(&self, mut connection: MultiplexedConnection) -> Result<(), RedisError> {
+        let mut ask = redis::cmd("GET");
+        ask.arg(self.key("revoked:changes"));
+        // Before the list: what is changed while it is read is read again.
+        let changes: Option<u64> = ask.query_async(&mut connection).await?;
+        let changes = changes.unwrap_or_default();
+        if self.known.load(SeqCst) != changes {
+            self.read_all(&mut connection).await?;
+            self.known.store(changes, SeqCst);
+        }
+        self.denylist.heard(self.clock.unix());
+        Ok(())
+    }
+
+    fn hear(&self, said: &[u8]) {
+        let mut words = said.splitn(3, |byte| *byte == b' ');
+        let mut word = || words.next().unwrap_or_default();
+        let change = std::str::from_utf8(word()).ok().and_then(|change| change.parse::<u64>().ok());
+        match (word(), word()) {
+            (b"deny", text) => self.take(text),
+            (b"pardon", text) => {
+                if let Ok(revocation) = serde_json::from_slice(text) {
+                    self.denylist.pardon(&revocation);
+                }
+            }
+            _ => return observe::unread(self.redis.name()),
+        }
+        // One that was missed in between shows at the next pulse.
+        if let Some(change) = change
+            && let Some(before) = change.checked_sub(1)
+        {
+            let _ = self.known.compare_exchange(before, change, SeqCst, SeqCst);
+        }
+    }
+
+    fn deaf(&self) {
+        observe::feed_lost(self.redis.name());
+    }
+}
+
+impl fmt::Debug for SharedDenylist {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedDenylist").field("denylist", &self.0.denylist).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for NotShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the denylist is full",
+            Self::Unreachable => "the server did not take the revocation",
+        })
+    }
+}
+
+impl std::error::Error for NotShared {}

@@ -1,0 +1,143 @@
+//! Denylists that share a Redis which is well, frozen or dead.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod server;
+
+use std::time::Duration;
+
+use bartizan_auth::{Clock, Denylist, Fault, Principal, Revocation, WhenStale};
+use bartizan_redis::{NotShared, Redis, SharedDenylist};
+use server::Server;
+use tokio::time::{Instant, timeout};
+
+const ISSUER: &str = "https://id.test";
+
+/// One process of several.
+struct Node {
+    denylist: Denylist,
+    shared: SharedDenylist,
+}
+
+impl Node {
+    fn new(server: &Server) -> Self {
+        let denylist = Denylist::new().stale_after(Duration::from_secs(3), WhenStale::Refuse);
+        let redis = Redis::new(&server.url()).unwrap().deadline(Duration::from_millis(500));
+        let shared = SharedDenylist::new(redis, denylist.clone()).prefix("test").unwrap();
+        shared.listen();
+        shared.listen();
+        Self { denylist, shared }
+    }
+
+    fn check(&self, jti: &str) -> Result<(), Fault> {
+        let claims = [("jti".to_owned(), jti.into())].into_iter().collect();
+        let caller = Principal::new("alice").with_issuer(ISSUER).with_claims(claims);
+        self.denylist.check(&caller, Clock::system().unix())
+    }
+
+    /// Waits until it is so: what travels is there sooner or later.
+    async fn comes_to(&self, jti: &str, expected: Result<(), Fault>) -> Duration {
+        let start = Instant::now();
+        let so = async {
+            while self.check(jti) != expected {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let so = timeout(Duration::from_secs(20), so).await;
+        assert!(so.is_ok(), "{jti}: {:?} is not {expected:?}", self.check(jti));
+        start.elapsed()
+    }
+}
+
+fn token(jti: &str) -> Revocation {
+    Revocation::token(ISSUER, jti, Clock::system().unix() + Duration::from_secs(600))
+}
+
+#[tokio::test]
+async fn what_one_revokes_all_deny_and_who_comes_later_too() {
+    let server = Server::start();
+    let (a, b) = (Node::new(&server), Node::new(&server));
+    for node in [&a, &b] {
+        node.comes_to("x", Ok(())).await;
+    }
+    let x = token("x");
+    a.shared.deny(&x).await.unwrap();
+    assert_eq!(a.check("x"), Err(Fault::Revoked));
+    b.comes_to("x", Err(Fault::Revoked)).await;
+    assert_eq!(b.check("y"), Ok(()));
+
+    let late = Node::new(&server);
+    late.comes_to("x", Err(Fault::Revoked)).await;
+    b.shared.pardon(&x).await.unwrap();
+    a.comes_to("x", Ok(())).await;
+    late.comes_to("x", Ok(())).await;
+}
+
+#[tokio::test]
+async fn what_was_not_heard_is_read_within_a_pulse() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    node.comes_to("x", Ok(())).await;
+    // As another process would leave it whose word was lost.
+    let until = Clock::system().unix().as_secs() + 600;
+    let text = format!(r#"{{"kind":"token","issuer":"{ISSUER}","id":"x","until":{until}}}"#);
+    server.say(&format!("ZADD {{test}}:auth:revoked {until} '{text}'"));
+    server.say("INCR {test}:auth:revoked:changes");
+    let took = node.comes_to("x", Err(Fault::Revoked)).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test]
+async fn garbage_is_passed_over() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    node.comes_to("x", Ok(())).await;
+    for said in ["garbage", "1", "x deny {}", "7 deny garbage", "8 pardon garbage"] {
+        server.say(&format!("PUBLISH {{test}}:auth:revocations '{said}'"));
+    }
+    server.say("ZADD {test}:auth:revoked 9999999999 garbage");
+    server.say("INCR {test}:auth:revoked:changes");
+    let other = Node::new(&server);
+    other.shared.deny(&token("x")).await.unwrap();
+    node.comes_to("x", Err(Fault::Revoked)).await;
+}
+
+#[tokio::test]
+async fn an_outage_is_told_and_ends_by_itself() {
+    let mut server = Server::start();
+    let (a, b) = (Node::new(&server), Node::new(&server));
+    for node in [&a, &b] {
+        node.comes_to("x", Ok(())).await;
+    }
+    a.shared.deny(&token("x")).await.unwrap();
+    b.comes_to("x", Err(Fault::Revoked)).await;
+
+    server.freeze();
+    let error = a.shared.deny(&token("y")).await.unwrap_err();
+    assert_eq!(error, NotShared::Unreachable);
+    // It holds where it was made, until nothing is known for sure.
+    assert!(a.check("y").is_err());
+    b.comes_to("z", Err(Fault::Unavailable)).await;
+    server.thaw();
+    b.comes_to("z", Ok(())).await;
+    assert_eq!(b.check("x"), Err(Fault::Revoked));
+
+    server.restart();
+    for node in [&a, &b] {
+        node.comes_to("z", Ok(())).await;
+        // The server has forgotten; they have not.
+        assert_eq!(node.check("x"), Err(Fault::Revoked));
+    }
+    b.shared.deny(&token("w")).await.unwrap();
+    a.comes_to("w", Err(Fault::Revoked)).await;
+}
+
+#[tokio::test]
+async fn prefixes_are_checked_and_debug_shows_no_names() {
+    let redis = Redis::new("redis://127.0.0.1").unwrap();
+    let shared = SharedDenylist::new(redis, Denylist::new());
+    for prefix in ["", "a b", "{a}"] {
+        assert!(shared.clone().prefix(prefix).is_err(), "{prefix}");
+    }
+    assert!(format!("{shared:?}").contains("len"));
+}
