@@ -3,15 +3,17 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bartizan_core::{Clock, ConfigError, Engine, Live, Mode, Snapshot, Switch};
+use bartizan_core::{Clock, ConfigError, Engine, Live, Mode, Reader, Snapshot, Switch};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
+use crate::context::Attributes;
 use crate::control::Binding;
 use crate::definition::FlagSet;
 use crate::exposure::{Exposure, Exposures, Sink};
 use crate::feed::{Documents, Feed};
 use crate::flag::{Declaration, Flag, FlagType, lint};
+use crate::name::hash;
 use crate::observe::Counts;
 use crate::resolve::{Absent, Resolved};
 use crate::{Bucketing, Details, ErrorCode, EvaluationContext, Reason};
@@ -236,9 +238,10 @@ impl Flags {
         default: impl FnOnce() -> T,
     ) -> Details<T> {
         let set = self.0.set.load();
-        let index = set.index(flag);
+        let index = set.index(flag, hash(flag));
+        let attributes = Attributes::Context(context);
         let mut resolved =
-            self.resolve(&set, index, |index| set.resolve(index, context, &self.0.clock));
+            self.resolve(&set, index, |index| set.resolve(index, attributes, &self.0.clock));
         let value = index.and_then(|index| set.value(index, &mut resolved, read));
         self.0.counts.evaluated(resolved.reason());
         set.details(index, resolved, value.unwrap_or_else(default))
@@ -250,13 +253,15 @@ impl Flags {
     pub(crate) fn value<T>(
         &self,
         flag: &str,
+        hash: u64,
         context: &EvaluationContext,
         read: impl FnOnce(&Value) -> Option<T>,
     ) -> Option<T> {
         let set = self.0.set.load();
-        let index = set.index(flag);
+        let index = set.index(flag, hash);
+        let attributes = Attributes::Context(context);
         let mut resolved =
-            self.resolve(&set, index, |index| set.resolve(index, context, &self.0.clock));
+            self.resolve(&set, index, |index| set.resolve(index, attributes, &self.0.clock));
         let value = index.and_then(|index| set.value(index, &mut resolved, read));
         self.0.counts.evaluated(resolved.reason());
         value
@@ -298,6 +303,10 @@ impl Flags {
 
     pub(crate) fn set(&self) -> Arc<FlagSet> {
         self.0.set.load_full()
+    }
+
+    pub(crate) fn reader(&self) -> Reader<FlagSet> {
+        self.0.set.reader()
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -112,9 +112,9 @@ where
 }
 
 fn is_open<B>(flags: &Flags, flag: &Flag<bool>, request: &Request<B>) -> bool {
-    match request.extensions().get::<RequestFlags>() {
-        Some(own) if own.flags().is(flags) => own.get(flag),
-        _ => flag.get(flags, &EvaluationContext::from_request(request)),
+    match RequestFlags::of(flags, request) {
+        Some(own) => own.get(flag),
+        None => flag.get(flags, &EvaluationContext::from_request(request)),
     }
 }
 

@@ -117,6 +117,7 @@ mod feed;
 mod flag;
 mod gate;
 mod layer;
+mod name;
 mod observe;
 mod resolve;
 mod rule;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bartizan_core::Clock;
 use serde_json::{Map, Value};
 
-use crate::context::EvaluationContext;
+use crate::context::Attributes;
 use crate::definition::{Definition, Entry, FlagSet};
-use crate::rule::{Scope, evaluate};
+use crate::rule::{Scope, Val, evaluate};
 use crate::{Details, ErrorCode, Exposure, Reason};
 
 /// What an evaluation came to: small, so that a request can remember it.
@@ -63,7 +63,7 @@ impl FlagSet {
     pub(crate) fn resolve(
         &self,
         index: u32,
-        context: &EvaluationContext,
+        attributes: Attributes<'_>,
         clock: &Clock,
     ) -> Resolved {
         let Some(definition) = self.definition(index) else {
@@ -77,11 +77,11 @@ impl FlagSet {
             Some(rule) => {
                 let scope = Scope {
                     flag: &definition.name,
-                    attributes: context.attributes(),
+                    attributes,
                     bucketing: self.bucketing,
                     clock,
                 };
-                match evaluate(rule, scope) {
+                match evaluate(rule, &scope) {
                     Ok(result) => targeted(definition, &result),
                     Err(problem) => {
                         tracing::debug!(target: "bartizan::flags", flag = %definition.name, %problem, "evaluation given up");
@@ -146,16 +146,20 @@ impl FlagSet {
 }
 
 /// The variant that a rule's result names.
-fn targeted(definition: &Definition, result: &Value) -> Resolved {
+#[inline]
+fn targeted(definition: &Definition, result: &Val<'_>) -> Resolved {
     let find = |name: &str| definition.variants.iter().position(|variant| &*variant.name == name);
     let found = match result {
-        Value::Null => return fallback(definition, Reason::Default),
-        Value::String(variant) => find(variant),
+        Val::Null => return fallback(definition, Reason::Default),
+        Val::Text(variant) => find(variant),
         // Rules may name the variants "true", "false" or "1" without quotes.
-        Value::Bool(true) => find("true"),
-        Value::Bool(false) => find("false"),
-        Value::Number(number) => find(&number.to_string()),
-        Value::Array(_) | Value::Object(_) => None,
+        Val::Bool(true) => find("true"),
+        Val::Bool(false) => find("false"),
+        Val::Number(number) => find(&number.to_string()),
+        Val::Float(_) => find(&result.clone().into_json().to_string()),
+        Val::Owned(value) if value.is_array() || value.is_object() => None,
+        Val::Owned(value) => return targeted(definition, &Val::of(value)),
+        Val::Tree(_) | Val::Words(_) | Val::Headers(_) => None,
     };
     found.map_or(Resolved::error(ErrorCode::General), |variant| {
         Resolved::Variant(variant as u32, Reason::TargetingMatch)

@@ -3,12 +3,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderName, Request};
+use bartizan_core::Reader;
+use http::Request;
 use pin_project_lite::pin_project;
 use tokio::task::futures::TaskLocalFuture;
 use tower_service::Service;
 
-use crate::engine::Flags;
+use crate::definition::FlagSet;
+use crate::layer::FlagsLayer;
 use crate::snapshot::{CURRENT, RequestFlags};
 
 /// Middleware that hands [`RequestFlags`] to whatever is behind it.
@@ -17,8 +19,8 @@ use crate::snapshot::{CURRENT, RequestFlags};
 #[derive(Clone, Debug)]
 pub struct WithFlags<S> {
     pub(crate) inner: S,
-    pub(crate) flags: Flags,
-    pub(crate) headers: Arc<[HeaderName]>,
+    pub(crate) layer: FlagsLayer,
+    pub(crate) set: Reader<FlagSet>,
 }
 
 impl<S, B> Service<Request<B>> for WithFlags<S>
@@ -34,12 +36,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let flags = RequestFlags::new(&self.flags, &request, &self.headers);
-        request.extensions_mut().insert(flags.clone());
-        let inner = &mut self.inner;
+        let Self { inner, layer, set } = self;
+        let set = Arc::clone(set.load());
+        let flags = RequestFlags::with(&layer.flags, set, &request, &layer.headers);
+        if layer.in_extensions {
+            request.extensions_mut().insert(flags.clone());
+        }
         // Services that work already when they are called, not when they are polled, see it too.
         let future = CURRENT.sync_scope(flags.clone(), || inner.call(request));
-        WithFlagsFuture { future: CURRENT.scope(flags, future) }
+        let spare = Spare(Some(flags.clone()));
+        WithFlagsFuture { future: CURRENT.scope(flags, future), spare }
     }
 }
 
@@ -49,6 +55,19 @@ pin_project! {
     pub struct WithFlagsFuture<F> {
         #[pin]
         future: TaskLocalFuture<RequestFlags, F>,
+        // After the future, which has the flags as well.
+        spare: Spare,
+    }
+}
+
+/// Gives back what a request has needed, once it is over.
+struct Spare(Option<RequestFlags>);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some(flags) = self.0.take() {
+            flags.recycle();
+        }
     }
 }
 
