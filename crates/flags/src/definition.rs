@@ -10,7 +10,7 @@ use crate::bucket::Bucketing;
 use crate::context::Mentions;
 use crate::flag::FlagKind;
 use crate::name::hash;
-use crate::rule::{Rule, Surroundings, compile};
+use crate::rule::{Plan, Surroundings, compile};
 
 /// The longest document that is read, in bytes.
 pub(crate) const MAX_DOCUMENT: usize = 16 << 20;
@@ -51,7 +51,7 @@ pub(crate) struct Definition {
     /// Few, so that a search from the front beats a table.
     pub(crate) variants: Vec<Variant>,
     pub(crate) default_variant: Option<u32>,
-    pub(crate) targeting: Option<Rule>,
+    pub(crate) targeting: Option<Plan>,
     /// The flag's own metadata over the document's.
     pub(crate) metadata: Arc<Map<String, Value>>,
 }
@@ -194,9 +194,11 @@ impl Definition {
             None | Some(Value::Null) => None,
             Some(Value::Object(rule)) if rule.is_empty() => None,
             Some(rule @ Value::Object(_)) => {
-                Some(compile(rule, surroundings, mentions).map_err(|problem| {
+                let rule = compile(rule, surroundings, mentions).map_err(|problem| {
                     wrong(".targeting", &problem, "see flagd's documentation of custom operations")
-                })?)
+                })?;
+                let place = |name: &str| variants.keys().position(|variant| variant == name);
+                Some(Plan::new(rule, &|name| place(name).map(|at| at as u32)))
             }
             Some(_) => {
                 return Err(wrong(".targeting", "is not an object", "write a JsonLogic rule"));

@@ -138,7 +138,8 @@ pub(crate) fn lint(declared: &[Declaration], set: &FlagSet) -> Vec<ConfigError> 
     let mut findings = Vec::new();
     for flag in declared {
         let field = format!("flags.{}", flag.name);
-        let entry = set.index(flag.name, hash(flag.name)).and_then(|index| set.entries.get(index as usize));
+        let entry =
+            set.index(flag.name, hash(flag.name)).and_then(|index| set.entries.get(index as usize));
         match entry {
             None => findings.push(ConfigError::new(
                 field,

@@ -109,6 +109,7 @@
 mod bucket;
 mod context;
 mod control;
+mod current;
 mod definition;
 mod details;
 mod engine;

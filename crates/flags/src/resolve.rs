@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::context::Attributes;
 use crate::definition::{Definition, Entry, FlagSet};
-use crate::rule::{Scope, Val, evaluate};
+use crate::rule::{Decision, Problem, Scope, Val};
 use crate::{Details, ErrorCode, Exposure, Reason};
 
 /// What an evaluation came to: small, so that a request can remember it.
@@ -74,19 +74,13 @@ impl FlagSet {
         }
         match &definition.targeting {
             None => fallback(definition, Reason::Static),
-            Some(rule) => {
-                let scope = Scope {
-                    flag: &definition.name,
-                    attributes,
-                    bucketing: self.bucketing,
-                    clock,
-                };
-                match evaluate(rule, &scope) {
-                    Ok(result) => targeted(definition, &result),
-                    Err(problem) => {
-                        tracing::debug!(target: "bartizan::flags", flag = %definition.name, %problem, "evaluation given up");
-                        Resolved::error(ErrorCode::General)
-                    }
+            Some(plan) => {
+                let scope =
+                    Scope { flag: &definition.name, attributes, bucketing: self.bucketing, clock };
+                match plan.decide(&scope) {
+                    Ok(Decision::Variant(at)) => Resolved::Variant(at, Reason::TargetingMatch),
+                    Ok(Decision::Value(value)) => targeted(definition, &value),
+                    Err(problem) => given_up(definition, &problem),
                 }
             }
         }
@@ -145,8 +139,13 @@ impl FlagSet {
     }
 }
 
+#[cold]
+fn given_up(definition: &Definition, problem: &Problem) -> Resolved {
+    tracing::debug!(target: "bartizan::flags", flag = %definition.name, %problem, "evaluation given up");
+    Resolved::error(ErrorCode::General)
+}
+
 /// The variant that a rule's result names.
-#[inline]
 fn targeted(definition: &Definition, result: &Val<'_>) -> Resolved {
     let find = |name: &str| definition.variants.iter().position(|variant| &*variant.name == name);
     let found = match result {

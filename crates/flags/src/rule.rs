@@ -6,14 +6,16 @@
 mod compile;
 mod eval;
 mod operator;
+mod plan;
 mod sem_ver;
 mod val;
 
 use serde_json::Value;
 
 pub(crate) use self::compile::{Surroundings, compile};
-pub(crate) use self::eval::{Scope, evaluate};
+pub(crate) use self::eval::{Problem, Scope};
 use self::operator::Operator;
+pub(crate) use self::plan::{Decision, Plan};
 use self::sem_ver::Relation;
 pub(crate) use self::val::Val;
 use crate::bucket::Seed;

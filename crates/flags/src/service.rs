@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use bartizan_core::Reader;
 use http::Request;
 use pin_project_lite::pin_project;
-use tokio::task::futures::TaskLocalFuture;
 use tower_service::Service;
 
+use crate::current::Slot;
 use crate::definition::FlagSet;
 use crate::layer::FlagsLayer;
-use crate::snapshot::{CURRENT, RequestFlags};
+use crate::snapshot::RequestFlags;
 
 /// Middleware that hands [`RequestFlags`] to whatever is behind it.
 ///
@@ -42,10 +42,10 @@ where
         if layer.in_extensions {
             request.extensions_mut().insert(flags.clone());
         }
+        let mut slot = Slot::new(flags);
         // Services that work already when they are called, not when they are polled, see it too.
-        let future = CURRENT.sync_scope(flags.clone(), || inner.call(request));
-        let spare = Spare(Some(flags.clone()));
-        WithFlagsFuture { future: CURRENT.scope(flags, future), spare }
+        let future = Some(slot.enter(|| inner.call(request)));
+        WithFlagsFuture { future, slot }
     }
 }
 
@@ -53,20 +53,17 @@ pin_project! {
     /// Response future of [`WithFlags`].
     #[must_use = "futures do nothing unless polled"]
     pub struct WithFlagsFuture<F> {
+        // `None` only while it is dropped.
         #[pin]
-        future: TaskLocalFuture<RequestFlags, F>,
-        // After the future, which has the flags as well.
-        spare: Spare,
+        future: Option<F>,
+        slot: Slot,
     }
-}
 
-/// Gives back what a request has needed, once it is over.
-struct Spare(Option<RequestFlags>);
-
-impl Drop for Spare {
-    fn drop(&mut self) {
-        if let Some(flags) = self.0.take() {
-            flags.recycle();
+    impl<F> PinnedDrop for WithFlagsFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // What the inner future does when it is dropped is part of the request, too.
+            this.slot.enter(|| this.future.set(None));
         }
     }
 }
@@ -75,7 +72,9 @@ impl<F: Future> Future for WithFlagsFuture<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.project().future.poll(cx)
+        let this = self.project();
+        let future = this.future.as_pin_mut().expect("it is there until it is dropped");
+        this.slot.enter(|| future.poll(cx))
     }
 }
 

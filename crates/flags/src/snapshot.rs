@@ -14,7 +14,7 @@ use crate::context::{Attributes, EvaluationContext, Parts};
 use crate::definition::FlagSet;
 use crate::engine::Flags;
 use crate::resolve::Resolved;
-use crate::{Details, Flag, FlagType};
+use crate::{Details, Flag, FlagType, current};
 
 /// How many answers a request remembers; further flags push out the oldest.
 const MEMO: usize = 16;
@@ -76,10 +76,6 @@ impl Memo {
     }
 }
 
-tokio::task_local! {
-    pub(crate) static CURRENT: RequestFlags;
-}
-
 /// How many of them a thread keeps for requests to come.
 const SPARE: usize = 64;
 
@@ -101,9 +97,10 @@ impl RequestFlags {
         headers: &[HeaderName],
     ) -> Self {
         let spare = SPARES.try_with(|spares| spares.try_borrow_mut().ok()?.pop());
-        let mut inner = spare.ok().flatten().unwrap_or_else(|| {
-            Arc::new(Inner { seen: None, state: Mutex::default() })
-        });
+        let mut inner = spare
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| Arc::new(Inner { seen: None, state: Mutex::default() }));
         if let Some(inner) = Arc::get_mut(&mut inner) {
             inner.state.get_mut().parts.take(request, set.mentions, headers);
             inner.seen = Some(Seen { flags: flags.clone(), set });
@@ -137,13 +134,13 @@ impl RequestFlags {
     /// outside a [`FlagsLayer`](crate::FlagsLayer), and in tasks that were spawned.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(Self::clone).ok()
+        current::look(Self::clone)
     }
 
     /// What a layer of these flags has put into the request or its task.
     pub(crate) fn of<B>(flags: &Flags, request: &Request<B>) -> Option<Self> {
         let own = |found: &Self| found.flags().is(flags).then(|| found.clone());
-        let by_task = || CURRENT.try_with(own).ok().flatten();
+        let by_task = || current::look(own).flatten();
         request.extensions().get().and_then(own).or_else(by_task)
     }
 

@@ -28,7 +28,8 @@ impl Flags {
     /// Evaluates a flag whose variants are strings.
     #[must_use]
     pub fn string(&self, flag: &str, context: &EvaluationContext, default: &str) -> String {
-        self.value(flag, hash(flag), context, <&'static str>::read).unwrap_or_else(|| default.to_owned())
+        self.value(flag, hash(flag), context, <&'static str>::read)
+            .unwrap_or_else(|| default.to_owned())
     }
 
     /// Evaluates a flag whose variants are strings, and tells how the value came about.

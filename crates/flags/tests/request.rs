@@ -79,15 +79,16 @@ fn metadata_and_version_come_along() {
 
 #[tokio::test]
 async fn the_layer_hands_the_flags_on_by_extension_and_by_task() {
-    let service =
-        ServiceBuilder::new().layer(FlagsLayer::new(plan()).in_extensions()).service_fn(|request: Request<()>| {
+    let service = ServiceBuilder::new().layer(FlagsLayer::new(plan()).in_extensions()).service_fn(
+        |request: Request<()>| {
             assert!(RequestFlags::current().is_some(), "it is there while the service is called");
             async move {
                 let by_task = RequestFlags::current().expect("it is there while it is polled");
                 let by_extension = request.extensions().get::<RequestFlags>().unwrap();
                 Ok::<_, Infallible>(Response::new(by_task.get(&PLAN) && by_extension.get(&PLAN)))
             }
-        });
+        },
+    );
     let principal = Principal::new("ann").with_tier("premium");
     let request = Request::builder().extension(principal).body(()).unwrap();
     assert!(service.oneshot(request).await.unwrap().into_body());

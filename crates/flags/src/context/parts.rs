@@ -126,7 +126,8 @@ impl Parts {
             self.host = request.headers().get(HOST).cloned();
         }
         if asked(Known::Headers) {
-            let given = |name: &HeaderName| Some((name.clone(), request.headers().get(name)?.clone()));
+            let given =
+                |name: &HeaderName| Some((name.clone(), request.headers().get(name)?.clone()));
             self.headers.extend(headers.iter().filter_map(given));
         }
         if asked(Known::ClientIp) {

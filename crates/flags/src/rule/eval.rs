@@ -12,6 +12,7 @@ use std::fmt;
 use bartizan_core::Clock;
 use serde_json::Value;
 
+pub(super) use self::apply::holds;
 use self::scope::{Data, Frame};
 use super::sem_ver::Version;
 use super::val::{Val, number, object, text};

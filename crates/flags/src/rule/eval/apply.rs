@@ -11,7 +11,11 @@ use crate::rule::val::{Val, compare, loose_equal, number, span, strict_equal, te
 
 /// Compares two values; the error says that they cannot be.
 #[inline]
-pub(super) fn holds(operator: Operator, a: &Val<'_>, b: &Val<'_>) -> Result<bool, Problem> {
+pub(in crate::rule) fn holds(
+    operator: Operator,
+    a: &Val<'_>,
+    b: &Val<'_>,
+) -> Result<bool, Problem> {
     use Operator as Op;
     let ordered = |holds: fn(Ordering) -> bool| {
         compare(a, b).map(holds).ok_or_else(|| Problem::thrown("NaN"))
