@@ -135,7 +135,7 @@ pub use self::engine::Flags;
 pub use self::exposure::{Exposure, Exposures};
 pub use self::feed::Feed;
 pub use self::flag::{Declaration, Flag, FlagKind, FlagType};
-pub use self::gate::{Gate, GateFuture, GateLayer};
+pub use self::gate::{Gate, GateFuture, GateLayer, Otherwise, OtherwiseFuture, OtherwiseLayer};
 pub use self::layer::FlagsLayer;
 pub use self::service::{WithFlags, WithFlagsFuture};
 pub use self::snapshot::RequestFlags;

@@ -6,6 +6,8 @@
 //!   server's own clock, with all policies of a request in one trip.
 //! - [`CacheStore`], for responses that any process made and all serve: what goes behind the memory
 //!   of a `ResponseCache`, with purges that hold for all, and one fetch for many misses anywhere.
+//! - [`FlagsSource`], for a flag document that all processes follow: told of a change at once, and
+//!   asking from time to time in case that was lost.
 //!
 //! # When not to use it
 //!
@@ -100,12 +102,16 @@
 //!   when it has one again, if there was any. Its own purges are owed to the server until they are done.
 //! - **A process dies that others wait for**: they ask the service themselves after half of the
 //!   cache's wait limit.
+//! - **Flags** keep the last good document, on disk as well if that is asked for, and no evaluation
+//!   waits. A connection that is lost is made anew, at waits that grow from 50 ms to 2 s, and the
+//!   document is then asked for.
 //! - **A refund or charge** does not wait: 4096 may be on their way, and more, or those that the
 //!   server does not take, are dropped and counted.
 //!
 //! # Features
 //!
 //! - `cache`: [`CacheStore`].
+//! - `flags`: [`FlagsSource`].
 //! - `rate-limit`: [`RateLimitStore`].
 
 #![cfg_attr(
@@ -121,6 +127,8 @@ mod client;
 mod corrections;
 #[cfg(feature = "rate-limit")]
 mod errand;
+#[cfg(feature = "flags")]
+mod flags;
 #[cfg(all(feature = "rate-limit", test))]
 mod fleet;
 #[cfg(feature = "rate-limit")]
@@ -143,6 +151,8 @@ pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Snapshot, Switch, Time
 #[cfg(feature = "cache")]
 pub use self::cache::CacheStore;
 pub use self::client::Redis;
+#[cfg(feature = "flags")]
+pub use self::flags::{FlagsSource, PublishError};
 #[cfg(feature = "rate-limit")]
 pub use self::rate_limit::{RateLimitStore, Trip};
 pub use self::settings::Settings;

@@ -79,6 +79,24 @@ pub(crate) fn missed(name: &str) {
     );
 }
 
+pub(crate) fn flags_unheard(name: &str) {
+    tracing::warn!(
+        target: "bartizan::redis", name,
+        "the flag document cannot be asked for, the last good one stays"
+    );
+}
+
+pub(crate) fn flags_heard(name: &str) {
+    tracing::info!(target: "bartizan::redis", name, "the flag document is followed");
+}
+
+pub(crate) fn flags_absent(name: &str) {
+    tracing::warn!(
+        target: "bartizan::redis", name,
+        "the server has no flag document, the last good one stays"
+    );
+}
+
 pub(crate) fn applied(name: &str) {
     tracing::info!(target: "bartizan::redis", name, "settings applied");
 }
