@@ -3,8 +3,8 @@ use std::sync::Arc;
 use http::HeaderName;
 use tower_layer::Layer;
 
-use crate::WithFlags;
 use crate::engine::Flags;
+use crate::{Overrides, WithFlags};
 
 /// [`Layer`] that hands [`RequestFlags`](crate::RequestFlags) to whatever is behind it: as
 /// [`RequestFlags::current`](crate::RequestFlags::current) and, with the feature `axum`, as an
@@ -41,12 +41,13 @@ pub struct FlagsLayer {
     pub(crate) flags: Flags,
     pub(crate) headers: Arc<[HeaderName]>,
     pub(crate) in_extensions: bool,
+    pub(crate) overrides: Option<Arc<Overrides>>,
 }
 
 impl FlagsLayer {
     /// Creates a layer that hands out `flags`.
     pub fn new(flags: Flags) -> Self {
-        Self { flags, headers: Arc::new([]), in_extensions: false }
+        Self { flags, headers: Arc::new([]), in_extensions: false, overrides: None }
     }
 
     /// Sets which headers rules may read, as `headers.<name>`. None by default: anyone can send any
@@ -62,6 +63,12 @@ impl FlagsLayer {
     /// one that called, as behind a buffer. Costs what `http` allocates for that.
     pub const fn in_extensions(mut self) -> Self {
         self.in_extensions = true;
+        self
+    }
+
+    /// Lets requests that may do so name the variants that they want. None may by default.
+    pub fn overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = Some(Arc::new(overrides));
         self
     }
 }

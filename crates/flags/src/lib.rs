@@ -120,6 +120,9 @@ mod gate;
 mod layer;
 mod name;
 mod observe;
+#[cfg(feature = "open-feature")]
+mod open_feature;
+mod overrides;
 mod resolve;
 mod rule;
 mod service;
@@ -137,6 +140,9 @@ pub use self::feed::Feed;
 pub use self::flag::{Declaration, Flag, FlagKind, FlagType};
 pub use self::gate::{Gate, GateFuture, GateLayer, Otherwise, OtherwiseFuture, OtherwiseLayer};
 pub use self::layer::FlagsLayer;
+#[cfg(feature = "open-feature")]
+pub use self::open_feature::OpenFeatureProvider;
+pub use self::overrides::Overrides;
 pub use self::service::{WithFlags, WithFlagsFuture};
 pub use self::snapshot::RequestFlags;
 pub use self::source::{FileSource, HttpSource, SourceError};

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::context::Attributes;
 use crate::definition::{Definition, Entry, FlagSet};
+use crate::name::hash;
 use crate::rule::{Decision, Problem, Scope, Val};
 use crate::{Details, ErrorCode, Exposure, Reason};
 
@@ -56,6 +57,14 @@ impl FlagSet {
             Some(Entry::Sound(definition)) => Some(definition),
             _ => None,
         }
+    }
+
+    /// Where a flag that is on stands, and its variant of that name.
+    pub(crate) fn place(&self, flag: &str, variant: &str) -> Option<(u32, u32)> {
+        let index = self.index(flag, hash(flag))?;
+        let definition = self.definition(index).filter(|definition| definition.enabled)?;
+        let at = definition.variants.iter().position(|known| &*known.name == variant)?;
+        Some((index, at as u32))
     }
 
     /// Evaluates the flag at `index`.

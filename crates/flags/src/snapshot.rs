@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use bartizan_core::Principal;
+use bartizan_core::{Mode, Principal};
 use http::Request;
 use http::header::HeaderName;
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use crate::context::{Attributes, EvaluationContext, Parts};
 use crate::definition::FlagSet;
 use crate::engine::Flags;
 use crate::resolve::Resolved;
-use crate::{Details, Flag, FlagType, current};
+use crate::{Details, Flag, FlagType, Reason, control, current};
 
 /// How many answers a request remembers; further flags push out the oldest.
 const MEMO: usize = 16;
@@ -45,6 +45,8 @@ struct State {
     parts: Parts,
     /// What was set by hand.
     besides: EvaluationContext,
+    /// Flags whose variants the request names, and may.
+    overridden: Vec<(u32, u32)>,
     memo: Memo,
 }
 
@@ -115,6 +117,7 @@ impl RequestFlags {
         let state = inner.state.get_mut();
         state.parts.clear();
         state.besides.clear();
+        state.overridden.clear();
         state.memo.clear();
         // In a thread that is about to end there is no place any more.
         let _ = SPARES.try_with(|spares| {
@@ -167,10 +170,31 @@ impl RequestFlags {
     /// Evaluates a flag, and tells how the value came about.
     #[must_use]
     pub fn details<T: FlagType>(&self, flag: &Flag<T>) -> Details<T::Value> {
-        let set = &self.seen().set;
+        let Seen { flags, set } = self.seen();
         let (resolved, value) = self.value(flag, T::read);
         let index = set.index(flag.name(), flag.hash());
-        set.details(index, resolved, value.unwrap_or_else(|| flag.default()))
+        flags.dated(set.details(index, resolved, value.unwrap_or_else(|| flag.default())))
+    }
+
+    /// What the flag says of a layer's mode, if this is a request of those flags.
+    pub(crate) fn mode(&self, flags: &Flags, flag: &Flag<&'static str>) -> Option<Mode> {
+        if !self.flags().is(flags) {
+            return None;
+        }
+        self.value(flag, control::mode).1
+    }
+
+    /// Gives flags the variants that the request names. Those that the set does not know, or that
+    /// are off, stay as they are. Returns how many there are.
+    pub(crate) fn override_with<'a>(
+        &self,
+        named: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> usize {
+        let set = &self.seen().set;
+        let mut state = self.0.state.lock();
+        state.overridden.extend(named.filter_map(|(flag, variant)| set.place(flag, variant)));
+        state.memo.clear();
+        state.overridden.len()
     }
 
     /// Evaluates a flag, and the targeting key; `None` where the default holds.
@@ -222,7 +246,11 @@ impl RequestFlags {
             if let Some(resolved) = state.memo.get(index) {
                 return resolved;
             }
-            let resolved = set.resolve(index, state.attributes(), flags.clock());
+            let overridden = state.overridden.iter().find(|(flag, _)| *flag == index);
+            let resolved = match overridden {
+                Some((_, variant)) => Resolved::Variant(*variant, Reason::Override),
+                None => set.resolve(index, state.attributes(), flags.time()),
+            };
             state.memo.put(index, resolved);
             flags.counts().evaluated(resolved.reason());
             if let Some(sink) = flags.sink() {
