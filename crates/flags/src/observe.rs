@@ -17,6 +17,10 @@ static RELOADS: Metric =
     Metric::counter("bartizan_flags_reloads_total", "Documents taken into force or refused.");
 static BROKEN: Metric =
     Metric::gauge("bartizan_flags_broken", "Flags of the document in force that cannot be used.");
+static STALE: Metric = Metric::gauge(
+    "bartizan_flags_stale",
+    "1 while a source has been silent for longer than it may be.",
+);
 static LOADED: Metric = Metric::gauge("bartizan_flags_loaded", "Flags in force.");
 
 static EXPOSURES: Metric = Metric::counter(
@@ -69,6 +73,7 @@ impl Counts {
         let (mode, _) = flags.switch().setting();
         let mut snapshot = Snapshot::new(flags.name(), flags.kind(), mode)
             .sample(&AGE, "", age.unwrap_or_default().as_secs_f64())
+            .sample(&STALE, "", f64::from(u8::from(flags.is_stale())))
             .sample(&LOADED, "", loaded as f64)
             .sample(&BROKEN, "", broken as f64)
             .sample(&RELOADS, "applied", self.applied.get() as f64)
@@ -81,6 +86,10 @@ impl Counts {
             dropped as f64,
         );
         for (reason, counter) in Reason::ALL.into_iter().zip(&self.evaluations) {
+            // What is stale is counted under the reason that it was found for.
+            if reason == Reason::Stale {
+                continue;
+            }
             snapshot = snapshot.sample(&EVALUATIONS, reason.as_str(), counter.get() as f64);
         }
         snapshot

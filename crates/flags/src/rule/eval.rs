@@ -247,4 +247,6 @@ impl<'s> Evaluator<'s> {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

@@ -17,8 +17,11 @@ pub(in crate::rule) fn holds(
     b: &Val<'_>,
 ) -> Result<bool, Problem> {
     use Operator as Op;
-    let ordered = |holds: fn(Ordering) -> bool| {
-        compare(a, b).map(holds).ok_or_else(|| Problem::thrown("NaN"))
+    let ordered = |holds: fn(Ordering) -> bool| match compare(a, b) {
+        Some(order) => Ok(holds(order)),
+        // An attribute that is absent is no reason for an error: it is neither less nor more.
+        None if a.is_null() || b.is_null() => Ok(false),
+        None => Err(Problem::thrown("NaN")),
     };
     match operator {
         Op::Equal => loose_equal(a, b).ok_or_else(|| Problem::thrown("NaN")),

@@ -12,7 +12,7 @@ use crate::context::{Attributes, Mentions};
 use crate::rule::val::{Val, strict_equal};
 use crate::rule::{Rule, Surroundings, compile};
 
-fn compiled(rule: &Value, evaluators: &Map<String, Value>) -> Result<Rule, String> {
+pub(super) fn compiled(rule: &Value, evaluators: &Map<String, Value>) -> Result<Rule, String> {
     let surroundings = Surroundings { flag: "f", evaluators, bucketing: Bucketing::V3 };
     compile(rule, surroundings, &mut Mentions::default())
 }
