@@ -150,7 +150,6 @@ fn evaluating_allocates_nothing() {
 fn the_layer_and_an_evaluation_allocate_nothing() {
     use std::future::ready;
 
-    use bartizan_core::ClientAddr;
     use tower::{Layer, Service, service_fn};
 
     let is = |name: &str, value: &str| json!({"==": [{"var": name}, value]});
@@ -159,7 +158,7 @@ fn the_layer_and_an_evaluation_allocate_nothing() {
         "targeting": {"if": [
             {"and": [
                 is("tenant", "acme"), is("tier", "paid"), is("method", "GET"), is("path", "/cart"),
-                is("headers.x-beta", "1"), is("clientIp", "192.0.2.7"),
+                is("headers.x-beta", "1"),
                 {"in": ["staff", {"var": "roles"}]}, {"starts_with": [{"var": "targetingKey"}, "a"]},
             ]}, "on",
             {"fractional": [["off", 1]]},
@@ -176,12 +175,7 @@ fn the_layer_and_an_evaluation_allocate_nothing() {
     let principal =
         Principal::new("ann").with_tenant("acme").with_tier("paid").with_roles(["staff"]);
     let request = || {
-        Request::get("/cart")
-            .header("x-beta", "1")
-            .extension(principal.clone())
-            .extension(ClientAddr::new("192.0.2.7".parse().unwrap()))
-            .body(())
-            .unwrap()
+        Request::get("/cart").header("x-beta", "1").extension(principal.clone()).body(()).unwrap()
     };
     let mut exchange = |request| {
         let mut future = std::pin::pin!(service.call(request));
@@ -189,8 +183,10 @@ fn the_layer_and_an_evaluation_allocate_nothing() {
         assert!(future.as_mut().poll(&mut cx).is_ready());
     };
     exchange(request());
-    let (first, second) = (request(), request());
-    exchange(first);
+    exchange(request());
+    let second = request();
+    // As a server has them: parts of a buffer that is shared, which the first clone else makes it.
+    let _shared = (second.uri().clone(), second.headers()["x-beta"].clone());
     assert_eq!(bartizan_testing::allocations(|| exchange(second)), 0);
 }
 
