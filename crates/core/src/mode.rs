@@ -101,8 +101,9 @@ impl Switch {
     }
 
     fn store(&self, word: u64) {
-        let decided = if self.0.decide.get().is_some() { DECIDED } else { 0 };
-        self.0.word.store(word | decided, Relaxed);
+        let keep = |old: u64| Some(word | (old & DECIDED));
+        // It always stores: `keep` never says no.
+        let _ = self.0.word.fetch_update(Relaxed, Relaxed, keep);
     }
 
     /// Leaves the mode to `decide`, which is asked for each request, on the thread that works on it;

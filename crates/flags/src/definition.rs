@@ -26,6 +26,8 @@ pub(crate) struct FlagSet {
     pub(crate) bucketing: Bucketing,
     /// Keys are spread over percentages by a version that the document does not name.
     pub(crate) bucketing_is_a_guess: bool,
+    /// The `flagSetId` and the `version` in the metadata.
+    pub(crate) id: Option<Arc<str>>,
     pub(crate) version: Option<Arc<str>>,
     /// What was wrong with single flags; the others are in force.
     pub(crate) problems: Vec<ConfigError>,
@@ -103,9 +105,8 @@ impl FlagSet {
             bucketing: bucketing(metadata)?,
             bucketing_is_a_guess: metadata.is_none_or(|data| !data.contains_key("bucketing"))
                 && mentions(document, "fractional"),
-            version: metadata.and_then(|data| data.get("version")).map(|version| {
-                version.as_str().map_or_else(|| version.to_string().into(), Arc::from)
-            }),
+            id: named(metadata, "flagSetId"),
+            version: named(metadata, "version"),
             ..Self::default()
         };
         for (name, flag) in flags {
@@ -237,6 +238,12 @@ fn metadata<'a>(
             "map names to booleans, numbers or strings",
         )),
     }
+}
+
+/// A plain value of the metadata, as text.
+fn named(metadata: Option<&Map<String, Value>>, name: &str) -> Option<Arc<str>> {
+    let value = metadata?.get(name)?;
+    Some(value.as_str().map_or_else(|| value.to_string().into(), Arc::from))
 }
 
 fn bucketing(metadata: Option<&Map<String, Value>>) -> Result<Bucketing, ConfigError> {

@@ -154,6 +154,11 @@ impl Flags {
         }
     }
 
+    /// Waits until a document is in force, but no longer than `limit`; says whether one is.
+    pub async fn ready_within(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.ready()).await.is_ok()
+    }
+
     /// How long ago the sources were reached: of the one that has been silent longest. `None` if
     /// there is none.
     #[must_use]
@@ -221,11 +226,9 @@ impl Flags {
     ///
     /// False if something else decides about the switch already.
     pub fn control_each(&self, flag: &Flag<&'static str>, switch: &Switch) -> bool {
-        let (flags, flag) = (self.clone(), *flag);
-        switch.decide(move || {
-            let flags = &flags;
-            current::look(|own| own.mode(flags, &flag)).flatten()
-        })
+        // The engine itself would hold the switch, which would hold the engine.
+        let (engine, flag) = (self.0.id, *flag);
+        switch.decide(move || current::look(|own| own.mode(engine, &flag)).flatten())
     }
 
     /// Lets a flag set something: now, and whenever another document comes into force. So a quota, a
@@ -312,7 +315,11 @@ impl Flags {
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.id == other.0.id
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
     }
 }
 

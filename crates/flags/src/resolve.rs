@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::context::Attributes;
 use crate::definition::{Definition, Entry, FlagSet};
 use crate::name::hash;
-use crate::rule::{Decision, Problem, Scope, Val};
+use crate::rule::{Decision, Plan, Problem, Scope, Val};
 use crate::{Details, ErrorCode, Exposure, Reason};
 
 /// What an evaluation came to: small, so that a request can remember it.
@@ -83,15 +83,25 @@ impl FlagSet {
         }
         match &definition.targeting {
             None => fallback(definition, Reason::Static),
-            Some(plan) => {
-                let scope =
-                    Scope { flag: &definition.name, attributes, bucketing: self.bucketing, clock };
-                match plan.decide(&scope) {
-                    Ok(Decision::Variant(at)) => Resolved::Variant(at, Reason::TargetingMatch),
-                    Ok(Decision::Value(value)) => targeted(definition, &value),
-                    Err(problem) => given_up(definition, &problem),
-                }
-            }
+            Some(plan) => self.target(definition, plan, attributes, clock),
+        }
+    }
+
+    // Apart, so that a flag without a rule does not pay for the room that a rule takes.
+    #[inline(never)]
+    fn target(
+        &self,
+        definition: &Definition,
+        plan: &Plan,
+        attributes: Attributes<'_>,
+        clock: &Clock,
+    ) -> Resolved {
+        let flag = &*definition.name;
+        let scope = Scope { flag, attributes, bucketing: self.bucketing, clock };
+        match plan.decide(&scope) {
+            Ok(Decision::Variant(at)) => Resolved::Variant(at, Reason::TargetingMatch),
+            Ok(Decision::Value(value)) => targeted(definition, &value),
+            Err(problem) => given_up(definition, &problem),
         }
     }
 
@@ -121,6 +131,7 @@ impl FlagSet {
             flag: Arc::clone(&definition.name),
             variant: Arc::clone(&definition.variants.get(variant as usize)?.name),
             reason,
+            set: self.id.clone(),
             version: self.version.clone(),
             caller: None,
         })
@@ -174,6 +185,7 @@ fn targeted(definition: &Definition, result: &Val<'_>) -> Resolved {
     })
 }
 
+#[inline]
 fn fallback(definition: &Definition, reason: Reason) -> Resolved {
     definition
         .default_variant

@@ -176,9 +176,9 @@ impl RequestFlags {
         flags.dated(set.details(index, resolved, value.unwrap_or_else(|| flag.default())))
     }
 
-    /// What the flag says of a layer's mode, if this is a request of those flags.
-    pub(crate) fn mode(&self, flags: &Flags, flag: &Flag<&'static str>) -> Option<Mode> {
-        if !self.flags().is(flags) {
+    /// What the flag says of a layer's mode, if this is a request of that engine.
+    pub(crate) fn mode(&self, engine: u64, flag: &Flag<&'static str>) -> Option<Mode> {
+        if self.flags().id() != engine {
             return None;
         }
         self.value(flag, control::mode).1

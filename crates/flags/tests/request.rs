@@ -254,7 +254,17 @@ fn the_first_evaluation_of_a_request_is_an_exposure() {
     let first = seen.try_recv().unwrap();
     assert_eq!((&*first.flag, &*first.variant, first.reason), ("a", "x", Reason::Static));
     assert_eq!(first.version.as_deref(), Some("3"));
-    assert!(first.caller.is_some());
+    let caller = format!("{:032x}", first.caller.expect("it is asked for"));
+    let attributes: Vec<_> = first.attributes().collect();
+    let told = [
+        ("feature_flag.key", "a"),
+        ("feature_flag.provider.name", "bartizan"),
+        ("feature_flag.result.variant", "x"),
+        ("feature_flag.result.reason", "static"),
+        ("feature_flag.version", "3"),
+        ("feature_flag.context.id", &caller),
+    ];
+    assert_eq!(attributes, told.map(|(name, value)| (name, value.to_owned())));
     assert_eq!(seen.try_recv().unwrap(), first);
     // There was room for two.
     assert!(seen.try_recv().is_err());

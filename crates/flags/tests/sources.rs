@@ -187,8 +187,9 @@ async fn u28_a_failed_start_is_not_remembered() {
     let task = tokio::spawn(HttpSource::new(client, uri(), flags.clone()).watch(30 * SECOND));
     tokio::time::sleep(SECOND).await;
     assert!(SEARCH.get(&flags, &nobody()), "the default, at once");
+    assert!(!flags.ready_within(Duration::from_millis(1)).await);
     // It was asked at 0, 1, 3 and 7 seconds, and is at 15, each up to a tenth later.
-    tokio::time::timeout(19 * SECOND, flags.ready()).await.expect("it is there within 20 s");
+    assert!(flags.ready_within(19 * SECOND).await, "it is there within 20 s");
     assert!(!SEARCH.get(&flags, &nobody()));
     task.abort();
 }

@@ -56,7 +56,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// let feed = flags.feed(0).keep_in("/var/lib/shop/flags.json");
 /// tokio::spawn(FlagsSource::new(redis, feed).watch(Duration::from_secs(10)));
 /// // Give the first document a moment, but start in any case.
-/// let _ = tokio::time::timeout(Duration::from_secs(2), flags.ready()).await;
+/// let _ = flags.ready_within(Duration::from_secs(2)).await;
 /// # Ok(())
 /// # }
 /// ```

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let source = FlagsSource::new(redis, feed);
     tokio::spawn(source.clone().watch(Duration::from_secs(10)));
     // Give the first document a moment, but start in any case.
-    let _ = tokio::time::timeout(Duration::from_secs(1), flags.ready()).await;
+    let _ = flags.ready_within(Duration::from_secs(1)).await;
 
     let limiter = RateLimiter::new("5/min".parse::<Quota>()?);
     flags.control(LIMITER_MODE.name(), limiter.switch().clone());

@@ -144,9 +144,17 @@ impl Parts {
 
     /// Forgets everything, but keeps the room for it.
     pub(crate) fn clear(&mut self) {
-        let mut headers = std::mem::take(&mut self.headers);
-        headers.clear();
-        *self = Self { headers, ..Self::default() };
+        // One by one, since most of them are nothing already.
+        self.method = None;
+        self.uri = None;
+        self.host = None;
+        self.headers.clear();
+        self.client = None;
+        #[cfg(feature = "axum")]
+        {
+            self.route = None;
+        }
+        self.principal = None;
     }
 
     pub(crate) fn identify(&mut self, principal: Principal) {

@@ -10,6 +10,8 @@ use crate::context::{Mentions, TARGETING_KEY};
 
 /// How many nodes a rule may have once its references are resolved.
 const MAX_NODES: usize = 4096;
+/// The longest text that a rule may hold, in bytes.
+const MAX_TEXT: usize = 64 << 10;
 
 /// Compiles `rule`. Adds to `mentions` what it reads.
 pub(crate) fn compile(
@@ -47,6 +49,9 @@ impl<'a> Compiler<'a, '_> {
             return Err(format!("has more than {MAX_NODES} nodes"));
         }
         match rule {
+            Value::String(text) if text.len() > MAX_TEXT => {
+                Err(format!("has a text of more than {MAX_TEXT} bytes"))
+            }
             Value::Array(items) => self.list(items, depth + 1),
             Value::Object(members) => {
                 let mut members = members.iter();

@@ -54,7 +54,7 @@ const JITTER: f64 = 0.1;
 /// let source = HttpSource::new(client, Uri::from_static("https://flags.test/v1"), flags.clone());
 /// tokio::spawn(source.watch(Duration::from_secs(30)));
 /// // Give the first document a moment, but start in any case.
-/// let _ = tokio::time::timeout(Duration::from_secs(2), flags.ready()).await;
+/// let _ = flags.ready_within(Duration::from_secs(2)).await;
 /// # }
 /// ```
 pub struct HttpSource<C> {

@@ -135,9 +135,13 @@ fn what_cannot_work_is_refused_when_compiled() {
 }
 
 #[test]
-fn depth_is_bounded_when_compiled() {
+fn depth_and_sizes_are_bounded_when_compiled() {
     let deep = (0..100).fold(json!(1), |rule, _| json!({"!": [rule]}));
     assert!(run(&deep, &json!({})).unwrap_err().contains("deeper"));
+    let many: Vec<_> = (0..5000).collect();
+    assert!(run(&json!({"max": many}), &json!({})).unwrap_err().contains("nodes"));
+    let long = "x".repeat(70_000);
+    assert!(run(&json!({"in": ["x", [long]]}), &json!({})).unwrap_err().contains("bytes"));
 }
 
 #[test]
