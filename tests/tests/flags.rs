@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 
 use bartizan::core::{Clock, Engine, Mode, Principal, key};
-use bartizan::flags::{Flag, Flags, SplitLayer};
+use bartizan::flags::{EvaluationContext, Flag, Flags, FlagsLayer, SplitLayer};
 use bartizan::rate_limit::{Quota, RateLimitLayer, RateLimiter};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -91,4 +91,119 @@ async fn a_limiter_in_shadow_for_one_tenant_reports_and_refuses_nobody_there() {
     let would_be = watching.snapshot();
     let would_be = would_be.value("bartizan_rate_limit_decisions_total", "shadow_refused");
     assert_eq!(would_be, Some(4.0));
+}
+
+/// One limiter, one stack: its mode is what the flag's rules say of each request.
+#[tokio::test]
+async fn a_flag_puts_one_limiter_in_shadow_for_one_tenant_and_refuses_nobody_there() {
+    static LIMITER: Flag<&str> = Flag::new("limiter", "enforce");
+    let document = |tenant: &str| {
+        format!(
+            r#"{{"flags": {{"limiter": {{
+                "state": "ENABLED", "variants": {{"enforce": "enforce", "shadow": "shadow"}},
+                "defaultVariant": "enforce",
+                "targeting": {{"if": [{{"==": [{{"var": "tenant"}}, "{tenant}"]}}, "shadow"]}}
+            }}}}}}"#
+        )
+    };
+    let flags = Flags::from_json(&document("acme")).unwrap();
+    let limiter = limiter("limiter");
+    assert!(flags.control_each(&LIMITER, limiter.switch()));
+    assert!(!flags.control_each(&LIMITER, limiter.switch()), "it is controlled already");
+    let layer = RateLimitLayer::new(limiter.clone()).key(key::principal());
+    let service = FlagsLayer::new(flags.clone()).layer(layer.layer(service_fn(handle)));
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        seen.push((status(&service, "acme").await, status(&service, "other").await));
+    }
+    assert!(seen.iter().all(|(acme, _)| *acme == StatusCode::OK), "{seen:?}");
+    let refused = seen.iter().filter(|(_, other)| *other == StatusCode::TOO_MANY_REQUESTS).count();
+    let decisions =
+        |outcome| limiter.snapshot().value("bartizan_rate_limit_decisions_total", outcome).unwrap();
+    assert_eq!((refused, decisions("refused"), decisions("shadow_refused")), (4, 4.0, 4.0));
+    let of_tenant = seen.iter().filter(|(acme, _)| *acme != StatusCode::OK).count();
+    println!("bar: shadow_tenant_refused {of_tenant} 0 ok");
+    println!("bar: shadow_tenant_would_have_been_refused {} 4 ok", decisions("shadow_refused"));
+
+    // Another document, another tenant; and without the flags' layer, what was set by hand.
+    flags.replace(&document("other")).unwrap();
+    assert_eq!(status(&service, "acme").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(status(&service, "other").await, StatusCode::OK);
+    let bare = RateLimitLayer::new(limiter.clone()).key(key::principal()).layer(service_fn(handle));
+    assert_eq!(status(&bare, "other").await, StatusCode::TOO_MANY_REQUESTS);
+}
+
+/// By percentage of callers, in a stack and for the whole process.
+#[tokio::test]
+async fn a_flag_enforces_a_limiter_for_a_share_of_callers() {
+    static LIMITER: Flag<&str> = Flag::new("limiter", "off");
+    let flags = Flags::from_json(
+        r#"{"metadata": {"bucketing": "v3"}, "flags": {
+            "limiter": {
+                "state": "ENABLED", "variants": {"enforce": "enforce", "off": "off"},
+                "defaultVariant": "off",
+                "targeting": {"fractional": [["enforce", 25], ["off", 75]]}
+            },
+            "share": {
+                "state": "ENABLED", "defaultVariant": "quarter",
+                "variants": {"quarter": {"mode": "enforce", "share": 0.25}}
+            }
+        }}"#,
+    )
+    .unwrap();
+    let limiter = limiter("some");
+    flags.control_each(&LIMITER, limiter.switch());
+    let layer = RateLimitLayer::new(limiter).key(key::principal());
+    let service = FlagsLayer::new(flags.clone()).layer(layer.layer(service_fn(handle)));
+    let mut limited = 0;
+    for caller in 0..400 {
+        let caller = format!("{caller}");
+        status(&service, &caller).await;
+        limited += u32::from(status(&service, &caller).await == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!((70..130).contains(&limited), "{limited} of 400");
+
+    let switch = bartizan::core::Switch::default();
+    flags.control("share", switch.clone());
+    assert_eq!(switch.setting(), (Mode::Enforce, 0.25));
+}
+
+/// Numbers: a quota, a time-out's stand-in and a threshold follow the document.
+#[tokio::test]
+async fn settings_of_layers_follow_numbers_in_the_document() {
+    static QUOTA: Flag<i64> = Flag::new("quota", 1);
+    static FAILURES: Flag<f64> = Flag::new("failures", 0.5);
+    let document = |quota: i64, failures: f64| {
+        serde_json::json!({"flags": {
+            "quota": {"state": "ENABLED", "variants": {"v": quota}, "defaultVariant": "v"},
+            "failures": {"state": "ENABLED", "variants": {"v": failures}, "defaultVariant": "v"},
+        }})
+        .to_string()
+    };
+    let flags = Flags::from_json(&document(3, 0.5)).unwrap();
+    let limiter = limiter("quota");
+    let engine = limiter.clone();
+    flags.bind(&QUOTA, move |per_hour| {
+        let quota = format!("{per_hour}/h;burst={per_hour}");
+        engine.apply(serde_json::json!({"policies": {"quota": {"quota": quota}}}))
+    });
+    let rollout = SplitLayer::new(flags.clone(), Flag::new("split", "stable"), [("canary", ())]);
+    let rollout = rollout.rollout();
+    let engine = rollout.clone();
+    flags
+        .bind(&FAILURES, move |margin| engine.apply(serde_json::json!({"failure_margin": margin})));
+    let layer = RateLimitLayer::new(limiter.clone()).key(key::principal());
+    let service = layer.layer(service_fn(handle));
+    let mut served = Vec::new();
+    for caller in ["a", "b"] {
+        let mut count = 0;
+        while status(&service, caller).await == StatusCode::OK {
+            count += 1;
+        }
+        served.push(count);
+        // The next caller finds another quota; a value that is refused changes nothing.
+        flags.replace(&document(5, 7.0)).unwrap();
+    }
+    assert_eq!(served, [3, 5]);
+    assert_eq!(FAILURES.get(&flags, &EvaluationContext::new()), 7.0);
 }

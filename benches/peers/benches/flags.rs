@@ -71,7 +71,16 @@ fn main() -> ExitCode {
         let service = FlagsLayer::new(flags()).layer(Evaluating(inner()));
         Serve::new(service, Traffic::default())
     });
-    run_with(&[rule, comparison, bound, named, layer], hold)
+    // `http` allocates for whatever is put in a request's extensions: the no-op puts something there.
+    let in_extensions = Case::new(
+        "layer-in-extensions",
+        || Serve::new(Inserting(inner()), Traffic::default()),
+        || {
+            let layer = FlagsLayer::new(flags()).in_extensions();
+            Serve::new(layer.layer(Evaluating(inner())), Traffic::default())
+        },
+    );
+    run_with(&[rule, comparison, bound, named, layer, in_extensions], hold)
 }
 
 fn hold(results: &Results<'_>, bars: &mut Bars) {
@@ -83,6 +92,8 @@ fn hold(results: &Results<'_>, bars: &mut Bars) {
     bars.at_most("rule-time-to-flagd", rule / time("rule", "open-feature-flagd"), 0.5);
     let ratio = time("comparison", "bartizan") / time("comparison", "datalogic-rs");
     bars.at_most("comparison-time-to-datalogic", ratio, 1.0);
+    // A flag looked up, evaluated and counted, beside a bare rule.
+    bars.at_most("kill-switch-by-name-ns", time("kill-switch-by-name", "bartizan"), 10.0);
     bars.at_most("kill-switch-bound-ns", time("kill-switch-bound", "bartizan"), 10.0);
     let named = time("kill-switch-by-name", "bartizan");
     bars.at_most(
@@ -92,6 +103,9 @@ fn hold(results: &Results<'_>, bars: &mut Bars) {
     );
     bars.at_most("layer-and-evaluation-ns", time("layer", "bartizan"), 150.0);
     bars.at_most("layer-allocations", results.over("layer", "bartizan").allocations, 0.0);
+    bars.at_most("layer-in-extensions-ns", time("layer-in-extensions", "bartizan"), 150.0);
+    let allocations = results.over("layer-in-extensions", "bartizan").allocations;
+    bars.at_most("layer-in-extensions-allocations", allocations, 0.0);
 }
 
 fn case(name: &str, ours: impl Fn() -> Serve + 'static) -> Case {
@@ -214,6 +228,25 @@ fn flagd() -> Serve {
     })
 }
 
+/// A service that puts a value of its own into the request.
+#[derive(Clone)]
+struct Inserting(NoOp<Full<Bytes>>);
+
+impl Service<Request<()>> for Inserting {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = <NoOp<Full<Bytes>> as Service<Request<()>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<()>) -> Self::Future {
+        request.extensions_mut().insert(7_u64);
+        self.0.call(black_box(request))
+    }
+}
+
 /// A handler that asks for a flag.
 #[derive(Clone)]
 struct Evaluating(NoOp<Full<Bytes>>);
@@ -228,7 +261,7 @@ impl Service<Request<()>> for Evaluating {
     }
 
     fn call(&mut self, request: Request<()>) -> Self::Future {
-        let flags = request.extensions().get::<RequestFlags>().expect("the layer put it there");
+        let flags = RequestFlags::current().expect("it is behind the layer");
         black_box(flags.get(&KILLED));
         self.0.call(request)
     }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,12 +59,23 @@ impl FromStr for Mode {
 /// A layer's [`Mode`], which an operator or a flag can turn while it runs. Clones are one switch.
 ///
 /// A mode can be given to a fraction of the keys; the others are then off. The same key always
-/// falls on the same side, and a growing fraction only adds keys.
+/// falls on the same side, and a growing fraction only adds keys. And it can be left to a
+/// [`decide`](Self::decide) that looks at each request.
 #[derive(Clone)]
-pub struct Switch(Arc<AtomicU64>);
+pub struct Switch(Arc<Inner>);
+
+struct Inner {
+    word: AtomicU64,
+    decide: OnceLock<Box<Decide>>,
+}
+
+type Decide = dyn Fn() -> Option<Mode> + Send + Sync;
 
 /// The mode's number is in the low two bits, the share of keys (of 2^32) above.
 const ALL: u64 = 1 << 32;
+
+/// Whether somebody decides request by request; the top bit, which no share reaches.
+const DECIDED: u64 = 1 << 63;
 
 const ENFORCED: u64 = pack(Mode::Enforce, ALL);
 
@@ -72,12 +83,13 @@ impl Switch {
     /// Creates a switch that stands on `mode`.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        Self(Arc::new(AtomicU64::new(pack(mode, ALL))))
+        let word = AtomicU64::new(pack(mode, ALL));
+        Self(Arc::new(Inner { word, decide: OnceLock::new() }))
     }
 
     /// Sets the mode for everyone.
     pub fn set(&self, mode: Mode) {
-        self.0.store(pack(mode, ALL), Relaxed);
+        self.store(pack(mode, ALL));
     }
 
     /// Sets the mode for a share of the keys, from 0 to 1; for the others the layer is off.
@@ -85,7 +97,24 @@ impl Switch {
     /// A share out of range is brought into it; one that is not a number counts as 0.
     pub fn set_fraction(&self, mode: Mode, share: f64) {
         let share = (share.clamp(0.0, 1.0) * ALL as f64) as u64;
-        self.0.store(pack(mode, share), Relaxed);
+        self.store(pack(mode, share));
+    }
+
+    fn store(&self, word: u64) {
+        let keep = |old: u64| Some(word | (old & DECIDED));
+        // It always stores: `keep` never says no.
+        let _ = self.0.word.fetch_update(Relaxed, Relaxed, keep);
+    }
+
+    /// Leaves the mode to `decide`, which is asked for each request, on the thread that works on it;
+    /// where it says nothing, the mode that was set holds. It must be quick, and must not ask this
+    /// switch.
+    ///
+    /// False if somebody decides already: it stays with the first.
+    pub fn decide(&self, decide: impl Fn() -> Option<Mode> + Send + Sync + 'static) -> bool {
+        let first = self.0.decide.set(Box::new(decide)).is_ok();
+        self.0.word.fetch_or(DECIDED, Relaxed);
+        first
     }
 
     /// The mode for a request: one relaxed load. `key` is asked for only if the mode is given to
@@ -93,10 +122,15 @@ impl Switch {
     #[must_use]
     #[inline]
     pub fn mode(&self, key: impl FnOnce() -> Option<Key>) -> Mode {
-        let word = self.0.load(Relaxed);
+        let word = self.0.word.load(Relaxed);
         // How it stands nearly always, told by one comparison.
         if word == ENFORCED {
             return Mode::Enforce;
+        }
+        if word & DECIDED != 0
+            && let Some(mode) = self.0.decide.get().and_then(|decide| decide())
+        {
+            return mode;
         }
         let (mode, share) = unpack(word);
         if share == ALL {
@@ -106,10 +140,10 @@ impl Switch {
         if point < share { mode } else { Mode::Off }
     }
 
-    /// The mode as set and the share of keys that it holds for.
+    /// The mode as set and the share of keys that it holds for, whatever is decided for a request.
     #[must_use]
     pub fn setting(&self) -> (Mode, f64) {
-        let (mode, share) = unpack(self.0.load(Relaxed));
+        let (mode, share) = unpack(self.0.word.load(Relaxed));
         (mode, share as f64 / ALL as f64)
     }
 }
@@ -129,7 +163,7 @@ fn unpack(word: u64) -> (Mode, u64) {
         1 => Mode::Off,
         _ => Mode::Shadow,
     };
-    (mode, word >> 2)
+    (mode, (word & !DECIDED) >> 2)
 }
 
 impl Default for Switch {
@@ -155,6 +189,26 @@ mod tests {
         let twin = switch.clone();
         twin.set(Mode::Shadow);
         assert_eq!(switch.mode(|| panic!("no key is needed")), Mode::Shadow);
+    }
+
+    #[test]
+    fn whoever_decides_is_asked_each_time_and_may_say_nothing() {
+        use std::sync::atomic::AtomicU32;
+        let switch = Switch::default();
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        // Nothing, shadow, nothing, shadow.
+        let decide = move || (count.fetch_add(1, Relaxed) % 2 == 1).then_some(Mode::Shadow);
+        assert!(switch.decide(decide));
+        assert!(!switch.decide(|| None), "the first stays");
+        let mode = || switch.mode(|| None);
+        assert_eq!((mode(), mode()), (Mode::Enforce, Mode::Shadow));
+        switch.set(Mode::Off);
+        assert_eq!((mode(), mode()), (Mode::Off, Mode::Shadow));
+        switch.set_fraction(Mode::Enforce, 1.0);
+        assert_eq!((mode(), mode()), (Mode::Enforce, Mode::Shadow));
+        assert_eq!(switch.setting(), (Mode::Enforce, 1.0));
+        assert_eq!(asked.load(Relaxed), 6);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use serde_json::{Number, Value};
 
+use crate::rule::Val;
+
 /// Which of flagd's bucketing definitions spreads keys over the variants of `fractional`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,35 +33,48 @@ impl Bucketing {
     }
 
     /// Hashes the value that a rule names; `None` when the version cannot hash it.
-    pub(crate) fn hash(self, key: &Value) -> Option<u32> {
+    pub(crate) fn hash(self, key: &Val<'_>) -> Option<u32> {
+        let mut hash = Murmur3::default();
         match (self, key) {
-            (Self::V2, Value::String(text)) => {
-                let mut hash = Murmur3::default();
-                hash.write(text.as_bytes());
-                Some(hash.finish())
-            }
-            (Self::V2, _) | (Self::V3, Value::Null | Value::Array(_)) => None,
-            (Self::V3, value) => {
-                let mut hash = Murmur3::default();
-                cbor(value, &mut hash);
-                Some(hash.finish())
-            }
+            (Self::V2, key) => hash.write(key.as_str()?.as_bytes()),
+            (Self::V3, Val::Text(key)) => text(key, &mut hash),
+            (Self::V3, key) => match &*key.as_json() {
+                Value::Null | Value::Array(_) => return None,
+                value => cbor(value, &mut hash),
+            },
         }
+        Some(hash.finish())
     }
 
-    /// Hashes the key used when a rule names none.
-    pub(crate) fn default_hash(self, flag: &str, targeting_key: &str) -> u32 {
+    /// What of the key used when a rule names none is known beforehand.
+    pub(crate) fn seed(self, flag: &str) -> Seed {
         let mut hash = Murmur3::default();
         match self {
-            Self::V2 => {
-                hash.write(flag.as_bytes());
-                hash.write(targeting_key.as_bytes());
-            }
+            Self::V2 => hash.write(flag.as_bytes()),
             Self::V3 => {
                 head(4, 2, &mut hash);
                 text(flag, &mut hash);
-                text(targeting_key, &mut hash);
             }
+        }
+        Seed { version: self, hash }
+    }
+}
+
+/// A flag's name, hashed as far as that goes without the targeting key.
+#[derive(Clone, Debug)]
+pub(crate) struct Seed {
+    version: Bucketing,
+    hash: Murmur3,
+}
+
+impl Seed {
+    /// Hashes the key used when a rule names none.
+    #[inline]
+    pub(crate) fn hash(&self, targeting_key: &str) -> u32 {
+        let mut hash = self.hash.clone();
+        match self.version {
+            Bucketing::V2 => hash.write(targeting_key.as_bytes()),
+            Bucketing::V3 => text(targeting_key, &mut hash),
         }
         hash.finish()
     }
@@ -80,7 +95,7 @@ pub(crate) fn pick(hash: u32, total: u32, mut weights: impl Iterator<Item = u32>
 }
 
 /// MurmurHash3, x86, 32 bit, seed 0, fed piece by piece: nothing is gathered on the heap.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Murmur3 {
     hash: u32,
     /// What does not fill four bytes yet, from the low end.
@@ -104,15 +119,15 @@ impl Murmur3 {
         let shift = self.length % 4 * 8;
         // The length is taken modulo 2^32, as in the reference.
         self.length = self.length.wrapping_add(bytes.len() as u32);
-        let mut chunks = bytes.chunks_exact(4);
-        for chunk in &mut chunks {
-            let k = chunk.iter().rev().fold(0, |k, byte| k << 8 | u32::from(*byte));
+        let (chunks, rest) = bytes.as_chunks();
+        for chunk in chunks {
+            let k = u32::from_le_bytes(*chunk);
             self.mix(self.tail | k << shift);
             // The part of `k` that did not fit; a shift by all 32 bits would be none at all.
             self.tail = (u64::from(k) >> (32 - shift)) as u32;
         }
         let mut shift = shift;
-        for byte in chunks.remainder() {
+        for byte in rest {
             self.tail |= u32::from(*byte) << shift;
             shift += 8;
             if shift == 32 {
@@ -316,7 +331,7 @@ mod tests {
         for version in [Bucketing::V2, Bucketing::V3] {
             let hits = (0..100_000)
                 .filter(|user| {
-                    let hash = version.default_hash("rollout", &format!("user-{user}"));
+                    let hash = version.seed("rollout").hash(&format!("user-{user}"));
                     pick(hash, &[1, 99]) == Some(0)
                 })
                 .count();
@@ -328,7 +343,7 @@ mod tests {
     #[test]
     fn growing_a_weight_moves_users_one_way() {
         for user in 0..1000 {
-            let hash = Bucketing::V3.default_hash("ramp", &user.to_string());
+            let hash = Bucketing::V3.seed("ramp").hash(&user.to_string());
             let (before, after) = (pick(hash, &[10, 90]), pick(hash, &[20, 80]));
             assert!(before != Some(0) || after == Some(0), "user {user} was moved off");
         }

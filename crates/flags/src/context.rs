@@ -1,38 +1,47 @@
 //! Whom a flag is evaluated for.
 
+mod parts;
+
 use std::fmt;
 
-use bartizan_core::{ClientAddr, Principal};
-use http::header::{HOST, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
+use http::Request;
+use http::header::HeaderName;
 use serde_json::{Map, Value};
 
-use crate::rule::Mentions;
+use self::parts::Known;
+pub(crate) use self::parts::{Mentions, Parts};
+use crate::rule::Val;
 
 pub(crate) const TARGETING_KEY: &str = "targetingKey";
 
 /// Whom or what a flag is evaluated for: a targeting key and attributes that rules may read.
 #[derive(Clone, Default, PartialEq)]
 pub struct EvaluationContext {
-    attributes: Map<String, Value>,
+    /// Ordered by name. Few, so that one look at each beats a tree.
+    attributes: Vec<(String, Value)>,
 }
+
+/// How many attributes are looked at one by one.
+const FEW: usize = 16;
 
 impl EvaluationContext {
     /// Creates an empty context.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { attributes: Vec::new() }
     }
 
     /// Describes a request: `method`, `path`, `host`, and what layers further out have put in its
-    /// extensions: `clientIp`, and from the [`Principal`] `issuer`, `tenant`, `tier`, `roles`,
-    /// `scopes` and the subject as targeting key; with the feature `axum` also `route`.
+    /// extensions: `clientIp`, and from the [`Principal`](bartizan_core::Principal) `issuer`,
+    /// `tenant`, `tier`, `roles`, `scopes` and the subject as targeting key; with the feature `axum`
+    /// also `route`.
     ///
     /// Headers are taken only by [`header`](Self::header): anyone can send any of them.
     #[must_use]
     pub fn from_request<B>(request: &Request<B>) -> Self {
-        let everything = Mentions { anything: true, ..Mentions::default() };
-        Parts::of(request, &everything, &[]).context(&everything)
+        let mut parts = Parts::default();
+        parts.take(request, Mentions::ALL, &[]);
+        parts.to_context()
     }
 
     /// Sets the key by which `fractional` places the caller.
@@ -44,122 +53,130 @@ impl EvaluationContext {
     /// Sets an attribute, as `{"var": name}` reads it.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.attributes.insert(name.into(), value.into());
+        self.set(name.into(), value.into());
         self
     }
 
     /// Takes a request's header as `headers.<name>`, if it is there and is text.
     #[must_use]
     pub fn header<B>(mut self, request: &Request<B>, name: &HeaderName) -> Self {
-        if let Some(value) = request.headers().get(name) {
-            self.add_header(name, value);
+        let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+        if let Some(value) = value {
+            let mut headers = match self.value("headers") {
+                Some(Value::Object(headers)) => headers.clone(),
+                _ => Map::new(),
+            };
+            headers.insert(name.as_str().to_owned(), Value::from(value));
+            self.set("headers".to_owned(), Value::Object(headers));
         }
         self
     }
 
-    fn add_header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let headers = self.attributes.entry("headers").or_insert_with(|| Value::Object(Map::new()));
-        if let (Value::Object(headers), Ok(value)) = (headers, value.to_str()) {
-            headers.insert(name.as_str().to_owned(), Value::from(value));
+    pub(crate) fn set(&mut self, name: String, value: Value) {
+        match self.attributes.binary_search_by(|(own, _)| own.cmp(&name)) {
+            Ok(at) => {
+                if let Some(attribute) = self.attributes.get_mut(at) {
+                    attribute.1 = value;
+                }
+            }
+            Err(at) => self.attributes.insert(at, (name, value)),
         }
     }
 
-    pub(crate) fn key(&self) -> Option<&str> {
-        self.attributes.get(TARGETING_KEY).and_then(Value::as_str)
+    pub(crate) fn clear(&mut self) {
+        self.attributes.clear();
     }
 
     #[inline]
-    pub(crate) fn attributes(&self) -> &Map<String, Value> {
-        &self.attributes
+    fn value(&self, name: &str) -> Option<&Value> {
+        if self.attributes.len() <= FEW {
+            return self.attributes.iter().find(|(own, _)| own == name).map(|(_, value)| value);
+        }
+        let at = self.attributes.binary_search_by(|(own, _)| own.as_str().cmp(name)).ok()?;
+        self.attributes.get(at).map(|(_, value)| value)
     }
 }
 
 /// Shows which attributes are set, but not to what: they may be about persons.
 impl fmt::Debug for EvaluationContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.attributes.keys().collect();
+        let names: Vec<_> = self.attributes.iter().map(|(name, _)| name).collect();
         f.debug_struct("EvaluationContext").field("attributes", &names).finish()
     }
 }
 
-/// What of a request the rules may ask for, kept until the first of them does. Everything in it is
-/// shared with the request or small.
-#[derive(Clone, Default)]
-pub(crate) struct Parts {
-    method: Option<Method>,
-    uri: Option<Uri>,
-    host: Option<HeaderValue>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    client: Option<ClientAddr>,
-    #[cfg(feature = "axum")]
-    route: Option<axum::extract::MatchedPath>,
-    pub(crate) principal: Option<Principal>,
+/// The name of an attribute, as a rule has it.
+#[derive(Debug)]
+pub(crate) struct Name {
+    text: Box<str>,
+    /// Where it stands in a request, so that nobody searches for it.
+    known: Option<Known>,
 }
 
-const OF_PRINCIPAL: [&str; 6] = [TARGETING_KEY, "issuer", "roles", "scopes", "tenant", "tier"];
+impl Name {
+    pub(crate) fn new(text: impl Into<Box<str>>) -> Self {
+        let text = text.into();
+        Self { known: Known::parse(&text), text }
+    }
 
-impl Parts {
-    /// Takes what `mentions` may ask for, and of the headers only `headers`.
-    pub(crate) fn of<B>(request: &Request<B>, mentions: &Mentions, headers: &[HeaderName]) -> Self {
-        if !mentions.anything && mentions.names.is_empty() {
-            return Self::default();
-        }
-        let asked = |name| mentions.contains(name);
-        let given = |name: &HeaderName| Some((name.clone(), request.headers().get(name)?.clone()));
-        let extensions = request.extensions();
-        Self {
-            method: asked("method").then(|| request.method().clone()),
-            uri: (asked("path") || asked("host")).then(|| request.uri().clone()),
-            host: asked("host").then(|| request.headers().get(HOST).cloned()).flatten(),
-            headers: match asked("headers") {
-                true => headers.iter().filter_map(given).collect(),
-                false => Vec::new(),
-            },
-            client: extensions.get::<ClientAddr>().copied().filter(|_| asked("clientIp")),
-            #[cfg(feature = "axum")]
-            route: extensions.get().filter(|_| asked("route")).cloned(),
-            principal: match OF_PRINCIPAL.into_iter().any(asked) {
-                true => extensions.get::<Principal>().cloned(),
-                false => None,
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What a rule reads: a context that was built, or a request that is described only as far as rules
+/// ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attributes<'a> {
+    Context(&'a EvaluationContext),
+    /// What was set besides comes before what the request says.
+    Request(&'a Parts, &'a EvaluationContext),
+}
+
+impl<'a> Attributes<'a> {
+    #[inline]
+    pub(crate) fn get(self, name: &Name) -> Option<Val<'a>> {
+        match self {
+            Self::Context(context) => context.value(&name.text).map(Val::of),
+            Self::Request(parts, besides) => match besides.value(&name.text) {
+                Some(value) => Some(Val::of(value)),
+                None => parts.get(name.known?),
             },
         }
     }
 
-    /// Builds the context out of what `mentions` may ask for.
-    pub(crate) fn context(&self, mentions: &Mentions) -> EvaluationContext {
-        let mut context = EvaluationContext::new();
-        let mut set = |name: &str, value: Option<Value>| {
-            if let Some(value) = value
-                && mentions.contains(name)
-            {
-                context.attributes.insert(name.to_owned(), value);
+    /// The targeting key.
+    #[inline]
+    pub(crate) fn key(self) -> Option<&'a str> {
+        match self {
+            Self::Context(context) => context.value(TARGETING_KEY)?.as_str(),
+            Self::Request(parts, besides) => match besides.value(TARGETING_KEY) {
+                Some(value) => value.as_str(),
+                None => parts.key(),
+            },
+        }
+    }
+
+    pub(crate) fn to_json(self) -> Value {
+        let context = match self {
+            Self::Context(context) => context.clone(),
+            Self::Request(parts, besides) => {
+                let mut context = parts.to_context();
+                for (name, value) in &besides.attributes {
+                    context.set(name.clone(), value.clone());
+                }
+                context
             }
         };
-        set("method", self.method.as_ref().map(|method| Value::from(method.as_str())));
-        set("path", self.uri.as_ref().map(|uri| Value::from(uri.path())));
-        let host = self.uri.as_ref().and_then(Uri::host);
-        let host = host.or_else(|| self.host.as_ref()?.to_str().ok());
-        set("host", host.map(Value::from));
-        set("clientIp", self.client.map(|client| Value::from(client.ip().to_string())));
-        #[cfg(feature = "axum")]
-        set("route", self.route.as_ref().map(|route| Value::from(route.as_str())));
-        if let Some(principal) = &self.principal {
-            set(TARGETING_KEY, Some(Value::from(principal.subject())));
-            set("issuer", principal.issuer().map(Value::from));
-            set("tenant", principal.tenant().map(Value::from));
-            set("tier", principal.tier().map(Value::from));
-            set("roles", Some(Value::from(principal.roles())));
-            set("scopes", Some(Value::from(principal.scopes())));
-        }
-        for (name, value) in &self.headers {
-            context.add_header(name, value);
-        }
-        context
+        Value::Object(context.attributes.into_iter().collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bartizan_core::Principal;
+    use http::header::HOST;
+
     use super::*;
 
     #[test]
@@ -170,10 +187,24 @@ mod tests {
         let request = request.body(()).unwrap();
         let context = EvaluationContext::from_request(&request)
             .header(&request, &HeaderName::from_static("x-beta"));
-        let json = Value::Object(context.attributes);
+        let json = Attributes::Context(&context).to_json();
         assert_eq!(json["path"], "/cart");
         assert_eq!(json["host"], "shop");
         assert_eq!(json["targetingKey"], "ann");
         assert_eq!(json["headers"]["x-beta"], "1");
+    }
+
+    #[test]
+    fn many_attributes_are_found_as_well_as_few() {
+        for count in [3, 100] {
+            let context = (0..count).rev().fold(EvaluationContext::new(), |context, n| {
+                context.attribute(n.to_string(), n).attribute("same", n)
+            });
+            assert_eq!(context.attributes.len(), count + 1);
+            for n in 0..count {
+                assert_eq!(context.value(&n.to_string()), Some(&Value::from(n)));
+            }
+            assert_eq!((context.value("same"), context.value("x")), (Some(&Value::from(0)), None));
+        }
     }
 }

@@ -27,10 +27,10 @@ enum Applied {
 impl Binding {
     pub(crate) fn switch(flag: String, switch: Switch) -> Self {
         Self::new(flag, move |value| {
-            let Some(mode) = mode(value) else { return Applied::Unusable };
-            let (before, _) = switch.setting();
-            switch.set(mode);
-            if before == mode { Applied::Same } else { Applied::Changed }
+            let Some((mode, share)) = setting(value) else { return Applied::Unusable };
+            let before = switch.setting();
+            switch.set_fraction(mode, share);
+            if before == switch.setting() { Applied::Same } else { Applied::Changed }
         })
     }
 
@@ -87,7 +87,14 @@ impl fmt::Debug for Binding {
     }
 }
 
-fn mode(value: &Value) -> Option<Mode> {
+/// What a variant says of a switch: a mode, and the share of keys that it is for.
+fn setting(value: &Value) -> Option<(Mode, f64)> {
+    let Value::Object(members) = value else { return Some((mode(value)?, 1.0)) };
+    let share = members.get("share").map_or(Some(1.0), Value::as_f64)?;
+    Some((mode(members.get("mode")?)?, share)).filter(|_| (0.0..=1.0).contains(&share))
+}
+
+pub(crate) fn mode(value: &Value) -> Option<Mode> {
     match value {
         Value::Bool(true) => Some(Mode::Enforce),
         Value::Bool(false) => Some(Mode::Off),

@@ -1,16 +1,16 @@
 //! flagd's flag-definition document, parsed into compiled flags.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use ahash::AHasher;
 use bartizan_core::ConfigError;
+use hashbrown::HashTable;
 use serde_json::{Map, Value};
 
 use crate::bucket::Bucketing;
+use crate::context::Mentions;
 use crate::flag::FlagKind;
-use crate::rule::{Mentions, Rule, compile};
+use crate::name::hash;
+use crate::rule::{Plan, Surroundings, compile};
 
 /// The longest document that is read, in bytes.
 pub(crate) const MAX_DOCUMENT: usize = 16 << 20;
@@ -20,13 +20,14 @@ const MAX_NAME: usize = 1024;
 /// Everything a document says.
 #[derive(Debug, Default)]
 pub(crate) struct FlagSet {
-    /// Where in `entries` a flag stands. Whoever writes the document is trusted, so the hash needs
-    /// no secret.
-    names: HashMap<Box<str>, u32, BuildHasherDefault<AHasher>>,
+    /// Where in `entries` a flag stands.
+    places: HashTable<(Box<str>, u32)>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) bucketing: Bucketing,
     /// Keys are spread over percentages by a version that the document does not name.
     pub(crate) bucketing_is_a_guess: bool,
+    /// The `flagSetId` and the `version` in the metadata.
+    pub(crate) id: Option<Arc<str>>,
     pub(crate) version: Option<Arc<str>>,
     /// What was wrong with single flags; the others are in force.
     pub(crate) problems: Vec<ConfigError>,
@@ -52,7 +53,7 @@ pub(crate) struct Definition {
     /// Few, so that a search from the front beats a table.
     pub(crate) variants: Vec<Variant>,
     pub(crate) default_variant: Option<u32>,
-    pub(crate) targeting: Option<Rule>,
+    pub(crate) targeting: Option<Plan>,
     /// The flag's own metadata over the document's.
     pub(crate) metadata: Arc<Map<String, Value>>,
 }
@@ -104,18 +105,17 @@ impl FlagSet {
             bucketing: bucketing(metadata)?,
             bucketing_is_a_guess: metadata.is_none_or(|data| !data.contains_key("bucketing"))
                 && mentions(document, "fractional"),
-            version: metadata.and_then(|data| data.get("version")).map(|version| {
-                version.as_str().map_or_else(|| version.to_string().into(), Arc::from)
-            }),
+            id: named(metadata, "flagSetId"),
+            version: named(metadata, "version"),
             ..Self::default()
         };
         for (name, flag) in flags {
             // One flag that is wrong must not take the others down.
             let mut mentions = Mentions::default();
-            let entry = match Definition::parse(name, flag, evaluators, metadata, &mut mentions) {
+            let surroundings = Surroundings { flag: name, evaluators, bucketing: set.bucketing };
+            let entry = match Definition::parse(surroundings, flag, metadata, &mut mentions) {
                 Ok(definition) => {
-                    set.mentions.anything |= mentions.anything;
-                    set.mentions.names.append(&mut mentions.names);
+                    set.mentions.join(mentions);
                     Entry::Sound(definition)
                 }
                 Err(problem) => {
@@ -124,32 +124,32 @@ impl FlagSet {
                 }
             };
             // A document of 16 MiB has no more flags than that.
-            set.names.insert(name.as_str().into(), set.entries.len() as u32);
+            let place = (name.as_str().into(), set.entries.len() as u32);
+            set.places.insert_unique(hash(name), place, |(name, _)| hash(name));
             set.entries.push(entry);
         }
         Ok(set)
     }
 
-    /// Where the flag stands.
+    /// Where the flag stands whose name has this hash.
     #[inline]
-    pub(crate) fn index(&self, flag: &str) -> Option<u32> {
-        self.names.get(flag).copied()
+    pub(crate) fn index(&self, flag: &str, hash: u64) -> Option<u32> {
+        self.places.find(hash, |(name, _)| **name == *flag).map(|(_, index)| *index)
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        let entry = |index: u32| self.entries.get(index as usize).unwrap_or(&Entry::Broken);
-        self.names.iter().map(move |(name, index)| (&**name, entry(*index)))
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|(name, _)| &**name)
     }
 }
 
 impl Definition {
     fn parse(
-        name: &str,
+        surroundings: Surroundings<'_>,
         flag: &Value,
-        evaluators: &Map<String, Value>,
         common: Option<&Map<String, Value>>,
         mentions: &mut Mentions,
     ) -> Result<Self, ConfigError> {
+        let name = surroundings.flag;
         let wrong = |field: &str, problem: &str, fix: &str| {
             ConfigError::new(format!("flags.{name}{field}"), problem.to_owned(), fix.to_owned())
         };
@@ -195,9 +195,11 @@ impl Definition {
             None | Some(Value::Null) => None,
             Some(Value::Object(rule)) if rule.is_empty() => None,
             Some(rule @ Value::Object(_)) => {
-                Some(compile(rule, evaluators, mentions).map_err(|problem| {
+                let rule = compile(rule, surroundings, mentions).map_err(|problem| {
                     wrong(".targeting", &problem, "see flagd's documentation of custom operations")
-                })?)
+                })?;
+                let place = |name: &str| variants.keys().position(|variant| variant == name);
+                Some(Plan::new(rule, &|name| place(name).map(|at| at as u32)))
             }
             Some(_) => {
                 return Err(wrong(".targeting", "is not an object", "write a JsonLogic rule"));
@@ -236,6 +238,12 @@ fn metadata<'a>(
             "map names to booleans, numbers or strings",
         )),
     }
+}
+
+/// A plain value of the metadata, as text.
+fn named(metadata: Option<&Map<String, Value>>, name: &str) -> Option<Arc<str>> {
+    let value = metadata?.get(name)?;
+    Some(value.as_str().map_or_else(|| value.to_string().into(), Arc::from))
 }
 
 fn bucketing(metadata: Option<&Map<String, Value>>) -> Result<Bucketing, ConfigError> {
@@ -283,7 +291,7 @@ mod tests {
             "bad": {"state": "ENABLED", "variants": {"on": true}, "targeting": {"$ref": "gone"}},
         }}))
         .unwrap();
-        let entry = |name| &set.entries[set.index(name).unwrap() as usize];
+        let entry = |name| &set.entries[set.index(name, hash(name)).unwrap() as usize];
         assert!(matches!(entry("good"), Entry::Sound(_)));
         assert!(matches!(entry("bad"), Entry::Broken));
         assert_eq!(set.problems.len(), 1);

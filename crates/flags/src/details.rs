@@ -30,6 +30,11 @@ pub enum Reason {
     Disabled,
     /// Something went wrong; see [`Details::error`].
     Error,
+    /// The request names the variant, and may; see [`Overrides`](crate::Overrides).
+    Override,
+    /// A source has been silent for longer than [`Flags::stale_after`](crate::Flags::stale_after)
+    /// allows; the value is the last one known.
+    Stale,
     /// The flag has no rule.
     Static,
     /// The rule picked the variant.
@@ -38,16 +43,25 @@ pub enum Reason {
 
 impl Reason {
     /// In the order of the variants.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Default, Self::Disabled, Self::Error, Self::Static, Self::TargetingMatch];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Default,
+        Self::Disabled,
+        Self::Error,
+        Self::Override,
+        Self::Stale,
+        Self::Static,
+        Self::TargetingMatch,
+    ];
 
-    /// OpenFeature's name for it, in lower case.
+    /// OpenFeature's name for it, in lower case; `override` is one of ours.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
             Self::Disabled => "disabled",
             Self::Error => "error",
+            Self::Override => "override",
+            Self::Stale => "stale",
             Self::Static => "static",
             Self::TargetingMatch => "targeting_match",
         }

@@ -1,9 +1,13 @@
 //! The set of flags in force.
 
+mod evaluate;
+mod near;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bartizan_core::{Clock, ConfigError, Engine, Live, Mode, Snapshot, Switch};
+use bartizan_core::{Clock, ConfigError, Engine, Live, Reader, Snapshot, Switch};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
@@ -13,8 +17,7 @@ use crate::exposure::{Exposure, Exposures, Sink};
 use crate::feed::{Documents, Feed};
 use crate::flag::{Declaration, Flag, FlagType, lint};
 use crate::observe::Counts;
-use crate::resolve::{Absent, Resolved};
-use crate::{Bucketing, Details, ErrorCode, EvaluationContext, Reason};
+use crate::{Bucketing, Details, Reason, current};
 
 /// Feature flags, evaluated in process. Clones share the set.
 ///
@@ -28,6 +31,8 @@ pub struct Flags(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     name: String,
+    /// Tells engines apart for as long as the process lives.
+    id: u64,
     set: Live<FlagSet>,
     switch: Switch,
     clock: Clock,
@@ -35,6 +40,8 @@ struct Inner {
     /// Locked while a set is replaced, so that what is bound and the set cannot disagree.
     bound: Mutex<Bound>,
     exposures: OnceLock<Sink>,
+    /// In nanoseconds: how old the set may be. All of them if it may be of any age.
+    stale_after: AtomicU64,
     /// Wakes whoever waits for the first document.
     changed: Notify,
 }
@@ -59,14 +66,53 @@ impl Flags {
     pub fn named(name: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
+            id: near::id(),
             set: Live::new(FlagSet::default()),
             switch: Switch::default(),
             clock: Clock::system(),
             counts: Counts::default(),
             bound: Mutex::default(),
             exposures: OnceLock::new(),
+            stale_after: AtomicU64::new(u64::MAX),
             changed: Notify::new(),
         }))
+    }
+
+    /// Sets the clock, before the handle is cloned or used: afterwards nothing happens.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.clock = clock;
+        }
+        self
+    }
+
+    /// Sets how long a source may be silent: after that [`Details::reason`] is [`Reason::Stale`]
+    /// wherever a flag has a value. No limit by default; [`age`](Self::age) tells the time in any
+    /// case.
+    pub fn stale_after(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self.0.stale_after.store(limit, Relaxed);
+    }
+
+    #[cfg(feature = "open-feature")]
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.0.set.load().loaded
+    }
+
+    /// Whether a source has been silent for longer than it may be.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let limit = self.0.stale_after.load(Relaxed);
+        limit != u64::MAX && self.age().is_some_and(|age| age.as_nanos() > u128::from(limit))
+    }
+
+    /// Tells of staleness what was found in time.
+    pub(crate) fn dated<T>(&self, mut details: Details<T>) -> Details<T> {
+        if details.variant.is_some() && details.reason != Reason::Override && self.is_stale() {
+            details.reason = Reason::Stale;
+        }
+        details
     }
 
     /// Reads a flagd document. A flag that is wrong is left out; see [`problems`](Self::problems).
@@ -106,6 +152,11 @@ impl Flags {
             }
             changed.await;
         }
+    }
+
+    /// Waits until a document is in force, but no longer than `limit`; says whether one is.
+    pub async fn ready_within(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.ready()).await.is_ok()
     }
 
     /// How long ago the sources were reached: of the one that has been silent longest. `None` if
@@ -158,10 +209,26 @@ impl Flags {
     /// Lets a flag turn a switch: now, and whenever another document comes into force.
     ///
     /// A string flag says `enforce`, `shadow` or `off`; a boolean flag means `enforce` when true
-    /// and `off` when false. A flag that is missing, broken, disabled or says something else leaves
-    /// the switch as it is. The flag is evaluated without a context, for the whole process.
+    /// and `off` when false; an object flag gives a mode to a share of the keys, as
+    /// `{"mode": "enforce", "share": 0.1}`, and turns the layer off for the others. A flag that is
+    /// missing, broken, disabled or says something else leaves the switch as it is. The flag is
+    /// evaluated without a context, for the whole process.
     pub fn control(&self, flag: impl Into<String>, switch: Switch) {
         self.attach(Binding::switch(flag.into(), switch));
+    }
+
+    /// Lets a flag turn a switch request by request: its rules may put one tenant in shadow, or a
+    /// percentage of callers.
+    ///
+    /// Says the same words as for [`control`](Self::control), without a share, and holds for requests
+    /// behind a [`FlagsLayer`](crate::FlagsLayer) of these flags, for all layers further in. What was
+    /// set by hand holds for all others, and wherever the flag says nothing usable.
+    ///
+    /// False if something else decides about the switch already.
+    pub fn control_each(&self, flag: &Flag<&'static str>, switch: &Switch) -> bool {
+        // The engine itself would hold the switch, which would hold the engine.
+        let (engine, flag) = (self.0.id, *flag);
+        switch.decide(move || current::look(|own| own.mode(engine, &flag)).flatten())
     }
 
     /// Lets a flag set something: now, and whenever another document comes into force. So a quota, a
@@ -216,71 +283,6 @@ impl Flags {
         self.0.set.load().version.as_deref().map(str::to_owned)
     }
 
-    /// Evaluates a flag of any type, and tells how the value came about.
-    #[must_use]
-    pub fn details<T>(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        default: T,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Details<T> {
-        self.details_with(flag, context, read, || default)
-    }
-
-    pub(crate) fn details_with<T>(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        read: impl FnOnce(&Value) -> Option<T>,
-        default: impl FnOnce() -> T,
-    ) -> Details<T> {
-        let set = self.0.set.load();
-        let index = set.index(flag);
-        let mut resolved =
-            self.resolve(&set, index, |index| set.resolve(index, context, &self.0.clock));
-        let value = index.and_then(|index| set.value(index, &mut resolved, read));
-        self.0.counts.evaluated(resolved.reason());
-        set.details(index, resolved, value.unwrap_or_else(default))
-    }
-
-    /// The value alone, or `None` where the caller's default holds: tells nothing, so that it
-    /// allocates nothing.
-    #[inline]
-    pub(crate) fn value<T>(
-        &self,
-        flag: &str,
-        context: &EvaluationContext,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Option<T> {
-        let set = self.0.set.load();
-        let index = set.index(flag);
-        let mut resolved =
-            self.resolve(&set, index, |index| set.resolve(index, context, &self.0.clock));
-        let value = index.and_then(|index| set.value(index, &mut resolved, read));
-        self.0.counts.evaluated(resolved.reason());
-        value
-    }
-
-    /// Evaluates by `evaluate` unless something speaks against it beforehand.
-    #[inline]
-    pub(crate) fn resolve(
-        &self,
-        set: &FlagSet,
-        index: Option<u32>,
-        evaluate: impl FnOnce(u32) -> Resolved,
-    ) -> Resolved {
-        // A shadow would be an evaluation whose result nobody sees, so it counts as off.
-        if self.0.switch.mode(|| None) != Mode::Enforce {
-            return Resolved::Absent(Absent::Reason(Reason::Disabled));
-        }
-        match index {
-            Some(index) => evaluate(index),
-            None if set.loaded => Resolved::error(ErrorCode::FlagNotFound),
-            None => Resolved::error(ErrorCode::ProviderNotReady),
-        }
-    }
-
     /// Reports from now on which requests got which variants. Whoever receives them hands them on,
     /// in a task of its own; no request waits for that.
     ///
@@ -300,7 +302,11 @@ impl Flags {
         self.0.set.load_full()
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
+    pub(crate) fn reader(&self) -> Reader<FlagSet> {
+        self.0.set.reader()
+    }
+
+    pub(crate) fn time(&self) -> &Clock {
         &self.0.clock
     }
 
@@ -309,7 +315,11 @@ impl Flags {
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.id == other.0.id
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
     }
 }
 

@@ -24,12 +24,33 @@ pub struct Exposure {
     pub variant: Arc<str>,
     /// How it came about (`feature_flag.result.reason`).
     pub reason: Reason,
+    /// The `flagSetId` of the document (`feature_flag.set.id`).
+    pub set: Option<Arc<str>>,
     /// The `version` of the document (`feature_flag.version`).
     pub version: Option<Arc<str>>,
     /// The targeting key under a keyed hash (`feature_flag.context.id`), if
     /// [`Exposures::hashed_keys`] asks for it: the same caller has the same number as long as the
     /// process lives, and the number tells nobody who that is.
     pub caller: Option<u128>,
+}
+
+impl Exposure {
+    /// What OpenTelemetry's conventions for feature flags call it all, to put on an event.
+    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+        let caller = self.caller.map(|caller| format!("{caller:032x}"));
+        [
+            ("feature_flag.key", Some(self.flag.as_ref().to_owned())),
+            ("feature_flag.provider.name", Some("bartizan".to_owned())),
+            ("feature_flag.result.variant", Some(self.variant.as_ref().to_owned())),
+            ("feature_flag.result.reason", Some(self.reason.as_str().to_owned())),
+            ("feature_flag.set.id", text(&self.set)),
+            ("feature_flag.version", text(&self.version)),
+            ("feature_flag.context.id", caller),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
 }
 
 /// Settings of the exposures that are reported: by default all of them, without who.

@@ -1,5 +1,9 @@
 //! Several documents, one over the other.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bartizan_core::{ConfigError, Timestamp};
@@ -42,11 +46,26 @@ use crate::engine::Flags;
 pub struct Feed {
     flags: Flags,
     rank: u8,
+    file: Option<Arc<Path>>,
 }
 
 impl Feed {
     pub(crate) const fn new(flags: Flags, rank: u8) -> Self {
-        Self { flags, rank }
+        Self { flags, rank, file: None }
+    }
+
+    /// Keeps the last good document in a file, and puts in force now what it holds from before. A
+    /// file that is not there yet, or cannot be used, is no error: the source will say. From now on
+    /// [`replace`](Self::replace) blocks on I/O, as this does.
+    #[must_use]
+    pub fn keep_in(mut self, file: impl Into<PathBuf>) -> Self {
+        let file = file.into();
+        if let Ok(text) = fs::read_to_string(&file) {
+            // A document that is refused has been logged.
+            let _ = self.replace(&text);
+        }
+        self.file = Some(file.into());
+        self
     }
 
     /// The flags that are fed.
@@ -61,12 +80,12 @@ impl Feed {
     ///
     /// If the document itself cannot be read; the last good one stays.
     pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
-        let document = parse(document).inspect_err(|error| self.flags.refuse(error))?;
-        self.put(document)
-    }
-
-    pub(crate) fn put(&self, document: Value) -> Result<(), ConfigError> {
-        self.flags.install(self.rank, document)
+        let value = parse(document).inspect_err(|error| self.flags.refuse(error))?;
+        self.flags.install(self.rank, value)?;
+        if let Some(Err(error)) = self.file.as_deref().map(|file| keep(file, document)) {
+            tracing::warn!(target: "bartizan::flags", %error, "document cannot be kept on disk");
+        }
+        Ok(())
     }
 
     /// Notes that the source was reached just now, whether or not its document changed:
@@ -79,8 +98,16 @@ impl Feed {
 /// The lowest rank: what [`Flags::replace`] sets.
 impl From<Flags> for Feed {
     fn from(flags: Flags) -> Self {
-        Self { flags, rank: 0 }
+        Self::new(flags, 0)
     }
+}
+
+/// Writes beside the file and renames: whoever reads it never sees half a document.
+fn keep(file: &Path, text: &str) -> io::Result<()> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, text)?;
+    fs::rename(&beside, file)
 }
 
 /// The documents in force, from the lowest rank to the highest.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::definition::{Entry, FlagSet};
 use crate::engine::Flags;
+use crate::name::hash;
 use crate::{Details, EvaluationContext};
 
 /// A flag's name, type and default in one place.
@@ -38,13 +39,14 @@ use crate::{Details, EvaluationContext};
 #[derive(Clone, Copy)]
 pub struct Flag<T> {
     name: &'static str,
+    hash: u64,
     default: T,
 }
 
 impl<T> Flag<T> {
     /// Creates a handle; `default` is what the caller gets whenever the flag gives no answer.
     pub const fn new(name: &'static str, default: T) -> Self {
-        Self { name, default }
+        Self { name, hash: hash(name), default }
     }
 
     /// The flag's name.
@@ -54,12 +56,19 @@ impl<T> Flag<T> {
     }
 }
 
+impl<T> Flag<T> {
+    /// The hash of the name.
+    pub(crate) const fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
 impl<T: FlagType> Flag<T> {
     /// Evaluates the flag.
     #[must_use]
     #[inline]
     pub fn get(&self, flags: &Flags, context: &EvaluationContext) -> T::Value {
-        flags.value(self.name, context, T::read).unwrap_or_else(|| self.default())
+        flags.value(self.name, self.hash, context, T::read).unwrap_or_else(|| self.default())
     }
 
     /// Evaluates the flag, and tells how the value came about.
@@ -129,7 +138,8 @@ pub(crate) fn lint(declared: &[Declaration], set: &FlagSet) -> Vec<ConfigError> 
     let mut findings = Vec::new();
     for flag in declared {
         let field = format!("flags.{}", flag.name);
-        let entry = set.index(flag.name).and_then(|index| set.entries.get(index as usize));
+        let entry =
+            set.index(flag.name, hash(flag.name)).and_then(|index| set.entries.get(index as usize));
         match entry {
             None => findings.push(ConfigError::new(
                 field,
@@ -148,7 +158,7 @@ pub(crate) fn lint(declared: &[Declaration], set: &FlagSet) -> Vec<ConfigError> 
         }
     }
     let read = |name: &str| declared.iter().any(|flag| flag.name == name);
-    let mut unused: Vec<_> = set.names().map(|(name, _)| name).filter(|name| !read(name)).collect();
+    let mut unused: Vec<_> = set.names().filter(|name| !read(name)).collect();
     unused.sort_unstable();
     findings.extend(unused.into_iter().map(|name| {
         ConfigError::new(

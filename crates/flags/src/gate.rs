@@ -1,23 +1,29 @@
 //! A route that exists only while a flag is on.
 
+mod otherwise;
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bartizan_core::{Http, Protocol, Rejection};
+use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
 use http::{Request, StatusCode};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+pub use self::otherwise::{Otherwise, OtherwiseFuture, OtherwiseLayer};
 use crate::engine::Flags;
 use crate::{EvaluationContext, Flag, RequestFlags};
 
-// The answer of a path that does not exist: a hidden feature should not announce itself.
-const HIDDEN: Rejection =
-    Rejection::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here");
-
-/// [`Layer`] that answers 404 while a flag is off for the request.
+/// [`Layer`] that answers 404 while a flag is off for the request; or
+/// [403](Self::forbidden), [410](Self::gone), [503](Self::unavailable), a
+/// [redirect](Self::redirect), or what [another service](Self::otherwise) says.
+///
+/// It answers without reading the request's body, and no cache keeps the answer, which would outlive
+/// the flag. Put it on a router for all of its routes, or on one route alone.
 ///
 /// Behind a [`FlagsLayer`](crate::FlagsLayer) of the same flags it asks what that has put in the
 /// request, so that gate and handler agree; elsewhere it evaluates the flag with
@@ -54,12 +60,49 @@ pub struct GateLayer {
     flags: Flags,
     flag: Flag<bool>,
     protocol: Http,
+    answer: Rejection,
 }
 
 impl GateLayer {
     /// Creates a layer that lets requests pass while `flag` is on.
-    pub const fn new(flags: Flags, flag: Flag<bool>) -> Self {
-        Self { flags, flag, protocol: Http::new() }
+    pub fn new(flags: Flags, flag: Flag<bool>) -> Self {
+        // The answer of a path that does not exist: a hidden feature should not announce itself.
+        let answer = closed(StatusCode::NOT_FOUND, "not_found", "there is nothing here");
+        Self { flags, flag, protocol: Http::new(), answer: answer.prepared() }
+    }
+
+    /// Answers 403: the route is there, but not for this caller.
+    pub fn forbidden(self) -> Self {
+        self.answer(closed(StatusCode::FORBIDDEN, "forbidden", "this is not open to the caller"))
+    }
+
+    /// Answers 410: the route was there, and will not be again.
+    pub fn gone(self) -> Self {
+        self.answer(closed(StatusCode::GONE, "gone", "this is no longer here"))
+    }
+
+    /// Answers 503 with `Retry-After`, in whole seconds, rounded up and at least 1.
+    pub fn unavailable(self, retry_after: Duration) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let answer = closed(status, "unavailable", "this is switched off for a while");
+        self.answer(answer.retry_after(retry_after))
+    }
+
+    /// Answers 307 with `Location`, so that the same request is made there.
+    pub fn redirect(self, location: HeaderValue) -> Self {
+        let status = StatusCode::TEMPORARY_REDIRECT;
+        let answer = closed(status, "elsewhere", "this is elsewhere for now");
+        self.answer(answer.field(LOCATION, location))
+    }
+
+    /// Lets another service answer. It is made ready only for the requests that it gets.
+    pub fn otherwise<F>(self, service: F) -> OtherwiseLayer<F> {
+        OtherwiseLayer::new(self.flags, self.flag, service)
+    }
+
+    fn answer(mut self, answer: Rejection) -> Self {
+        self.answer = answer.prepared();
+        self
     }
 
     /// Sets how a refusal is put in words.
@@ -67,6 +110,11 @@ impl GateLayer {
         self.protocol = protocol;
         self
     }
+}
+
+fn closed(status: StatusCode, code: &'static str, detail: &'static str) -> Rejection {
+    let no_store = HeaderValue::from_static("no-store");
+    Rejection::new(status, code, detail).field(CACHE_CONTROL, no_store)
 }
 
 impl<S> Layer<S> for GateLayer {
@@ -77,7 +125,7 @@ impl<S> Layer<S> for GateLayer {
     }
 }
 
-/// Middleware that answers 404 while a flag is off for the request.
+/// Middleware that turns requests away while a flag is off for them.
 ///
 /// See [`GateLayer`] for examples.
 #[derive(Clone, Debug)]
@@ -100,21 +148,21 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let GateLayer { flags, flag, protocol } = &self.gate;
+        let GateLayer { flags, flag, protocol, answer } = &self.gate;
         let state = if is_open(flags, flag, &request) {
             State::Open { future: self.inner.call(request), protocol: protocol.clone() }
         } else {
             let dialect = protocol.dialect(&request);
-            State::Closed { result: Some(protocol.refuse(dialect, HIDDEN)) }
+            State::Closed { result: Some(protocol.refuse(dialect, answer.clone())) }
         };
         GateFuture { state }
     }
 }
 
 fn is_open<B>(flags: &Flags, flag: &Flag<bool>, request: &Request<B>) -> bool {
-    match request.extensions().get::<RequestFlags>() {
-        Some(own) if own.flags().is(flags) => own.get(flag),
-        _ => flag.get(flags, &EvaluationContext::from_request(request)),
+    match RequestFlags::of(flags, request) {
+        Some(own) => own.get(flag),
+        None => flag.get(flags, &EvaluationContext::from_request(request)),
     }
 }
 

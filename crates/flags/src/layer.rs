@@ -3,11 +3,13 @@ use std::sync::Arc;
 use http::HeaderName;
 use tower_layer::Layer;
 
-use crate::WithFlags;
 use crate::engine::Flags;
+use crate::{Overrides, WithFlags};
 
-/// [`Layer`] that hands [`RequestFlags`](crate::RequestFlags) to whatever is behind it: in the
-/// request's extensions, and as [`RequestFlags::current`](crate::RequestFlags::current).
+/// [`Layer`] that hands [`RequestFlags`](crate::RequestFlags) to whatever is behind it: as
+/// [`RequestFlags::current`](crate::RequestFlags::current) and, with the feature `axum`, as an
+/// extractor. That costs no allocation; a request's extensions would, so they are on
+/// [demand](Self::in_extensions).
 ///
 /// # Examples
 ///
@@ -20,8 +22,8 @@ use crate::engine::Flags;
 ///
 /// static GREETING: Flag<&str> = Flag::new("greeting", "hello");
 ///
-/// async fn handle(request: Request<()>) -> Result<Response<String>, Infallible> {
-///     let flags = request.extensions().get::<RequestFlags>().expect("the layer put it there");
+/// async fn handle(_: Request<()>) -> Result<Response<String>, Infallible> {
+///     let flags = RequestFlags::current().expect("the handler is behind the layer");
 ///     Ok(Response::new(flags.get(&GREETING)))
 /// }
 ///
@@ -36,14 +38,16 @@ use crate::engine::Flags;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct FlagsLayer {
-    flags: Flags,
-    headers: Arc<[HeaderName]>,
+    pub(crate) flags: Flags,
+    pub(crate) headers: Arc<[HeaderName]>,
+    pub(crate) in_extensions: bool,
+    pub(crate) overrides: Option<Arc<Overrides>>,
 }
 
 impl FlagsLayer {
     /// Creates a layer that hands out `flags`.
     pub fn new(flags: Flags) -> Self {
-        Self { flags, headers: Arc::new([]) }
+        Self { flags, headers: Arc::new([]), in_extensions: false, overrides: None }
     }
 
     /// Sets which headers rules may read, as `headers.<name>`. None by default: anyone can send any
@@ -54,10 +58,25 @@ impl FlagsLayer {
     }
 }
 
+impl FlagsLayer {
+    /// Puts the handle in the request's extensions as well: for what works in another task than the
+    /// one that called, as behind a buffer. Costs what `http` allocates for that.
+    pub const fn in_extensions(mut self) -> Self {
+        self.in_extensions = true;
+        self
+    }
+
+    /// Lets requests that may do so name the variants that they want. None may by default.
+    pub fn overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = Some(Arc::new(overrides));
+        self
+    }
+}
+
 impl<S> Layer<S> for FlagsLayer {
     type Service = WithFlags<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        WithFlags { inner, flags: self.flags.clone(), headers: Arc::clone(&self.headers) }
+        WithFlags { inner, layer: self.clone(), set: self.flags.reader() }
     }
 }

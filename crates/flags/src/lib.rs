@@ -4,7 +4,8 @@
 //! [`Flags`] is the engine. It reads flagd's flag-definition JSON, compiles every targeting rule
 //! once, and answers without waiting. [`Flag`] is a typed handle with a mandatory default,
 //! [`FlagsLayer`] hands [`RequestFlags`] to the handlers, [`GateLayer`] hides a route behind a flag,
-//! [`FileSource`] follows a file, [`Flags::control`] ties a flag to a
+//! [`SplitLayer`] serves a request by the variant that a flag names, [`FileSource`] and [`HttpSource`]
+//! follow a document, [`Flags::control`] and [`Flags::control_each`] tie a flag to a
 //! [`Switch`](bartizan_core::Switch) and [`Flags::bind`] one to a setting.
 //!
 //! # Examples
@@ -74,7 +75,9 @@
 //!
 //! # Place in the stack
 //!
-//! Inside authentication, so that the [`Principal`](bartizan_core::Principal) is known.
+//! Inside authentication, so that the [`Principal`](bartizan_core::Principal) is known; outside every
+//! layer that a flag turns request by request. A layer that works in another task, as a buffer does,
+//! parts the request from its flags: put it outside, or see [`FlagsLayer::in_extensions`].
 //!
 //! # When things fail
 //!
@@ -83,11 +86,14 @@
 //! | one flag of a document is wrong | it answers with the caller's default, the others work; [`Flags::problems`] |
 //! | a new document or file cannot be read | the last good one stays, a warning is logged |
 //! | the first one cannot be read | an error at start |
+//! | a source is silent | the last good one stays, its age grows; [`Reason::Stale`] after [`Flags::stale_after`] |
+//! | a source is silent at start | the caller's default, or what [`Feed::keep_in`] kept |
 //! | unknown flag, other type, unknown variant | the caller's default; [`Details::error`] |
 //! | a rule takes too many steps, or throws | the caller's default, [`ErrorCode::General`] |
 //! | no document yet | the caller's default, [`ErrorCode::ProviderNotReady`] |
 //! | `fractional` without a targeting key | the flag's default variant |
 //! | a flag that controls a switch gives no mode | the switch stays |
+//! | an override that may not be believed | it is ignored |
 //! | the engine's own switch is not on enforce | every evaluation gives its default |
 //!
 //! # Where it differs from flagd
@@ -95,20 +101,22 @@
 //! - The version of percentage bucketing is named by `metadata.bucketing`, `"v2"` or `"v3"`; `"v3"`
 //!   holds when it is absent. flagd's first version is not supported.
 //! - The array form of `flags` is refused.
-//! - A rule may nest 64 levels and have 4096 nodes, references included; a document is at most
-//!   16 MiB long.
+//! - A rule may nest 64 levels and have 4096 nodes, references included, and texts of 64 KiB; a
+//!   document is at most 16 MiB long, a name 1024 bytes.
 //! - JsonLogic is that of its public suites: comparing with what is no number, or dividing by zero,
 //!   throws. `val`, `exists`, `??`, `try`, `throw` and `preserve` are there as well.
 //!
 //! # Features
 //!
 //! - `axum`: `route` as an attribute, and [`RequestFlags`] as an extractor.
+//! - `open-feature`: `OpenFeatureProvider`, for programs that speak OpenFeature's SDK.
 //!
 //! [flagd]: https://flagd.dev/reference/flag-definitions/
 
 mod bucket;
 mod context;
 mod control;
+mod current;
 mod definition;
 mod details;
 mod engine;
@@ -117,7 +125,11 @@ mod feed;
 mod flag;
 mod gate;
 mod layer;
+mod name;
 mod observe;
+#[cfg(feature = "open-feature")]
+mod open_feature;
+mod overrides;
 mod resolve;
 mod rule;
 mod service;
@@ -133,8 +145,11 @@ pub use self::engine::Flags;
 pub use self::exposure::{Exposure, Exposures};
 pub use self::feed::Feed;
 pub use self::flag::{Declaration, Flag, FlagKind, FlagType};
-pub use self::gate::{Gate, GateFuture, GateLayer};
+pub use self::gate::{Gate, GateFuture, GateLayer, Otherwise, OtherwiseFuture, OtherwiseLayer};
 pub use self::layer::FlagsLayer;
+#[cfg(feature = "open-feature")]
+pub use self::open_feature::OpenFeatureProvider;
+pub use self::overrides::Overrides;
 pub use self::service::{WithFlags, WithFlagsFuture};
 pub use self::snapshot::RequestFlags;
 pub use self::source::{FileSource, HttpSource, SourceError};

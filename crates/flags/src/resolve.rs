@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bartizan_core::Clock;
 use serde_json::{Map, Value};
 
-use crate::context::EvaluationContext;
+use crate::context::Attributes;
 use crate::definition::{Definition, Entry, FlagSet};
-use crate::rule::{Scope, evaluate};
+use crate::name::hash;
+use crate::rule::{Decision, Plan, Problem, Scope, Val};
 use crate::{Details, ErrorCode, Exposure, Reason};
 
 /// What an evaluation came to: small, so that a request can remember it.
@@ -58,12 +59,20 @@ impl FlagSet {
         }
     }
 
+    /// Where a flag that is on stands, and its variant of that name.
+    pub(crate) fn place(&self, flag: &str, variant: &str) -> Option<(u32, u32)> {
+        let index = self.index(flag, hash(flag))?;
+        let definition = self.definition(index).filter(|definition| definition.enabled)?;
+        let at = definition.variants.iter().position(|known| &*known.name == variant)?;
+        Some((index, at as u32))
+    }
+
     /// Evaluates the flag at `index`.
     #[inline]
     pub(crate) fn resolve(
         &self,
         index: u32,
-        context: &EvaluationContext,
+        attributes: Attributes<'_>,
         clock: &Clock,
     ) -> Resolved {
         let Some(definition) = self.definition(index) else {
@@ -74,21 +83,25 @@ impl FlagSet {
         }
         match &definition.targeting {
             None => fallback(definition, Reason::Static),
-            Some(rule) => {
-                let scope = Scope {
-                    flag: &definition.name,
-                    attributes: context.attributes(),
-                    bucketing: self.bucketing,
-                    clock,
-                };
-                match evaluate(rule, scope) {
-                    Ok(result) => targeted(definition, &result),
-                    Err(problem) => {
-                        tracing::debug!(target: "bartizan::flags", flag = %definition.name, %problem, "evaluation given up");
-                        Resolved::error(ErrorCode::General)
-                    }
-                }
-            }
+            Some(plan) => self.target(definition, plan, attributes, clock),
+        }
+    }
+
+    // Apart, so that a flag without a rule does not pay for the room that a rule takes.
+    #[inline(never)]
+    fn target(
+        &self,
+        definition: &Definition,
+        plan: &Plan,
+        attributes: Attributes<'_>,
+        clock: &Clock,
+    ) -> Resolved {
+        let flag = &*definition.name;
+        let scope = Scope { flag, attributes, bucketing: self.bucketing, clock };
+        match plan.decide(&scope) {
+            Ok(Decision::Variant(at)) => Resolved::Variant(at, Reason::TargetingMatch),
+            Ok(Decision::Value(value)) => targeted(definition, &value),
+            Err(problem) => given_up(definition, &problem),
         }
     }
 
@@ -118,6 +131,7 @@ impl FlagSet {
             flag: Arc::clone(&definition.name),
             variant: Arc::clone(&definition.variants.get(variant as usize)?.name),
             reason,
+            set: self.id.clone(),
             version: self.version.clone(),
             caller: None,
         })
@@ -145,23 +159,33 @@ impl FlagSet {
     }
 }
 
+#[cold]
+fn given_up(definition: &Definition, problem: &Problem) -> Resolved {
+    tracing::debug!(target: "bartizan::flags", flag = %definition.name, %problem, "evaluation given up");
+    Resolved::error(ErrorCode::General)
+}
+
 /// The variant that a rule's result names.
-fn targeted(definition: &Definition, result: &Value) -> Resolved {
+fn targeted(definition: &Definition, result: &Val<'_>) -> Resolved {
     let find = |name: &str| definition.variants.iter().position(|variant| &*variant.name == name);
     let found = match result {
-        Value::Null => return fallback(definition, Reason::Default),
-        Value::String(variant) => find(variant),
+        Val::Null => return fallback(definition, Reason::Default),
+        Val::Text(variant) => find(variant),
         // Rules may name the variants "true", "false" or "1" without quotes.
-        Value::Bool(true) => find("true"),
-        Value::Bool(false) => find("false"),
-        Value::Number(number) => find(&number.to_string()),
-        Value::Array(_) | Value::Object(_) => None,
+        Val::Bool(true) => find("true"),
+        Val::Bool(false) => find("false"),
+        Val::Number(number) => find(&number.to_string()),
+        Val::Float(_) => find(&result.clone().into_json().to_string()),
+        Val::Owned(value) if value.is_array() || value.is_object() => None,
+        Val::Owned(value) => return targeted(definition, &Val::of(value)),
+        Val::Tree(_) | Val::Words(_) | Val::Headers(_) => None,
     };
     found.map_or(Resolved::error(ErrorCode::General), |variant| {
         Resolved::Variant(variant as u32, Reason::TargetingMatch)
     })
 }
 
+#[inline]
 fn fallback(definition: &Definition, reason: Reason) -> Resolved {
     definition
         .default_variant

@@ -1,19 +1,20 @@
 //! The flags as one request sees them.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use bartizan_core::Principal;
+use bartizan_core::{Mode, Principal};
 use http::Request;
 use http::header::HeaderName;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::context::{EvaluationContext, Parts};
+use crate::context::{Attributes, EvaluationContext, Parts};
 use crate::definition::FlagSet;
 use crate::engine::Flags;
 use crate::resolve::Resolved;
-use crate::{Details, Flag, FlagType};
+use crate::{Details, Flag, FlagType, Reason, control, current};
 
 /// How many answers a request remembers; further flags push out the oldest.
 const MEMO: usize = 16;
@@ -21,157 +22,248 @@ const MEMO: usize = 16;
 /// The flags as one request sees them. Clones are the same request.
 ///
 /// Every evaluation of a request works on the set that was in force when it came, whatever comes
-/// into force meanwhile; the context is built at the first evaluation that asks for it, out of the
-/// attributes that some rule mentions; and a flag that was evaluated once keeps its answer.
+/// into force meanwhile; attributes are read where they lie in the request, and only those that some
+/// rule mentions; and a flag that was evaluated once keeps its answer.
 ///
-/// [`FlagsLayer`](crate::FlagsLayer) puts it in the request's extensions.
+/// [`FlagsLayer`](crate::FlagsLayer) hands it on.
 #[derive(Clone)]
 pub struct RequestFlags(Arc<Inner>);
 
 struct Inner {
-    flags: Flags,
-    set: Arc<FlagSet>,
+    /// `None` only while nobody has it.
+    seen: Option<Seen>,
     state: Mutex<State>,
 }
 
+struct Seen {
+    flags: Flags,
+    set: Arc<FlagSet>,
+}
+
+#[derive(Default)]
 struct State {
     parts: Parts,
-    context: Option<EvaluationContext>,
+    /// What was set by hand.
+    besides: EvaluationContext,
+    /// Flags whose variants the request names, and may.
+    overridden: Vec<(u32, u32)>,
     memo: Memo,
 }
 
 /// A ring of answers, by the flag's place in the set.
 #[derive(Default)]
 struct Memo {
-    slots: [Option<(u32, Resolved)>; MEMO],
+    slots: Vec<(u32, Resolved)>,
     next: usize,
 }
 
 impl Memo {
+    #[inline]
     fn get(&self, index: u32) -> Option<Resolved> {
-        let hit = self.slots.iter().flatten().find(|(flag, _)| *flag == index);
+        let hit = self.slots.iter().find(|(flag, _)| *flag == index);
         hit.map(|(_, resolved)| *resolved)
     }
 
     fn put(&mut self, index: u32, resolved: Resolved) {
-        if let Some(slot) = self.slots.get_mut(self.next % MEMO) {
-            *slot = Some((index, resolved));
+        match self.slots.get_mut(self.next) {
+            Some(slot) => *slot = (index, resolved),
+            None => self.slots.push((index, resolved)),
         }
         self.next = (self.next + 1) % MEMO;
     }
+
+    fn clear(&mut self) {
+        self.slots.clear();
+        self.next = 0;
+    }
 }
 
-tokio::task_local! {
-    pub(crate) static CURRENT: RequestFlags;
+/// How many of them a thread keeps for requests to come.
+const SPARE: usize = 64;
+
+thread_local! {
+    /// Emptied, for requests to come: a request then allocates nothing.
+    static SPARES: RefCell<Vec<Arc<Inner>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl RequestFlags {
     /// Takes the set in force for `request`, and of its headers those that rules may read.
     pub fn new<B>(flags: &Flags, request: &Request<B>, headers: &[HeaderName]) -> Self {
-        let set = flags.set();
-        let parts = Parts::of(request, &set.mentions, headers);
-        let state = Mutex::new(State { parts, context: None, memo: Memo::default() });
-        Self(Arc::new(Inner { flags: flags.clone(), set, state }))
+        Self::with(flags, flags.set(), request, headers)
+    }
+
+    pub(crate) fn with<B>(
+        flags: &Flags,
+        set: Arc<FlagSet>,
+        request: &Request<B>,
+        headers: &[HeaderName],
+    ) -> Self {
+        let spare = SPARES.try_with(|spares| spares.try_borrow_mut().ok()?.pop());
+        let mut inner = spare
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| Arc::new(Inner { seen: None, state: Mutex::default() }));
+        if let Some(inner) = Arc::get_mut(&mut inner) {
+            inner.state.get_mut().parts.take(request, set.mentions, headers);
+            inner.seen = Some(Seen { flags: flags.clone(), set });
+        }
+        Self(inner)
+    }
+
+    /// Keeps what is left of a request that is over, unless somebody still has it.
+    pub(crate) fn recycle(mut self) {
+        let Some(inner) = Arc::get_mut(&mut self.0) else { return };
+        inner.seen = None;
+        let state = inner.state.get_mut();
+        state.parts.clear();
+        state.besides.clear();
+        state.overridden.clear();
+        state.memo.clear();
+        // In a thread that is about to end there is no place any more.
+        let _ = SPARES.try_with(|spares| {
+            if let Ok(mut spares) = spares.try_borrow_mut()
+                && spares.len() < SPARE
+            {
+                spares.push(self.0);
+            }
+        });
+    }
+
+    fn seen(&self) -> &Seen {
+        self.0.seen.as_ref().expect("it is taken away only from whom nobody has")
     }
 
     /// The flags of the request that the current task works on: for code that sees no request. `None`
     /// outside a [`FlagsLayer`](crate::FlagsLayer), and in tasks that were spawned.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(Self::clone).ok()
+        current::look(Self::clone)
+    }
+
+    /// What a layer of these flags has put into the request or its task.
+    pub(crate) fn of<B>(flags: &Flags, request: &Request<B>) -> Option<Self> {
+        let own = |found: &Self| found.flags().is(flags).then(|| found.clone());
+        let by_task = || current::look(own).flatten();
+        request.extensions().get().and_then(own).or_else(by_task)
     }
 
     /// The engine.
     #[must_use]
     pub fn flags(&self) -> &Flags {
-        &self.0.flags
+        &self.seen().flags
     }
 
     /// The `version` in the metadata of the set that this request sees.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
-        self.0.set.version.as_deref()
+        self.seen().set.version.as_deref()
     }
 
     /// Evaluates a flag.
     #[must_use]
     #[inline]
     pub fn get<T: FlagType>(&self, flag: &Flag<T>) -> T::Value {
-        let index = self.0.set.index(flag.name());
-        let mut resolved = self.resolve(index);
-        let value = index.and_then(|index| self.0.set.value(index, &mut resolved, T::read));
+        let (_, value) = self.value(flag, T::read);
         value.unwrap_or_else(|| flag.default())
     }
 
     /// Evaluates a flag, and tells how the value came about.
     #[must_use]
     pub fn details<T: FlagType>(&self, flag: &Flag<T>) -> Details<T::Value> {
-        let index = self.0.set.index(flag.name());
-        let mut resolved = self.resolve(index);
-        let value = index.and_then(|index| self.0.set.value(index, &mut resolved, T::read));
-        self.0.set.details(index, resolved, value.unwrap_or_else(|| flag.default()))
+        let Seen { flags, set } = self.seen();
+        let (resolved, value) = self.value(flag, T::read);
+        let index = set.index(flag.name(), flag.hash());
+        flags.dated(set.details(index, resolved, value.unwrap_or_else(|| flag.default())))
     }
 
-    /// Evaluates a flag by its name, and the targeting key; `None` where the default holds.
-    pub(crate) fn value_and_key<T>(
+    /// What the flag says of a layer's mode, if this is a request of that engine.
+    pub(crate) fn mode(&self, engine: u64, flag: &Flag<&'static str>) -> Option<Mode> {
+        if self.flags().id() != engine {
+            return None;
+        }
+        self.value(flag, control::mode).1
+    }
+
+    /// Gives flags the variants that the request names. Those that the set does not know, or that
+    /// are off, stay as they are. Returns how many there are.
+    pub(crate) fn override_with<'a>(
         &self,
-        flag: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> (Option<T>, Option<String>) {
-        let index = self.0.set.index(flag);
-        let mut resolved = self.resolve(index);
-        let value = index.and_then(|index| self.0.set.value(index, &mut resolved, read));
+        named: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> usize {
+        let set = &self.seen().set;
         let mut state = self.0.state.lock();
-        let State { parts, context, .. } = &mut *state;
-        let context = context.get_or_insert_with(|| parts.context(&self.0.set.mentions));
-        let subject = || parts.principal.as_ref().map(|principal| principal.subject().to_owned());
-        (value, context.key().map(str::to_owned).or_else(subject))
+        state.overridden.extend(named.filter_map(|(flag, variant)| set.place(flag, variant)));
+        state.memo.clear();
+        state.overridden.len()
+    }
+
+    /// Evaluates a flag, and the targeting key; `None` where the default holds.
+    pub(crate) fn value_and_key<T: FlagType, V>(
+        &self,
+        flag: &Flag<T>,
+        read: impl FnOnce(&Value) -> Option<V>,
+    ) -> (Option<V>, Option<String>) {
+        let (_, value) = self.value(flag, read);
+        let state = self.0.state.lock();
+        (value, state.attributes().key().map(str::to_owned))
+    }
+
+    #[inline]
+    fn value<T: FlagType, V>(
+        &self,
+        flag: &Flag<T>,
+        read: impl FnOnce(&Value) -> Option<V>,
+    ) -> (Resolved, Option<V>) {
+        let set = &self.seen().set;
+        let index = set.index(flag.name(), flag.hash());
+        let mut resolved = self.resolve(index);
+        let value = index.and_then(|index| set.value(index, &mut resolved, read));
+        (resolved, value)
     }
 
     /// Says who calls, for what finds out only behind the layer. What was evaluated before is
     /// forgotten.
     pub fn identify(&self, principal: &Principal) {
-        self.change(|state| {
-            state.parts.principal = Some(principal.clone());
-            state.context = None;
-        });
-    }
-
-    /// Sets an attribute besides those of the request. What was evaluated before is forgotten.
-    ///
-    /// A later [`identify`](Self::identify) drops it, so call that first.
-    pub fn attribute(&self, name: impl Into<String>, value: impl Into<Value>) {
-        let mentions = &self.0.set.mentions;
-        self.change(|state| {
-            let context = state.context.take().unwrap_or_else(|| state.parts.context(mentions));
-            state.context = Some(context.attribute(name, value));
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.0.state.lock();
-        change(&mut state);
-        state.memo = Memo::default();
+        state.parts.identify(principal.clone());
+        state.memo.clear();
     }
 
+    /// Sets an attribute, over what the request says. What was evaluated before is forgotten.
+    pub fn attribute(&self, name: impl Into<String>, value: impl Into<Value>) {
+        let (name, value) = (name.into(), value.into());
+        let mut state = self.0.state.lock();
+        state.besides.set(name, value);
+        state.memo.clear();
+    }
+
+    #[inline]
     fn resolve(&self, index: Option<u32>) -> Resolved {
-        let Inner { flags, set, state } = &*self.0;
+        let Seen { flags, set } = self.seen();
         flags.resolve(set, index, |index| {
             // One request holds this lock, for as long as a bounded rule runs.
-            let mut state = state.lock();
+            let mut state = self.0.state.lock();
             if let Some(resolved) = state.memo.get(index) {
                 return resolved;
             }
-            let State { parts, context, memo } = &mut *state;
-            let context = context.get_or_insert_with(|| parts.context(&set.mentions));
-            let resolved = set.resolve(index, context, flags.clock());
-            memo.put(index, resolved);
+            let overridden = state.overridden.iter().find(|(flag, _)| *flag == index);
+            let resolved = match overridden {
+                Some((_, variant)) => Resolved::Variant(*variant, Reason::Override),
+                None => set.resolve(index, state.attributes(), flags.time()),
+            };
+            state.memo.put(index, resolved);
             flags.counts().evaluated(resolved.reason());
             if let Some(sink) = flags.sink() {
-                sink.offer(context.key(), || set.exposure(index, resolved));
+                sink.offer(state.attributes().key(), || set.exposure(index, resolved));
             }
             resolved
         })
+    }
+}
+
+impl State {
+    const fn attributes(&self) -> Attributes<'_> {
+        Attributes::Request(&self.parts, &self.besides)
     }
 }
 
@@ -181,7 +273,7 @@ impl fmt::Debug for RequestFlags {
     }
 }
 
-/// Takes the flags that a [`FlagsLayer`](crate::FlagsLayer) has put there; without one the handler
+/// Takes the flags that a [`FlagsLayer`](crate::FlagsLayer) has handed on; without one the handler
 /// answers 500.
 #[cfg(feature = "axum")]
 impl<S: Sync> axum::extract::FromRequestParts<S> for RequestFlags {
@@ -193,6 +285,6 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for RequestFlags {
     ) -> Result<Self, Self::Rejection> {
         const MISSING: (http::StatusCode, &str) =
             (http::StatusCode::INTERNAL_SERVER_ERROR, "the route is not behind a FlagsLayer");
-        parts.extensions.get::<Self>().cloned().ok_or(MISSING)
+        parts.extensions.get().cloned().or_else(Self::current).ok_or(MISSING)
     }
 }

@@ -2,6 +2,7 @@
 
 mod file;
 mod http;
+mod watch;
 
 pub use self::file::FileSource;
 pub use self::http::{HttpSource, SourceError};

@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use crate::engine::Flags;
 use crate::flag::FlagType;
+use crate::name::hash;
 use crate::{Details, EvaluationContext};
 
 impl Flags {
     /// Evaluates a flag whose variants are booleans.
     #[must_use]
     pub fn bool(&self, flag: &str, context: &EvaluationContext, default: bool) -> bool {
-        self.value(flag, context, bool::read).unwrap_or(default)
+        self.value(flag, hash(flag), context, bool::read).unwrap_or(default)
     }
 
     /// Evaluates a flag whose variants are booleans, and tells how the value came about.
@@ -27,7 +28,8 @@ impl Flags {
     /// Evaluates a flag whose variants are strings.
     #[must_use]
     pub fn string(&self, flag: &str, context: &EvaluationContext, default: &str) -> String {
-        self.value(flag, context, <&'static str>::read).unwrap_or_else(|| default.to_owned())
+        self.value(flag, hash(flag), context, <&'static str>::read)
+            .unwrap_or_else(|| default.to_owned())
     }
 
     /// Evaluates a flag whose variants are strings, and tells how the value came about.
@@ -44,7 +46,7 @@ impl Flags {
     /// Evaluates a flag whose variants are whole numbers.
     #[must_use]
     pub fn integer(&self, flag: &str, context: &EvaluationContext, default: i64) -> i64 {
-        self.value(flag, context, i64::read).unwrap_or(default)
+        self.value(flag, hash(flag), context, i64::read).unwrap_or(default)
     }
 
     /// Evaluates a flag whose variants are whole numbers, and tells how the value came about.
@@ -61,7 +63,7 @@ impl Flags {
     /// Evaluates a flag whose variants are numbers.
     #[must_use]
     pub fn float(&self, flag: &str, context: &EvaluationContext, default: f64) -> f64 {
-        self.value(flag, context, f64::read).unwrap_or(default)
+        self.value(flag, hash(flag), context, f64::read).unwrap_or(default)
     }
 
     /// Evaluates a flag whose variants are numbers, and tells how the value came about.
@@ -78,7 +80,7 @@ impl Flags {
     /// Evaluates a flag whose variants are objects.
     #[must_use]
     pub fn object(&self, flag: &str, context: &EvaluationContext, default: Value) -> Value {
-        self.value(flag, context, object).unwrap_or(default)
+        self.value(flag, hash(flag), context, object).unwrap_or(default)
     }
 
     /// Evaluates a flag whose variants are objects, and tells how the value came about.

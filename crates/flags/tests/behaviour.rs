@@ -191,7 +191,7 @@ async fn a_gate_opens_by_request_and_the_layer_hands_the_flags_on() {
     )
     .unwrap();
     let service = ServiceBuilder::new()
-        .layer(FlagsLayer::new(flags.clone()))
+        .layer(FlagsLayer::new(flags.clone()).in_extensions())
         .layer(GateLayer::new(flags, BETA))
         .service_fn(|request: Request<()>| async move {
             let flags = request.extensions().get::<RequestFlags>().expect("the layer put it there");

@@ -35,7 +35,7 @@ fn pair(value: i64) -> String {
 
 fn evaluations(flags: &Flags) -> f64 {
     let snapshot = flags.snapshot();
-    let reasons = ["default", "disabled", "error", "static", "targeting_match"];
+    let reasons = ["default", "disabled", "error", "override", "static", "targeting_match"];
     let count = |reason| snapshot.value("bartizan_flags_evaluations_total", reason).unwrap();
     reasons.into_iter().map(count).sum()
 }
@@ -79,15 +79,16 @@ fn metadata_and_version_come_along() {
 
 #[tokio::test]
 async fn the_layer_hands_the_flags_on_by_extension_and_by_task() {
-    let service =
-        ServiceBuilder::new().layer(FlagsLayer::new(plan())).service_fn(|request: Request<()>| {
+    let service = ServiceBuilder::new().layer(FlagsLayer::new(plan()).in_extensions()).service_fn(
+        |request: Request<()>| {
             assert!(RequestFlags::current().is_some(), "it is there while the service is called");
             async move {
                 let by_task = RequestFlags::current().expect("it is there while it is polled");
                 let by_extension = request.extensions().get::<RequestFlags>().unwrap();
                 Ok::<_, Infallible>(Response::new(by_task.get(&PLAN) && by_extension.get(&PLAN)))
             }
-        });
+        },
+    );
     let principal = Principal::new("ann").with_tier("premium");
     let request = Request::builder().extension(principal).body(()).unwrap();
     assert!(service.oneshot(request).await.unwrap().into_body());
@@ -135,10 +136,58 @@ fn evaluating_allocates_nothing() {
     }}});
     let flags = Flags::from_json(&flags.to_string()).unwrap();
     let context = EvaluationContext::new().targeting_key("ann").attribute("plan", "free");
+    // A thread's first look at an engine makes a place for what it sees.
+    let _ = PLAN.get(&flags, &context);
     let count = bartizan_testing::allocations(|| {
         std::hint::black_box(PLAN.get(&flags, &context));
     });
     assert_eq!(count, 0);
+}
+
+/// All that a request has: attributes are read where they lie, and what one request needed, the next
+/// one finds.
+#[test]
+fn the_layer_and_an_evaluation_allocate_nothing() {
+    use std::future::ready;
+
+    use tower::{Layer, Service, service_fn};
+
+    let is = |name: &str, value: &str| json!({"==": [{"var": name}, value]});
+    let flags = json!({"metadata": {"bucketing": "v3"}, "flags": {"plan": {
+        "state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+        "targeting": {"if": [
+            {"and": [
+                is("tenant", "acme"), is("tier", "paid"), is("method", "GET"), is("path", "/cart"),
+                is("headers.x-beta", "1"),
+                {"in": ["staff", {"var": "roles"}]}, {"starts_with": [{"var": "targetingKey"}, "a"]},
+            ]}, "on",
+            {"fractional": [["off", 1]]},
+        ]},
+    }}});
+    let flags = Flags::from_json(&flags.to_string()).unwrap();
+    let layer = FlagsLayer::new(flags).headers([HeaderName::from_static("x-beta")]);
+    let mut service = layer.layer(service_fn(|request: Request<()>| {
+        let flags = RequestFlags::current().unwrap();
+        assert!(flags.get(&PLAN) && flags.get(&PLAN));
+        drop(request);
+        ready(Ok::<_, Infallible>(Response::new(())))
+    }));
+    let principal =
+        Principal::new("ann").with_tenant("acme").with_tier("paid").with_roles(["staff"]);
+    let request = || {
+        Request::get("/cart").header("x-beta", "1").extension(principal.clone()).body(()).unwrap()
+    };
+    let mut exchange = |request| {
+        let mut future = std::pin::pin!(service.call(request));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(future.as_mut().poll(&mut cx).is_ready());
+    };
+    exchange(request());
+    exchange(request());
+    let second = request();
+    // As a server has them: parts of a buffer that is shared, which the first clone else makes it.
+    let _shared = (second.uri().clone(), second.headers()["x-beta"].clone());
+    assert_eq!(bartizan_testing::allocations(|| exchange(second)), 0);
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -205,7 +254,17 @@ fn the_first_evaluation_of_a_request_is_an_exposure() {
     let first = seen.try_recv().unwrap();
     assert_eq!((&*first.flag, &*first.variant, first.reason), ("a", "x", Reason::Static));
     assert_eq!(first.version.as_deref(), Some("3"));
-    assert!(first.caller.is_some());
+    let caller = format!("{:032x}", first.caller.expect("it is asked for"));
+    let attributes: Vec<_> = first.attributes().collect();
+    let told = [
+        ("feature_flag.key", "a"),
+        ("feature_flag.provider.name", "bartizan"),
+        ("feature_flag.result.variant", "x"),
+        ("feature_flag.result.reason", "static"),
+        ("feature_flag.version", "3"),
+        ("feature_flag.context.id", &caller),
+    ];
+    assert_eq!(attributes, told.map(|(name, value)| (name, value.to_owned())));
     assert_eq!(seen.try_recv().unwrap(), first);
     // There was room for two.
     assert!(seen.try_recv().is_err());
@@ -226,4 +285,61 @@ fn exposures_are_sampled_and_tell_no_names() {
     let all: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
     assert_eq!(all.len(), 10);
     assert!(all.iter().all(|exposure| exposure.caller.is_none()));
+}
+
+#[test]
+fn a_source_that_is_silent_for_too_long_makes_values_stale() {
+    let clock = bartizan_core::Clock::manual();
+    let flags = Flags::named("flags").clock(clock.clone());
+    let feed = flags.feed(0);
+    feed.replace(&pair(3)).unwrap();
+    let nobody = EvaluationContext::new();
+    let reason = |flags: &Flags| {
+        let request = RequestFlags::new(flags, &Request::new(()), &[]);
+        let (own, of_request) = (A.details(flags, &nobody), request.details(&A));
+        assert_eq!((own.value, of_request.value), (3, 3), "the last value holds");
+        assert_eq!(own.reason, of_request.reason);
+        own.reason
+    };
+    let minute = std::time::Duration::from_secs(60);
+    flags.stale_after(minute);
+    clock.advance(minute * 9);
+    assert_eq!(reason(&flags), Reason::Static, "what no source feeds does not age");
+    feed.confirm();
+    assert_eq!((reason(&flags), flags.age()), (Reason::Static, Some(minute * 0)));
+    clock.advance(minute);
+    assert_eq!(reason(&flags), Reason::Static);
+    clock.advance(minute);
+    assert_eq!((reason(&flags), flags.age()), (Reason::Stale, Some(minute * 2)));
+    let snapshot = flags.snapshot();
+    assert_eq!(snapshot.value("bartizan_flags_age_seconds", ""), Some(120.0));
+    assert_eq!(snapshot.value("bartizan_flags_stale", ""), Some(1.0));
+    // A flag that has no value is not a stale one.
+    static GONE: Flag<bool> = Flag::new("gone", true);
+    assert_eq!(GONE.details(&flags, &nobody).reason, Reason::Error);
+    feed.confirm();
+    assert_eq!(reason(&flags), Reason::Static);
+}
+
+#[test]
+fn requests_of_two_engines_and_evaluations_within_evaluations_keep_apart() {
+    let engines: Vec<_> = (0..9).map(|n| Flags::from_json(&pair(n)).unwrap()).collect();
+    let nobody = EvaluationContext::new();
+    for round in 0..3 {
+        for (n, flags) in (0..).zip(&engines) {
+            assert_eq!(A.get(flags, &nobody), n + round);
+            flags.replace(&pair(n + round + 1)).unwrap();
+        }
+    }
+    // What is bound may evaluate, on the same thread, while it is told.
+    let (flags, other) = (Flags::from_json(&pair(1)).unwrap(), engines[0].clone());
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (sink, own) = (Arc::clone(&seen), flags.clone());
+    flags.bind(&A, move |value| {
+        let nobody = EvaluationContext::new();
+        sink.lock().unwrap().push((*value, B.get(&own, &nobody), B.get(&other, &nobody)));
+        Ok(())
+    });
+    flags.replace(&pair(2)).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [(1, 1, 3), (2, 2, 3)]);
 }

@@ -7,10 +7,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bartizan_core::{Mode, Switch};
-use bartizan_flags::{
-    ErrorCode, EvaluationContext, FileSource, Flag, Flags, HttpSource, Reason, RequestFlags,
-};
+use bartizan_flags::{ErrorCode, EvaluationContext, Flag, Flags, HttpSource, Reason, RequestFlags};
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Request, Response, StatusCode, Uri};
@@ -190,41 +187,9 @@ async fn u28_a_failed_start_is_not_remembered() {
     let task = tokio::spawn(HttpSource::new(client, uri(), flags.clone()).watch(30 * SECOND));
     tokio::time::sleep(SECOND).await;
     assert!(SEARCH.get(&flags, &nobody()), "the default, at once");
+    assert!(!flags.ready_within(Duration::from_millis(1)).await);
     // It was asked at 0, 1, 3 and 7 seconds, and is at 15, each up to a tenth later.
-    tokio::time::timeout(19 * SECOND, flags.ready()).await.expect("it is there within 20 s");
+    assert!(flags.ready_within(19 * SECOND).await, "it is there within 20 s");
     assert!(!SEARCH.get(&flags, &nobody()));
     task.abort();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_swapped_link_is_seen_within_100_ms() {
-    let folder = std::env::temp_dir().join(format!("bartizan-configmap-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&folder);
-    for (version, mode) in [("..1", "enforce"), ("..2", "shadow")] {
-        fs::create_dir_all(folder.join(version)).unwrap();
-        let text = json!({"flags": {"mode": {
-            "state": "ENABLED", "variants": {"m": mode}, "defaultVariant": "m",
-        }}});
-        fs::write(folder.join(version).join("flags.json"), text.to_string()).unwrap();
-    }
-    // As Kubernetes lays out a ConfigMap: the file is a link through a link, and that is swapped.
-    std::os::unix::fs::symlink("..1", folder.join("..data")).unwrap();
-    std::os::unix::fs::symlink("..data/flags.json", folder.join("flags.json")).unwrap();
-    let source = FileSource::load(folder.join("flags.json")).unwrap();
-    let switch = Switch::new(Mode::Off);
-    source.flags().control("mode", switch.clone());
-    assert_eq!(switch.setting().0, Mode::Enforce);
-
-    std::os::unix::fs::symlink("..2", folder.join("..new")).unwrap();
-    fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
-    let swapped = Instant::now();
-    let task = tokio::spawn(source.watch(Duration::from_millis(50)));
-    while switch.setting().0 != Mode::Shadow {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        assert!(swapped.elapsed() < Duration::from_millis(100), "it was not seen in time");
-    }
-    let millis = swapped.elapsed().as_secs_f64() * 1000.0;
-    println!("bar: file_change_seen_ms {millis:.0} 100 ok");
-    task.abort();
-    fs::remove_dir_all(folder).unwrap();
 }

@@ -109,8 +109,9 @@ async fn one_percent_of_100_000_users_is_one_percent() {
     let layer = SplitLayer::new(flags(1), SEARCH, [("canary", Backend::new("canary"))]);
     let hits = canaries(&mut layer.layer(Backend::new("stable")), 100_000).await;
     let share = count(&hits) as f64 / 1000.0;
-    println!("bar: split_at_1_percent {share:.3} 1.0+-0.1 ok");
-    assert!((share - 1.0).abs() <= 0.1, "{share} %");
+    let verdict = if (share - 1.0).abs() <= 0.1 { "ok" } else { "short" };
+    println!("bar: split_at_1_percent {share:.3} 1.0+-0.1 {verdict}");
+    assert_eq!(verdict, "ok");
 }
 
 #[tokio::test]
@@ -123,8 +124,12 @@ async fn a_weight_that_grows_and_shrinks_moves_nobody_outside_the_increment() {
     let twenty = canaries(&mut split, 20_000).await;
     flags.replace(&document(10, 90)).unwrap();
     let back = canaries(&mut split, 20_000).await;
-    assert!(ten.iter().zip(&twenty).all(|(ten, twenty)| !ten || *twenty));
-    assert_eq!(ten, back);
+    // Who was in is still in, and who came in by the increment is out again, and nobody else.
+    let outside = ten.iter().zip(&twenty).filter(|(ten, twenty)| **ten && !**twenty).count()
+        + ten.iter().zip(&back).filter(|(ten, back)| ten != back).count();
+    let verdict = if outside == 0 { "ok" } else { "short" };
+    println!("bar: moved_outside_the_increment {outside} 0 {verdict}");
+    assert_eq!(outside, 0);
     assert!((1800..2200).contains(&count(&ten)), "{}", count(&ten));
     assert!((3700..4300).contains(&count(&twenty)), "{}", count(&twenty));
 }

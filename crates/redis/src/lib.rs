@@ -8,6 +8,8 @@
 //!   of a `ResponseCache`, with purges that hold for all, and one fetch for many misses anywhere.
 //! - [`SharedDenylist`], for revocations: what one process revokes, all deny.
 //! - [`KeyStore`], for records of API keys that all processes accept.
+//! - [`FlagsSource`], for a flag document that all processes follow: told of a change at once, and
+//!   asking from time to time in case that was lost.
 //!
 //! # When not to use it
 //!
@@ -106,6 +108,9 @@
 //!   told. A server that has lost its data takes nothing back.
 //! - **API keys** that a process does not remember get 503 while the server cannot be asked; what it
 //!   remembers it forgets with the connection that tells it of changes.
+//! - **Flags** keep the last good document, on disk as well if that is asked for, and no evaluation
+//!   waits. A connection that is lost is made anew, at waits that grow from 50 ms to 2 s, and the
+//!   document is then asked for.
 //! - **A refund or charge** does not wait: 4096 may be on their way, and more, or those that the
 //!   server does not take, are dropped and counted.
 //!
@@ -113,6 +118,7 @@
 //!
 //! - `auth`: [`SharedDenylist`] and [`KeyStore`].
 //! - `cache`: [`CacheStore`].
+//! - `flags`: [`FlagsSource`].
 //! - `rate-limit`: [`RateLimitStore`].
 
 #![cfg_attr(
@@ -134,6 +140,8 @@ mod denylist;
 mod errand;
 #[cfg(feature = "auth")]
 mod feed;
+#[cfg(feature = "flags")]
+mod flags;
 #[cfg(all(feature = "rate-limit", test))]
 mod fleet;
 #[cfg(feature = "rate-limit")]
@@ -160,6 +168,8 @@ pub use self::cache::CacheStore;
 pub use self::client::Redis;
 #[cfg(feature = "auth")]
 pub use self::denylist::{NotShared, SharedDenylist};
+#[cfg(feature = "flags")]
+pub use self::flags::{FlagsSource, PublishError};
 #[cfg(feature = "rate-limit")]
 pub use self::rate_limit::{RateLimitStore, Trip};
 pub use self::settings::Settings;

@@ -90,6 +90,24 @@ pub(crate) fn unread(name: &str) {
     tracing::warn!(target: "bartizan::redis", name, "what cannot be read is passed over");
 }
 
+pub(crate) fn flags_unheard(name: &str) {
+    tracing::warn!(
+        target: "bartizan::redis", name,
+        "the flag document cannot be asked for, the last good one stays"
+    );
+}
+
+pub(crate) fn flags_heard(name: &str) {
+    tracing::info!(target: "bartizan::redis", name, "the flag document is followed");
+}
+
+pub(crate) fn flags_absent(name: &str) {
+    tracing::warn!(
+        target: "bartizan::redis", name,
+        "the server has no flag document, the last good one stays"
+    );
+}
+
 pub(crate) fn applied(name: &str) {
     tracing::info!(target: "bartizan::redis", name, "settings applied");
 }

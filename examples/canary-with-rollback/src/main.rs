@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .cookie("visitor");
     let registry = Registry::new();
     registry.register(split.rollout());
-    tokio::spawn(source.watch(Duration::from_millis(50)));
+    tokio::spawn(source.watch(Duration::from_secs(5)));
 
     let app = Router::new()
         .route("/metrics", get(async |State(all): State<Registry>| all.to_prometheus()))

@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let limiter = RateLimiter::new("2/min".parse::<Quota>()?);
     flags.control(LIMITER_MODE.name(), limiter.switch().clone());
-    tokio::spawn(source.watch(Duration::from_millis(50)));
+    tokio::spawn(source.watch(Duration::from_secs(5)));
 
     let app = Router::new()
         .route("/export", get(export))

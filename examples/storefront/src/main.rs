@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let api_key = format!("shop_{:032x}", u128::from_ne_bytes(key));
     let source = FileSource::load(&file)?;
     let app = app(source.flags(), authenticator(&secret, &api_key)?)?;
-    tokio::spawn(source.watch(Duration::from_millis(100)));
+    tokio::spawn(source.watch(Duration::from_secs(5)));
 
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let url = format!("http://{}", listener.local_addr()?);

@@ -7,17 +7,18 @@ mod apply;
 mod list;
 mod scope;
 
-use std::borrow::Cow;
 use std::fmt;
 
 use bartizan_core::Clock;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+pub(super) use self::apply::holds;
 use self::scope::{Data, Frame};
 use super::sem_ver::Version;
-use super::value::{number, text};
-use super::{Bucket, MAX_DEPTH, Operator, Path, Rule, Weight};
+use super::val::{Val, number, object, text};
+use super::{Bucket, Key, MAX_DEPTH, Operator, Path, Rule, Weight};
 use crate::bucket::{Bucketing, pick};
+use crate::context::Attributes;
 
 /// How many steps one evaluation may take; nested loops over long attributes would else multiply.
 const FUEL: usize = 100_000;
@@ -26,7 +27,7 @@ const FUEL: usize = 100_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope<'a> {
     pub(crate) flag: &'a str,
-    pub(crate) attributes: &'a Map<String, Value>,
+    pub(crate) attributes: Attributes<'a>,
     pub(crate) bucketing: Bucketing,
     /// Read only by rules that ask for `$flagd.timestamp`.
     pub(crate) clock: &'a Clock,
@@ -35,95 +36,108 @@ pub(crate) struct Scope<'a> {
 /// Why an evaluation came to nothing.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// A bound was hit.
-    Bound(&'static str),
+    /// A value that the rule builds nests too deep.
+    Depth,
+    /// The rule takes too many steps.
+    Steps,
     /// What `throw` or an operator threw: an object whose `type` says what, as `try` sees it.
-    Thrown(Value),
+    Thrown(Box<Value>),
 }
 
 impl Problem {
     /// An error of an operator, under JsonLogic's name for it.
     #[cold]
     fn thrown(kind: &'static str) -> Self {
-        Self::Thrown(Self::object(Value::from(kind)))
+        Self::of(Value::from(kind))
     }
 
-    fn object(kind: Value) -> Value {
-        Value::Object(Map::from_iter([("type".to_owned(), kind)]))
+    fn of(kind: Value) -> Self {
+        Self::Thrown(Box::new(object("type", kind)))
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bound(problem) => f.write_str(problem),
+        f.write_str(match self {
+            Self::Depth => "the rule builds a value that nests too deep",
+            Self::Steps => "the rule takes too many steps",
             // The text of what is thrown may come from the request.
-            Self::Thrown(_) => f.write_str("the rule threw an error"),
-        }
+            Self::Thrown(_) => "the rule threw an error",
+        })
     }
 }
 
-type Outcome<'a> = Result<Cow<'a, Value>, Problem>;
+type Outcome<'a> = Result<Val<'a>, Problem>;
 
 /// Evaluates `rule`; the error says why there is no result.
 #[inline]
-pub(crate) fn evaluate<'a>(rule: &'a Rule, scope: Scope<'a>) -> Outcome<'a> {
+pub(crate) fn evaluate<'a>(rule: &'a Rule, scope: &'a Scope<'a>) -> Outcome<'a> {
     let frame = Frame::root(Data::Attributes(scope.attributes));
-    Evaluator { scope, fuel: FUEL }.rule(rule, frame)
+    Evaluator { scope, fuel: FUEL }.rule(rule, &frame)
 }
 
 struct Evaluator<'s> {
-    scope: Scope<'s>,
+    scope: &'s Scope<'s>,
     fuel: usize,
 }
 
-fn bool<'a>(value: bool) -> Outcome<'a> {
-    Ok(Cow::Owned(Value::Bool(value)))
-}
-
 impl<'s> Evaluator<'s> {
+    #[inline]
     fn burn(&mut self, steps: usize) -> Result<(), Problem> {
-        self.fuel =
-            self.fuel.checked_sub(steps).ok_or(Problem::Bound("the rule takes too many steps"))?;
+        self.fuel = self.fuel.checked_sub(steps).ok_or(Problem::Steps)?;
         Ok(())
     }
 
     /// Pays for every node of a value that is about to be stored in another one, and refuses one
     /// so deep that dropping it could exhaust the stack.
-    fn pay(&mut self, value: &Value, depth: usize) -> Result<(), Problem> {
-        if depth > 2 * MAX_DEPTH {
-            return Err(Problem::Bound("the rule builds a value that nests too deep"));
-        }
+    fn pay(&mut self, value: &Val<'_>) -> Result<(), Problem> {
         match value {
-            Value::Array(items) => items.iter().try_for_each(|item| self.pay(item, depth + 1))?,
-            Value::Object(map) => map.values().try_for_each(|item| self.pay(item, depth + 1))?,
-            Value::String(text) => self.burn(text.len() / 16)?,
-            _ => {}
+            Val::Tree(value) => self.pay_for(value, 0),
+            Val::Owned(value) => self.pay_for(value, 0),
+            Val::Text(text) => self.burn(1 + text.len() / 16),
+            Val::Words(words) => self.burn(1 + words.len()),
+            Val::Headers(headers) => self.burn(1 + headers.len()),
+            _ => self.burn(1),
         }
-        self.burn(1)
     }
 
-    fn rule<'a>(&mut self, rule: &'a Rule, frame: Frame<'a>) -> Outcome<'a>
+    fn pay_for(&mut self, value: &Value, depth: usize) -> Result<(), Problem> {
+        if depth > 2 * MAX_DEPTH {
+            return Err(Problem::Depth);
+        }
+        let mut all = match value {
+            Value::Array(items) => items.iter().try_for_each(|item| self.pay_for(item, depth + 1)),
+            Value::Object(map) => map.values().try_for_each(|item| self.pay_for(item, depth + 1)),
+            Value::String(text) => self.burn(text.len() / 16),
+            _ => Ok(()),
+        };
+        if all.is_ok() {
+            all = self.burn(1);
+        }
+        all
+    }
+
+    fn rule<'a>(&mut self, rule: &'a Rule, frame: &Frame<'a>) -> Outcome<'a>
     where
         's: 'a,
     {
         self.burn(1)?;
         match rule {
-            Rule::Literal(value) => Ok(Cow::Borrowed(value)),
+            Rule::Literal(value) => Ok(Val::of(value)),
             Rule::List(rules) => {
                 let mut items = Vec::with_capacity(rules.len());
                 for rule in rules {
                     let item = self.rule(rule, frame)?;
-                    self.pay(&item, 0)?;
-                    items.push(item.into_owned());
+                    self.pay(&item)?;
+                    items.push(item.into_json());
                 }
-                Ok(Cow::Owned(Value::Array(items)))
+                Ok(Val::owned(Value::Array(items)))
             }
-            Rule::FlagKey => Ok(Cow::Owned(Value::from(self.scope.flag))),
-            Rule::Timestamp => Ok(Cow::Owned(Value::from(self.scope.clock.unix().as_secs()))),
+            Rule::FlagKey => Ok(Val::Text(self.scope.flag)),
+            Rule::Timestamp => Ok(Val::Float(self.scope.clock.unix().as_secs() as f64)),
             Rule::Var { path, default } => self.var(path, default.as_deref(), frame),
             Rule::ComputedVar { path, default } => {
-                let path = Path::new(&text(&*self.rule(path, frame)?));
+                let path = Path::new(&text(&self.rule(path, frame)?));
                 self.var(&path, default.as_deref(), frame)
             }
             Rule::SemVer { relation, operands } => {
@@ -131,12 +145,12 @@ impl<'s> Evaluator<'s> {
                 let right = self.rule(&operands[1], frame)?;
                 let (left, right) = (text(&left), text(&right));
                 match (Version::parse(&left), Version::parse(&right)) {
-                    (Some(left), Some(right)) => bool(relation.holds(&left, &right)),
-                    _ => Ok(Cow::Owned(Value::Null)),
+                    (Some(left), Some(right)) => Ok(Val::Bool(relation.holds(&left, &right))),
+                    _ => Ok(Val::Null),
                 }
             }
             Rule::Fractional { key, buckets, total } => {
-                self.fractional(key.as_deref(), buckets, *total, frame)
+                self.fractional(key, buckets, *total, frame)
             }
             Rule::Val { up, keys } => self.val(*up, keys, frame),
             Rule::Call(operator, arguments) => self.call(*operator, arguments, frame),
@@ -146,39 +160,32 @@ impl<'s> Evaluator<'s> {
 
     fn fractional<'a>(
         &mut self,
-        key: Option<&'a Rule>,
+        key: &'a Key,
         buckets: &'a [Bucket],
         total: Option<u32>,
-        frame: Frame<'a>,
+        frame: &Frame<'a>,
     ) -> Outcome<'a>
     where
         's: 'a,
     {
         let hash = match key {
-            Some(key) => {
+            Key::Computed(key) => {
                 let key = self.rule(key, frame)?;
                 self.scope.bucketing.hash(&key)
             }
-            None => {
-                let key = self.scope.attributes.get("targetingKey").and_then(Value::as_str);
-                key.map(|key| self.scope.bucketing.default_hash(self.scope.flag, key))
-            }
+            Key::OfFlag(seed) => self.scope.attributes.key().map(|key| seed.hash(key)),
         };
         // Without a key nobody can be placed; the default variant is the safe answer.
-        let Some(hash) = hash else { return Ok(Cow::Owned(Value::Null)) };
-        let fixed = |bucket: &Bucket| match bucket.weight {
-            Weight::Fixed(weight) => weight,
-            Weight::Computed(_) => 0,
-        };
+        let Some(hash) = hash else { return Ok(Val::Null) };
         let index = match total {
-            Some(total) => pick(hash, total, buckets.iter().map(fixed)),
+            Some(total) => pick(hash, total, buckets.iter().map(|bucket| bucket.weight.fixed())),
             None => {
                 let mut weights = Vec::with_capacity(buckets.len());
                 for bucket in buckets {
                     weights.push(match &bucket.weight {
                         Weight::Fixed(weight) => *weight,
                         // The cast clamps: negative weights and NaN become zero.
-                        Weight::Computed(rule) => number(&*self.rule(rule, frame)?) as u32,
+                        Weight::Computed(rule) => number(&self.rule(rule, frame)?) as u32,
                     });
                 }
                 let total = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>();
@@ -188,11 +195,11 @@ impl<'s> Evaluator<'s> {
         };
         match index.and_then(|index| buckets.get(index)) {
             Some(bucket) => self.rule(&bucket.variant, frame),
-            None => Ok(Cow::Owned(Value::Null)),
+            None => Ok(Val::Null),
         }
     }
 
-    fn call<'a>(&mut self, operator: Operator, rules: &'a [Rule], frame: Frame<'a>) -> Outcome<'a>
+    fn call<'a>(&mut self, operator: Operator, rules: &'a [Rule], frame: &Frame<'a>) -> Outcome<'a>
     where
         's: 'a,
     {
@@ -221,7 +228,7 @@ impl<'s> Evaluator<'s> {
     }
 
     /// A call whose arguments are the items of a computed list.
-    fn spread<'a>(&mut self, operator: Operator, rule: &'a Rule, frame: Frame<'a>) -> Outcome<'a>
+    fn spread<'a>(&mut self, operator: Operator, rule: &'a Rule, frame: &Frame<'a>) -> Outcome<'a>
     where
         's: 'a,
     {
@@ -229,13 +236,17 @@ impl<'s> Evaluator<'s> {
             return self.call(operator, std::slice::from_ref(rule), frame);
         }
         let value = self.rule(rule, frame)?;
-        let one = std::slice::from_ref(&*value);
-        let items = value.as_array().map_or(one, Vec::as_slice);
+        let Some(items) = value.items() else {
+            self.burn(1)?;
+            return self.apply(operator, std::slice::from_ref(&value), frame.data);
+        };
         self.burn(items.len())?;
-        let values: Vec<_> = items.iter().map(Cow::Borrowed).collect();
+        let values: Vec<_> = items.iter().map(Val::of).collect();
         self.apply(operator, &values, frame.data)
     }
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bartizan_core::ConfigError;
+use tokio::sync::Notify;
 
+use super::watch::{Folders, SETTLE};
 use crate::engine::Flags;
 use crate::feed::Feed;
 
-/// The shortest time between two looks at the file.
+/// The shortest time between two looks at the file that nobody has asked for.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A document in a file, which can be followed while it changes. Clones share the state.
 ///
-/// Contents are compared, not times: this also sees a Kubernetes `ConfigMap`, whose symbolic links
-/// are swapped, and an edit within the resolution of the file system's clock.
+/// The folder is watched and not the file, which may be replaced, deleted and made anew: so it also
+/// sees a Kubernetes `ConfigMap`, whose symbolic links are swapped. Contents are compared, not times.
 #[derive(Clone, Debug)]
 pub struct FileSource(Arc<Inner>);
 
@@ -89,12 +91,24 @@ impl FileSource {
         }
     }
 
-    /// Follows the file for ever: looks at it every `interval`, on tokio's pool for blocking work.
+    /// Follows the file for ever: looks at it when the system tells of a change in its folder, and
+    /// besides every `interval`, for file systems that tell of none, as those over a network. Some
+    /// seconds will do. It reads on tokio's pool for blocking work.
     ///
     /// Nothing runs unless the future is polled: spawn it, and abort the task to stop.
     pub async fn watch(self, interval: Duration) -> Infallible {
+        let interval = interval.max(MIN_INTERVAL);
+        let changed = Arc::new(Notify::new());
+        let mut folders = Folders::default();
         loop {
-            tokio::time::sleep(interval.max(MIN_INTERVAL)).await;
+            // Links may lead elsewhere by now, and a folder may be another of the same name.
+            folders.follow(&self.0.path, &changed);
+            if tokio::time::timeout(interval, changed.notified()).await.is_ok() {
+                // Whoever writes often does so in several steps.
+                tokio::time::sleep(SETTLE).await;
+            } else {
+                folders = Folders::default();
+            }
             let source = self.clone();
             // What goes wrong has been logged and the last good set stays, so there is nothing
             // left to do with an error but to look again.

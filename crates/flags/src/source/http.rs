@@ -1,7 +1,6 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,7 +54,7 @@ const JITTER: f64 = 0.1;
 /// let source = HttpSource::new(client, Uri::from_static("https://flags.test/v1"), flags.clone());
 /// tokio::spawn(source.watch(Duration::from_secs(30)));
 /// // Give the first document a moment, but start in any case.
-/// let _ = tokio::time::timeout(Duration::from_secs(2), flags.ready()).await;
+/// let _ = flags.ready_within(Duration::from_secs(2)).await;
 /// # }
 /// ```
 pub struct HttpSource<C> {
@@ -63,26 +62,19 @@ pub struct HttpSource<C> {
     uri: Uri,
     feed: Feed,
     etag: Option<HeaderValue>,
-    file: Option<PathBuf>,
 }
 
 impl<C> HttpSource<C> {
     /// Creates a source that feeds `feed`: [`Flags`], or one of several places in them.
     #[must_use]
     pub fn new(client: C, uri: Uri, feed: impl Into<Feed>) -> Self {
-        Self { client, uri, feed: feed.into(), etag: None, file: None }
+        Self { client, uri, feed: feed.into(), etag: None }
     }
 
-    /// Keeps the last good document in a file, and puts in force now what it holds from before. A
-    /// file that is not there yet, or cannot be used, is no error: the server will say. Blocks on I/O.
+    /// Keeps the last good document in a file: see [`Feed::keep_in`]. Blocks on I/O.
     #[must_use]
     pub fn keep_in(mut self, file: impl Into<PathBuf>) -> Self {
-        let file = file.into();
-        if let Ok(text) = fs::read_to_string(&file) {
-            // A document that is refused has been logged.
-            let _ = self.feed.replace(&text);
-        }
-        self.file = Some(file);
+        self.feed = self.feed.keep_in(file);
         self
     }
 
@@ -166,13 +158,15 @@ where
         }
         let body = Limited::new(body, MAX_DOCUMENT).collect().await;
         let body = body.map_err(|_| fault(Kind::Body))?.to_bytes();
-        let text = std::str::from_utf8(&body).map_err(|_| fault(Kind::Body))?;
-        self.feed.replace(text).map_err(|error| fault(Kind::Document(error)))?;
+        let feed = self.feed.clone();
+        // A long document is work, and may have to be kept on disk.
+        let replaced = tokio::task::spawn_blocking(move || {
+            let text = std::str::from_utf8(&body).map_err(|_| fault(Kind::Body))?;
+            feed.replace(text).map_err(|error| fault(Kind::Document(error)))
+        });
+        replaced.await.map_err(|_| fault(Kind::Body))??;
         self.feed.confirm();
         self.etag = head.headers.get(ETAG).cloned();
-        if let Some(file) = self.file.clone() {
-            keep(file, body).await;
-        }
         Ok(true)
     }
 
@@ -198,18 +192,6 @@ where
             };
             tokio::time::sleep(wait.mul_f64(1.0 + JITTER * fastrand::f64())).await;
         }
-    }
-}
-
-/// Writes beside the file and renames: whoever reads it never sees half a document.
-async fn keep(file: PathBuf, text: Bytes) {
-    let kept = tokio::task::spawn_blocking(move || {
-        let mut beside = file.clone().into_os_string();
-        beside.push(".new");
-        fs::write(&beside, &text).and_then(|()| fs::rename(&beside, &file))
-    });
-    if let Ok(Err(error)) = kept.await {
-        tracing::warn!(target: "bartizan::flags", %error, "document cannot be kept on disk");
     }
 }
 

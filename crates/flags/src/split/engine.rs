@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::settings::RolloutSettings;
 use super::window::{Fault, Window, judge};
-use crate::bucket::Bucketing;
+use crate::bucket::{Bucketing, Seed};
 use crate::{Flag, observe};
 
 /// A flag's variants on their way to everyone: which of them are served, how each of them does, and
@@ -23,7 +23,7 @@ pub struct Rollout(Arc<Inner>);
 struct Inner {
     name: String,
     /// Another than the flag's own name, so that the ramp cuts across its buckets.
-    salt: String,
+    salt: Seed,
     flag: Flag<&'static str>,
     /// Stable first.
     variants: Vec<Variant>,
@@ -69,7 +69,7 @@ impl Rollout {
         let started = AtomicU64::new(clock.now().as_nanos());
         Self(Arc::new(Inner {
             name: flag.name().to_owned(),
-            salt: format!("{}/ramp", flag.name()),
+            salt: Bucketing::V3.seed(&format!("{}/ramp", flag.name())),
             variants: variants.into_iter().map(variant).collect(),
             flag,
             settings: Live::default(),
@@ -172,7 +172,7 @@ impl Rollout {
         let share = self.share_at(now);
         if share < 1.0 {
             // Without a key nobody would stay where they are.
-            let point = key.map(|key| Bucketing::V3.default_hash(&self.0.salt, key));
+            let point = key.map(|key| self.0.salt.hash(key));
             let inside = point.is_some_and(|point| f64::from(point) < share * 4_294_967_296.0);
             if !inside {
                 return self.divert(index, Diversion::Ramp);

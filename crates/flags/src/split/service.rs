@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::cookie;
 use super::engine::{Diversion, Rollout, SplitWatch};
 use super::layer::SplitLayer;
-use crate::context::TARGETING_KEY;
+use crate::context::{Attributes, TARGETING_KEY};
 use crate::{EvaluationContext, RequestFlags};
 
 type Delivered<ResBody> = Response<bartizan_core::ResponseBody<ResBody, SplitWatch>>;
@@ -44,21 +44,22 @@ impl<S> Split<S> {
                 identity
             })
         });
-        let flag = rollout.flag().name();
-        let (chosen, key) = match request.extensions().get::<RequestFlags>() {
-            Some(own) if own.flags().is(flags) => {
+        let flag = rollout.flag();
+        let (chosen, key) = match RequestFlags::of(flags, request) {
+            Some(own) => {
                 if let Some(identity) = identity {
                     own.attribute(TARGETING_KEY, identity);
                 }
                 own.value_and_key(flag, |value| rollout.index(value))
             }
-            _ => {
+            None => {
                 let mut context = EvaluationContext::from_request(request);
                 if let Some(identity) = identity {
                     context = context.targeting_key(identity);
                 }
-                let chosen = flags.value(flag, &context, |value| rollout.index(value));
-                (chosen, context.key().map(str::to_owned))
+                let index = |value: &_| rollout.index(value);
+                let chosen = flags.value(flag.name(), flag.hash(), &context, index);
+                (chosen, Attributes::Context(&context).key().map(str::to_owned))
             }
         };
         let mut index = rollout.admit(chosen.unwrap_or(0), key.as_deref(), now);

@@ -1,29 +1,33 @@
 //! Operators that work on values.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use serde_json::Value;
 
 use super::scope::Data;
-use super::{Evaluator, Outcome, Problem, bool};
+use super::{Evaluator, Outcome, Problem};
 use crate::rule::Operator;
-use crate::rule::value::{compare, json, loose_equal, number, span, strict_equal, text, truthy};
-
-const NULL: &Value = &Value::Null;
+use crate::rule::val::{Val, compare, loose_equal, number, span, strict_equal, text, truthy};
 
 /// Compares two values; the error says that they cannot be.
 #[inline]
-pub(super) fn holds(operator: Operator, a: &Value, b: &Value) -> Result<bool, Problem> {
+pub(in crate::rule) fn holds(
+    operator: Operator,
+    a: &Val<'_>,
+    b: &Val<'_>,
+) -> Result<bool, Problem> {
     use Operator as Op;
-    let ordered = |holds: fn(Ordering) -> bool| {
-        compare(a, b).map(holds).ok_or_else(|| Problem::thrown("NaN"))
+    let ordered = |holds: fn(Ordering) -> bool| match compare(a, b) {
+        Some(order) => Ok(holds(order)),
+        // An attribute that is absent is no reason for an error: it is neither less nor more.
+        None if a.is_null() || b.is_null() => Ok(false),
+        None => Err(Problem::thrown("NaN")),
     };
     match operator {
-        Op::StrictEqual => Ok(strict_equal(a, b)),
-        Op::StrictNotEqual => Ok(!strict_equal(a, b)),
         Op::Equal => loose_equal(a, b).ok_or_else(|| Problem::thrown("NaN")),
         Op::NotEqual => loose_equal(a, b).map(|equal| !equal).ok_or_else(|| Problem::thrown("NaN")),
+        Op::StrictEqual => Ok(strict_equal(a, b)),
+        Op::StrictNotEqual => Ok(!strict_equal(a, b)),
         Op::Greater => ordered(Ordering::is_gt),
         Op::GreaterOrEqual => ordered(Ordering::is_ge),
         Op::Less => ordered(Ordering::is_lt),
@@ -37,28 +41,32 @@ fn finite(number: f64) -> Result<f64, Problem> {
 }
 
 /// Arithmetic from the left.
-fn fold<'a>(values: &[Cow<'_, Value>], first: f64, step: fn(f64, f64) -> f64) -> Outcome<'a> {
+fn fold<'a>(values: &[Val<'_>], first: f64, step: fn(f64, f64) -> f64) -> Outcome<'a> {
     let mut values = values.iter().map(|value| finite(number(value)));
     // One argument alone is taken as the second: negated, inverted, turned into a number.
     let start = if values.len() > 1 { values.next().unwrap_or(Ok(first))? } else { first };
     let total = values.try_fold(start, |sum, value| finite(step(sum, value?)))?;
-    Ok(Cow::Owned(json(total)))
+    Ok(Val::Float(total))
+}
+
+fn list<'a>(items: Vec<Value>) -> Outcome<'a> {
+    Ok(Val::owned(Value::Array(items)))
 }
 
 impl Evaluator<'_> {
     pub(super) fn apply<'a>(
         &mut self,
         operator: Operator,
-        values: &[Cow<'_, Value>],
+        values: &[Val<'_>],
         data: Data<'_>,
     ) -> Outcome<'a> {
         use Operator as Op;
-        let at = |index: usize| values.get(index).map_or(NULL, |value| &**value);
+        let at = |index: usize| values.get(index).unwrap_or(&Val::Null);
         let (a, b) = (at(0), at(1));
         match operator {
-            Op::Not => bool(!truthy(a)),
-            Op::Truthy => bool(truthy(a)),
-            Op::Max | Op::Min => self.extreme(operator, values),
+            Op::Not => Ok(Val::Bool(!truthy(a))),
+            Op::Truthy => Ok(Val::Bool(truthy(a))),
+            Op::Max | Op::Min => Self::extreme(operator, values),
             Op::Add => fold(values, 0.0, |a, b| a + b),
             Op::Multiply => fold(values, 1.0, |a, b| a * b),
             Op::Subtract if values.is_empty() => Err(Problem::thrown("Invalid Arguments")),
@@ -67,61 +75,55 @@ impl Evaluator<'_> {
             Op::Divide => fold(values, 1.0, |a, b| a / b),
             Op::Remainder if values.len() < 2 => Err(Problem::thrown("Invalid Arguments")),
             Op::Remainder => fold(values, 0.0, |a, b| a % b),
-            Op::In => match b {
-                Value::Array(items) => bool(items.iter().any(|item| strict_equal(a, item))),
-                Value::String(hay) => bool(hay.contains(&*text(a))),
-                _ => bool(false),
-            },
-            Op::StartsWith | Op::EndsWith => match (a, b) {
-                (Value::String(a), Value::String(b)) if operator == Op::StartsWith => {
-                    bool(a.starts_with(b))
-                }
-                (Value::String(a), Value::String(b)) => bool(a.ends_with(b)),
-                _ => Ok(Cow::Owned(Value::Null)),
-            },
+            Op::In => Ok(Val::Bool(contains(b, a))),
+            Op::StartsWith | Op::EndsWith => Ok(match (a.as_str(), b.as_str()) {
+                (Some(a), Some(b)) if operator == Op::StartsWith => Val::Bool(a.starts_with(b)),
+                (Some(a), Some(b)) => Val::Bool(a.ends_with(b)),
+                _ => Val::Null,
+            }),
             Op::Cat => self.cat(values),
             Op::Substr => {
                 let chars: Vec<char> = text(a).chars().collect();
-                let length = values.get(2).map(|value| number(value));
+                let length = values.get(2).map(number);
                 let (from, to) = span(chars.len(), number(b), length);
                 let part = chars.get(from..to).unwrap_or_default();
-                Ok(Cow::Owned(Value::String(part.iter().collect())))
+                Ok(Val::owned(Value::String(part.iter().collect())))
             }
             Op::Merge => {
                 let mut out = Vec::new();
                 for value in values {
-                    self.pay(value, 0)?;
-                    match &**value {
-                        Value::Array(items) => out.extend_from_slice(items),
-                        other => out.push(other.clone()),
+                    self.pay(value)?;
+                    match value.items() {
+                        Some(items) => out.extend_from_slice(&items),
+                        None => out.push(value.clone().into_json()),
                     }
                 }
-                Ok(Cow::Owned(Value::Array(out)))
+                list(out)
             }
             Op::Missing => {
-                let names = a.as_array().cloned();
-                let names = names.unwrap_or_else(|| values.iter().map(|v| (**v).clone()).collect());
-                Ok(Cow::Owned(Value::Array(self.missing(&names, data)?)))
+                let names = a.items().map(std::borrow::Cow::into_owned);
+                let all = || values.iter().map(|value| value.clone().into_json()).collect();
+                list(self.missing(&names.unwrap_or_else(all), data)?)
             }
             Op::MissingSome => {
-                let names = b.as_array().map_or(&[][..], Vec::as_slice);
-                let missing = self.missing(names, data)?;
+                let names = b.items().unwrap_or_default();
+                let missing = self.missing(&names, data)?;
                 let enough = (names.len() - missing.len()) as f64 >= number(a);
-                Ok(Cow::Owned(Value::Array(if enough { Vec::new() } else { missing })))
+                list(if enough { Vec::new() } else { missing })
             }
             Op::Throw => {
-                self.pay(a, 0)?;
-                Err(Problem::Thrown(match a {
-                    Value::Object(_) => a.clone(),
-                    other => Problem::object(other.clone()),
-                }))
+                self.pay(a)?;
+                Err(match a.clone().into_json() {
+                    error @ Value::Object(_) => Problem::Thrown(Box::new(error)),
+                    kind => Problem::of(kind),
+                })
             }
             // What is left takes rules and is evaluated by `call`.
-            _ => Ok(Cow::Owned(Value::Null)),
+            _ => Ok(Val::Null),
         }
     }
 
-    fn extreme<'a>(&mut self, operator: Operator, values: &[Cow<'_, Value>]) -> Outcome<'a> {
+    fn extreme<'a>(operator: Operator, values: &[Val<'_>]) -> Outcome<'a> {
         let mut best: Option<f64> = None;
         for value in values {
             let value = finite(number(value))?;
@@ -131,16 +133,31 @@ impl Evaluator<'_> {
                 Some(best) => best.min(value),
             });
         }
-        best.map(|best| Cow::Owned(json(best))).ok_or_else(|| Problem::thrown("Invalid Arguments"))
+        best.map(Val::Float).ok_or_else(|| Problem::thrown("Invalid Arguments"))
     }
 
-    fn cat<'a>(&mut self, values: &[Cow<'_, Value>]) -> Outcome<'a> {
+    fn cat<'a>(&mut self, values: &[Val<'_>]) -> Outcome<'a> {
         let mut out = String::new();
         for value in values {
             let text = text(value);
             self.burn(text.len())?;
             out.push_str(&text);
         }
-        Ok(Cow::Owned(Value::String(out)))
+        Ok(Val::owned(Value::String(out)))
+    }
+}
+
+/// Whether `needle` is an item of a list, or a part of a text.
+fn contains(hay: &Val<'_>, needle: &Val<'_>) -> bool {
+    match hay {
+        Val::Tree(Value::Array(items)) => {
+            items.iter().any(|item| strict_equal(needle, &Val::of(item)))
+        }
+        Val::Words(words) => {
+            needle.as_str().is_some_and(|needle| words.iter().any(|word| word == needle))
+        }
+        Val::Text(hay) => hay.contains(&*text(needle)),
+        Val::Owned(hay) => contains(&Val::of(hay), needle),
+        _ => false,
     }
 }

@@ -1,13 +1,11 @@
 //! Operators that walk a list, and those that evaluate no more of their arguments than they need.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use super::apply::holds;
 use super::scope::{Data, Frame};
-use super::{Evaluator, Outcome, Problem, bool};
-use crate::rule::value::truthy;
+use super::{Evaluator, Outcome, Problem};
+use crate::rule::val::{Val, truthy};
 use crate::rule::{Operator, Rule};
 
 impl<'s> Evaluator<'s> {
@@ -16,55 +14,56 @@ impl<'s> Evaluator<'s> {
         &mut self,
         operator: Operator,
         rules: &'a [Rule],
-        frame: Frame<'a>,
+        frame: &Frame<'a>,
     ) -> Outcome<'a>
     where
         's: 'a,
     {
-        let [first, rest @ ..] = rules else { return bool(false) };
+        let [first, rest @ ..] = rules else { return Ok(Val::Bool(false)) };
         let mut left = self.rule(first, frame)?;
         for rule in rest {
             let right = self.rule(rule, frame)?;
             if !holds(operator, &left, &right)? {
-                return bool(false);
+                return Ok(Val::Bool(false));
             }
             left = right;
         }
-        bool(true)
+        Ok(Val::Bool(true))
     }
 
     #[inline]
-    pub(super) fn choose<'a>(&mut self, rules: &'a [Rule], frame: Frame<'a>) -> Outcome<'a>
+    pub(super) fn choose<'a>(&mut self, rules: &'a [Rule], frame: &Frame<'a>) -> Outcome<'a>
     where
         's: 'a,
     {
-        for pair in rules.chunks(2) {
-            match pair {
-                [condition, then] => {
-                    if truthy(&*self.rule(condition, frame)?) {
+        let mut rules = rules;
+        loop {
+            match rules {
+                [condition, then, rest @ ..] => {
+                    if truthy(&self.rule(condition, frame)?) {
                         return self.rule(then, frame);
                     }
+                    rules = rest;
                 }
-                [otherwise, ..] => return self.rule(otherwise, frame),
-                [] => {}
+                [otherwise] => return self.rule(otherwise, frame),
+                [] => return Ok(Val::Null),
             }
         }
-        Ok(Cow::Owned(Value::Null))
     }
 
     pub(super) fn junction<'a>(
         &mut self,
         operator: Operator,
         rules: &'a [Rule],
-        frame: Frame<'a>,
+        frame: &Frame<'a>,
     ) -> Outcome<'a>
     where
         's: 'a,
     {
-        let mut last = Cow::Owned(match operator {
-            Operator::Coalesce => Value::Null,
-            _ => Value::Bool(false),
-        });
+        let mut last = match operator {
+            Operator::Coalesce => Val::Null,
+            _ => Val::Bool(false),
+        };
         for rule in rules {
             last = self.rule(rule, frame)?;
             let over = match operator {
@@ -80,7 +79,7 @@ impl<'s> Evaluator<'s> {
     }
 
     /// `try`: each further argument is evaluated on the error of the one before.
-    pub(super) fn attempt<'a>(&mut self, rules: &'a [Rule], frame: Frame<'a>) -> Outcome<'a>
+    pub(super) fn attempt<'a>(&mut self, rules: &'a [Rule], frame: &Frame<'a>) -> Outcome<'a>
     where
         's: 'a,
     {
@@ -89,8 +88,8 @@ impl<'s> Evaluator<'s> {
             let result = match &error {
                 Problem::Thrown(value) if at > 0 => {
                     let data = Data::Item(value);
-                    let inner = Frame { data, index: 0, parent: Some(&frame) };
-                    self.nested(rule, inner).map(Cow::Owned)
+                    let inner = Frame { data, index: 0, parent: Some(frame) };
+                    self.nested(rule, &inner).map(Val::owned)
                 }
                 _ => self.rule(rule, frame),
             };
@@ -104,11 +103,11 @@ impl<'s> Evaluator<'s> {
     }
 
     /// Evaluates the body of a loop; what it returns may not borrow from the loop's item.
-    fn nested(&mut self, body: &Rule, frame: Frame<'_>) -> Result<Value, Problem> {
+    fn nested(&mut self, body: &Rule, frame: &Frame<'_>) -> Result<Value, Problem> {
         let mut inner = Evaluator { scope: self.scope, fuel: self.fuel };
         let result = inner.rule(body, frame).and_then(|value| {
-            inner.pay(&value, 0)?;
-            Ok(value.into_owned())
+            inner.pay(&value)?;
+            Ok(value.into_json())
         });
         self.fuel = inner.fuel;
         result
@@ -118,57 +117,59 @@ impl<'s> Evaluator<'s> {
         &mut self,
         operator: Operator,
         rules: &'a [Rule],
-        frame: Frame<'a>,
+        frame: &Frame<'a>,
     ) -> Outcome<'a>
     where
         's: 'a,
     {
-        let [list, body] = rules else { return Ok(Cow::Owned(Value::Null)) };
+        let [list, body] = rules else { return Ok(Val::Null) };
         let list = self.rule(list, frame)?;
-        let Some(items) = list.as_array() else { return absent(operator) };
+        let Some(items) = list.items() else { return absent(operator) };
         let mut out = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let inner = Frame { data: Data::Item(item), index, parent: Some(&frame) };
-            let value = self.nested(body, inner)?;
+            let inner = Frame { data: Data::Item(item), index, parent: Some(frame) };
+            let value = self.nested(body, &inner)?;
+            let holds = truthy(&Val::of(&value));
             match operator {
                 Operator::Map => out.push(value),
-                Operator::Filter if truthy(&value) => {
-                    self.pay(item, 0)?;
+                Operator::Filter if holds => {
+                    self.pay(&Val::of(item))?;
                     out.push(item.clone());
                 }
-                Operator::All if !truthy(&value) => return bool(false),
-                Operator::Some if truthy(&value) => return bool(true),
-                Operator::None if truthy(&value) => return bool(false),
+                Operator::All if !holds => return Ok(Val::Bool(false)),
+                Operator::Some if holds => return Ok(Val::Bool(true)),
+                Operator::None if holds => return Ok(Val::Bool(false)),
                 _ => {}
             }
         }
-        match operator {
+        Ok(match operator {
             // JsonLogic says that nothing holds for all of an empty list.
-            Operator::All => bool(!items.is_empty()),
-            Operator::Some => bool(false),
-            Operator::None => bool(true),
-            _ => Ok(Cow::Owned(Value::Array(out))),
-        }
+            Operator::All => Val::Bool(!items.is_empty()),
+            Operator::Some => Val::Bool(false),
+            Operator::None => Val::Bool(true),
+            _ => Val::owned(Value::Array(out)),
+        })
     }
 
-    pub(super) fn reduce<'a>(&mut self, rules: &'a [Rule], frame: Frame<'a>) -> Outcome<'a>
+    pub(super) fn reduce<'a>(&mut self, rules: &'a [Rule], frame: &Frame<'a>) -> Outcome<'a>
     where
         's: 'a,
     {
-        let [list, body, start @ ..] = rules else { return Ok(Cow::Owned(Value::Null)) };
+        let [list, body, start @ ..] = rules else { return Ok(Val::Null) };
         let list = self.rule(list, frame)?;
-        let mut items = list.as_array().map(Vec::as_slice).unwrap_or_default().iter();
+        let items = list.items().unwrap_or_default();
+        let mut items = items.iter();
         let mut accumulator = match start {
-            [start, ..] => self.rule(start, frame)?.into_owned(),
+            [start, ..] => self.rule(start, frame)?.into_json(),
             // Without a start the first item is it.
             [] => items.next().cloned().unwrap_or(Value::Null),
         };
         for (index, current) in items.enumerate() {
             let data = Data::Fold { current, accumulator: &accumulator };
-            let next = self.nested(body, Frame { data, index, parent: Some(&frame) })?;
+            let next = self.nested(body, &Frame { data, index, parent: Some(frame) })?;
             accumulator = next;
         }
-        Ok(Cow::Owned(accumulator))
+        Ok(Val::owned(accumulator))
     }
 }
 
@@ -178,6 +179,6 @@ fn absent<'a>(operator: Operator) -> Outcome<'a> {
         Operator::All | Operator::Some | Operator::None => {
             Err(Problem::thrown("Invalid Arguments"))
         }
-        _ => Ok(Cow::Owned(Value::Array(Vec::new()))),
+        _ => Ok(Val::owned(Value::Array(Vec::new()))),
     }
 }

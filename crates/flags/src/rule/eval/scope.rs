@@ -1,15 +1,13 @@
 //! What `var` and `val` can see.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 
 use super::{Evaluator, Outcome, Problem};
-use crate::rule::value::text;
+use crate::context::{Attributes, Name};
+use crate::rule::val::{Val, text};
 use crate::rule::{Path, Rule};
 
 /// What the rule works on here, and what lies around it.
-#[derive(Clone, Copy)]
 pub(super) struct Frame<'a> {
     pub(super) data: Data<'a>,
     /// Where in the list that is being walked.
@@ -20,7 +18,7 @@ pub(super) struct Frame<'a> {
 /// What `var` reads.
 #[derive(Clone, Copy)]
 pub(super) enum Data<'a> {
-    Attributes(&'a Map<String, Value>),
+    Attributes(Attributes<'a>),
     Item(&'a Value),
     Fold { current: &'a Value, accumulator: &'a Value },
 }
@@ -32,23 +30,24 @@ impl<'a> Frame<'a> {
 }
 
 impl<'a> Data<'a> {
-    fn member(self, key: &str) -> Option<&'a Value> {
+    #[inline]
+    fn member(self, name: &Name) -> Option<Val<'a>> {
         match self {
-            Self::Attributes(map) => map.get(key),
-            Self::Item(value) => member(value, key),
-            Self::Fold { current, accumulator } => match key {
-                "current" => Some(current),
-                "accumulator" => Some(accumulator),
+            Self::Attributes(attributes) => attributes.get(name),
+            Self::Item(value) => Val::of(value).member(name.as_str()),
+            Self::Fold { current, accumulator } => match name.as_str() {
+                "current" => Some(Val::of(current)),
+                "accumulator" => Some(Val::of(accumulator)),
                 _ => None,
             },
         }
     }
 
-    fn whole(self) -> Cow<'a, Value> {
+    fn whole(self) -> Val<'a> {
         match self {
-            Self::Item(value) => Cow::Borrowed(value),
-            Self::Attributes(map) => Cow::Owned(Value::Object(map.clone())),
-            Self::Fold { current, accumulator } => Cow::Owned(Value::Object(Map::from_iter([
+            Self::Item(value) => Val::of(value),
+            Self::Attributes(attributes) => Val::owned(attributes.to_json()),
+            Self::Fold { current, accumulator } => Val::owned(Value::Object(Map::from_iter([
                 ("current".to_owned(), current.clone()),
                 ("accumulator".to_owned(), accumulator.clone()),
             ]))),
@@ -56,72 +55,64 @@ impl<'a> Data<'a> {
     }
 }
 
-fn member<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
-    match value {
-        Value::Object(map) => map.get(key),
-        Value::Array(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
-        _ => None,
-    }
-}
-
 impl<'s> Evaluator<'s> {
+    #[inline]
     pub(super) fn var<'a>(
         &mut self,
         path: &Path,
         default: Option<&'a Rule>,
-        frame: Frame<'a>,
+        frame: &Frame<'a>,
     ) -> Outcome<'a>
     where
         's: 'a,
     {
         match (self.lookup(path, frame.data)?, default) {
-            (Some(value), _) if !value.is_null() => Ok(value),
+            (Some(value), None) => Ok(value),
+            (None, None) => Ok(Val::Null),
+            (Some(value), Some(_)) if !value.is_null() => Ok(value),
             (_, Some(default)) => self.rule(default, frame),
-            _ => Ok(Cow::Owned(Value::Null)),
         }
     }
 
-    pub(super) fn lookup<'a>(
-        &mut self,
-        path: &Path,
-        data: Data<'a>,
-    ) -> Result<Option<Cow<'a, Value>>, Problem> {
-        let Some((first, rest)) = path.parts.split_first() else {
-            return self.whole(data).map(Some);
-        };
-        if !rest.is_empty()
-            && let Data::Attributes(map) = data
-            && let Some(value) = map.get(&path.whole)
-        {
-            return Ok(Some(Cow::Borrowed(value)));
+    #[inline]
+    fn lookup<'a>(&mut self, path: &Path, data: Data<'a>) -> Result<Option<Val<'a>>, Problem> {
+        match path {
+            Path::Whole => self.whole(data).map(Some),
+            Path::Name(name) => Ok(data.member(name)),
+            Path::Way { whole, first, rest } => {
+                // Names may hold dots, so the undivided text is tried first.
+                if let Data::Attributes(attributes) = data
+                    && let Some(value) = attributes.get(whole)
+                {
+                    return Ok(Some(value));
+                }
+                let start = data.member(first);
+                Ok(rest.iter().try_fold(start, |value, part| Some(value?.member(part))).flatten())
+            }
         }
-        let start = data.member(first);
-        let found = rest.iter().try_fold(start, |value, part| Some(member(value?, part)));
-        Ok(found.flatten().map(Cow::Borrowed))
     }
 
     fn whole<'a>(&mut self, data: Data<'a>) -> Outcome<'a> {
         let whole = data.whole();
-        if let Cow::Owned(value) = &whole {
-            self.pay(value, 0)?;
+        if let Val::Owned(_) = &whole {
+            self.pay(&whole)?;
         }
         Ok(whole)
     }
 
-    pub(super) fn val<'a>(&mut self, up: usize, keys: &'a [Rule], frame: Frame<'a>) -> Outcome<'a>
+    pub(super) fn val<'a>(&mut self, up: usize, keys: &'a [Rule], frame: &Frame<'a>) -> Outcome<'a>
     where
         's: 'a,
     {
         let found = self.find(up, keys, frame)?;
-        Ok(found.unwrap_or(Cow::Owned(Value::Null)))
+        Ok(found.unwrap_or(Val::Null))
     }
 
-    pub(super) fn exists<'a>(&mut self, keys: &'a [Rule], frame: Frame<'a>) -> Outcome<'a>
+    pub(super) fn exists<'a>(&mut self, keys: &'a [Rule], frame: &Frame<'a>) -> Outcome<'a>
     where
         's: 'a,
     {
-        let found = self.find(0, keys, frame)?.is_some();
-        super::bool(found)
+        Ok(Val::Bool(self.find(0, keys, frame)?.is_some()))
     }
 
     /// Follows keys from `up` scopes further out. A loop counts as two scopes: its item, and
@@ -130,15 +121,15 @@ impl<'s> Evaluator<'s> {
         &mut self,
         up: usize,
         keys: &'a [Rule],
-        mut frame: Frame<'a>,
-    ) -> Result<Option<Cow<'a, Value>>, Problem>
+        scope: &Frame<'a>,
+    ) -> Result<Option<Val<'a>>, Problem>
     where
         's: 'a,
     {
-        let scope = frame;
+        let mut frame = scope;
         for _ in 0..up / 2 {
             match frame.parent {
-                Some(parent) => frame = *parent,
+                Some(parent) => frame = parent,
                 None => return Ok(None),
             }
         }
@@ -148,25 +139,26 @@ impl<'s> Evaluator<'s> {
             _ => None,
         };
         // A single key that is computed may turn out to be several.
-        let several = computed.as_deref().and_then(Value::as_array);
-        let count = several.map_or(keys.len(), Vec::len);
-        let mut found: Option<&'a Value> = None;
+        let several = computed.as_ref().and_then(Val::items);
+        let count = several.as_ref().map_or(keys.len(), |several| several.len());
+        let mut found: Option<Val<'a>> = None;
         for at in 0..count {
             self.burn(1)?;
-            let key = match (several, &computed) {
-                (Some(several), _) => several.get(at).map(Cow::Borrowed),
-                (None, Some(key)) => Some(Cow::Borrowed(&**key)),
-                (None, None) => keys.get(at).map(|key| self.rule(key, scope)).transpose()?,
+            let key = match (&several, &computed) {
+                (Some(several), _) => several.get(at).map(|key| text(&Val::of(key)).into_owned()),
+                (None, Some(key)) => Some(text(key).into_owned()),
+                (None, None) => match keys.get(at) {
+                    Some(key) => Some(text(&self.rule(key, scope)?).into_owned()),
+                    None => None,
+                },
             };
             let Some(key) = key else { return Ok(None) };
-            let key = text(&key);
             if at == 0 && up % 2 == 1 {
-                let index = (key == "index").then(|| Cow::Owned(Value::from(frame.index)));
-                return Ok(index);
+                return Ok((key == "index").then_some(Val::Float(frame.index as f64)));
             }
             found = match found {
-                None => frame.data.member(&key),
-                Some(value) => member(value, &key),
+                None => frame.data.member(&Name::new(key)),
+                Some(value) => value.member(&key),
             };
             if found.is_none() {
                 return Ok(None);
@@ -174,7 +166,7 @@ impl<'s> Evaluator<'s> {
         }
         match found {
             None if count == 0 => self.whole(frame.data).map(Some),
-            found => Ok(found.map(Cow::Borrowed)),
+            found => Ok(found),
         }
     }
 
@@ -186,7 +178,7 @@ impl<'s> Evaluator<'s> {
         let mut missing = Vec::new();
         for name in names {
             self.burn(1)?;
-            let found = self.lookup(&Path::new(&text(name)), data)?;
+            let found = self.lookup(&Path::new(&text(&Val::of(name))), data)?;
             if found.is_none_or(|value| value.is_null() || value.as_str() == Some("")) {
                 missing.push(name.clone());
             }

@@ -6,28 +6,41 @@ use serde_json::{Map, Value, json};
 
 use super::scope::{Data, Frame};
 use super::{Evaluator, FUEL, Problem, Scope};
+use crate::EvaluationContext;
 use crate::bucket::Bucketing;
-use crate::rule::value::strict_equal;
-use crate::rule::{Mentions, compile};
+use crate::context::{Attributes, Mentions};
+use crate::rule::val::{Val, strict_equal};
+use crate::rule::{Rule, Surroundings, compile};
 
-fn run(rule: &Value, attributes: &Value) -> Result<Value, String> {
+pub(super) fn compiled(rule: &Value, evaluators: &Map<String, Value>) -> Result<Rule, String> {
+    let surroundings = Surroundings { flag: "f", evaluators, bucketing: Bucketing::V3 };
+    compile(rule, surroundings, &mut Mentions::default())
+}
+
+pub(super) fn run(rule: &Value, attributes: &Value) -> Result<Value, String> {
     let none = Map::new();
-    let rule = compile(rule, &none, &mut Mentions::default())?;
-    let map = attributes.as_object().unwrap_or(&none);
+    let rule = compiled(rule, &none)?;
+    let mut context = EvaluationContext::new();
+    for (name, value) in attributes.as_object().unwrap_or(&none) {
+        context = context.attribute(name, value.clone());
+    }
     let clock = Clock::manual();
-    let scope = Scope { flag: "f", attributes: map, bucketing: Bucketing::V3, clock: &clock };
+    let scope = Scope {
+        flag: "f",
+        attributes: Attributes::Context(&context),
+        bucketing: Bucketing::V3,
+        clock: &clock,
+    };
     let frame = match attributes {
         // A context is always an object; JsonLogic's own suite has other data as well.
         Value::Object(_) => Frame::root(Data::Attributes(scope.attributes)),
         other => Frame::root(Data::Item(other)),
     };
-    let mut evaluator = Evaluator { scope, fuel: FUEL };
-    evaluator.rule(&rule, frame).map(std::borrow::Cow::into_owned).map_err(
-        |problem| match problem {
-            Problem::Thrown(error) => error["type"].as_str().unwrap_or_default().to_owned(),
-            bound => bound.to_string(),
-        },
-    )
+    let mut evaluator = Evaluator { scope: &scope, fuel: FUEL };
+    evaluator.rule(&rule, &frame).map(Val::into_json).map_err(|problem| match problem {
+        Problem::Thrown(error) => error["type"].as_str().unwrap_or_default().to_owned(),
+        bound => bound.to_string(),
+    })
 }
 
 #[test]
@@ -122,9 +135,13 @@ fn what_cannot_work_is_refused_when_compiled() {
 }
 
 #[test]
-fn depth_is_bounded_when_compiled() {
+fn depth_and_sizes_are_bounded_when_compiled() {
     let deep = (0..100).fold(json!(1), |rule, _| json!({"!": [rule]}));
     assert!(run(&deep, &json!({})).unwrap_err().contains("deeper"));
+    let many: Vec<_> = (0..5000).collect();
+    assert!(run(&json!({"max": many}), &json!({})).unwrap_err().contains("nodes"));
+    let long = "x".repeat(70_000);
+    assert!(run(&json!({"in": ["x", [long]]}), &json!({})).unwrap_err().contains("bytes"));
 }
 
 #[test]
@@ -146,9 +163,7 @@ fn work_and_built_values_are_bounded_when_evaluated() {
 #[test]
 fn a_reference_cannot_refer_to_itself() {
     let evaluators = json!({"a": {"$ref": "b"}, "b": {"!": [{"$ref": "a"}]}});
-    let error =
-        compile(&json!({"$ref": "a"}), evaluators.as_object().unwrap(), &mut Mentions::default())
-            .unwrap_err();
+    let error = compiled(&json!({"$ref": "a"}), evaluators.as_object().unwrap()).unwrap_err();
     assert!(error.contains("from within"), "{error}");
 }
 
@@ -166,7 +181,7 @@ fn json_logic_suites_hold() {
         for case in read(name).iter().filter(|case| case.is_object()) {
             let result = run(&case["rule"], case.get("data").unwrap_or(&Value::Null));
             let held = match (&result, case.get("error")) {
-                (Ok(value), None) => strict_equal(value, &case["result"]),
+                (Ok(value), None) => strict_equal(&Val::of(value), &Val::of(&case["result"])),
                 (Ok(_), Some(_)) | (Err(_), None) => false,
                 // What can be told from the rule alone is refused when it is compiled, in words of
                 // our own that name the mistake.

@@ -1,0 +1,111 @@
+//! What a route answers while its flag is off.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bartizan_flags::{Flag, Flags, GateLayer};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tower::{Layer, ServiceExt, service_fn};
+
+static BETA: Flag<bool> = Flag::new("beta", false);
+
+/// A body that nobody may read.
+struct Untouched;
+
+impl Body for Untouched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        panic!("the body is read")
+    }
+}
+
+fn flags(on: bool) -> Flags {
+    Flags::from_json(&format!(
+        r#"{{"flags": {{"beta": {{"state": "ENABLED", "variants": {{"v": {on}}},
+        "defaultVariant": "v"}}}}}}"#
+    ))
+    .unwrap()
+}
+
+async fn handle(_: Request<Untouched>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from("beta")))
+}
+
+async fn answer(gate: GateLayer, content_type: &str) -> Response<Bytes> {
+    let request = Request::post("/beta").header("content-type", content_type);
+    let service = gate.layer(service_fn(handle));
+    let response = service.oneshot(request.body(Untouched).unwrap()).await.unwrap();
+    let (head, body) = response.into_parts();
+    Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn each_answer_is_what_it_says_and_is_not_kept() {
+    let gate = || GateLayer::new(flags(false), BETA);
+    let elsewhere = HeaderValue::from_static("https://old.test/beta");
+    for (gate, status, code) in [
+        (gate(), 404, "not_found"),
+        (gate().forbidden(), 403, "forbidden"),
+        (gate().gone(), 410, "gone"),
+        (gate().unavailable(Duration::from_millis(1500)), 503, "unavailable"),
+        (gate().redirect(elsewhere), 307, "elsewhere"),
+    ] {
+        let response = answer(gate, "application/json").await;
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let retry_after = response.headers().get("retry-after").map(HeaderValue::as_bytes);
+        assert_eq!(retry_after, (status == 503).then_some(&b"2"[..]));
+        assert_eq!(response.headers().contains_key("location"), status == 307);
+        let problem: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!((&problem["code"], &problem["status"]), (&code.into(), &status.into()));
+    }
+}
+
+#[tokio::test]
+async fn grpc_callers_get_a_status() {
+    let gate = GateLayer::new(flags(false), BETA).unavailable(Duration::from_secs(3));
+    let response = answer(gate, "application/grpc").await;
+    assert_eq!(
+        (response.status(), &response.headers()["grpc-status"]),
+        (StatusCode::OK, &"14".parse().unwrap())
+    );
+    assert!(response.body().is_empty());
+}
+
+#[tokio::test]
+async fn another_service_answers_otherwise() {
+    let fallback = service_fn(|_: Request<Untouched>| async {
+        Ok::<_, Infallible>(Response::new(Full::from("old")))
+    });
+    for (on, expected) in [(true, "beta"), (false, "old")] {
+        let gate = GateLayer::new(flags(on), BETA).otherwise(fallback);
+        let response = gate.layer(service_fn(handle)).oneshot(Request::new(Untouched)).await;
+        let body = response.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_gate_on_one_route_leaves_the_others_alone() {
+    use axum::Router;
+    use axum::routing::get;
+    let app = Router::<()>::new()
+        .route("/beta", get(async || "beta").layer(GateLayer::new(flags(false), BETA).gone()))
+        .route("/", get(async || "home"));
+    for (path, status) in [("/beta", 410), ("/", 200), ("/nowhere", 404)] {
+        let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        assert_eq!(app.clone().oneshot(request).await.unwrap().status(), status, "{path}");
+    }
+}

@@ -1,0 +1,161 @@
+//! A flag document at a real server.
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod server;
+
+use std::time::Duration;
+
+use bartizan_flags::{ErrorCode, EvaluationContext, Flag, Flags};
+use bartizan_redis::{FlagsSource, Redis};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, timeout};
+
+use self::server::Server;
+
+static VALUE: Flag<i64> = Flag::new("value", -1);
+
+fn document(value: i64) -> String {
+    format!(
+        r#"{{"flags":{{"value":{{"state":"ENABLED","variants":{{"v":{value}}},"defaultVariant":"v"}}}}}}"#
+    )
+}
+
+/// Flags that follow the server, and what the flag comes to.
+fn follow(server: &Server, interval: Duration) -> (FlagsSource, UnboundedReceiver<i64>) {
+    let flags = Flags::empty();
+    let source = FlagsSource::new(Redis::new(&server.url()).unwrap(), flags.clone());
+    let (tell, told) = unbounded_channel();
+    flags.bind(&VALUE, move |value| {
+        let _ = tell.send(*value);
+        Ok(())
+    });
+    tokio::spawn(source.clone().watch(interval));
+    (source, told)
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_secs(20);
+
+async fn next(told: &mut UnboundedReceiver<i64>) -> i64 {
+    timeout(LONG, told.recv()).await.expect("it comes").unwrap()
+}
+
+#[tokio::test]
+async fn a_document_is_seen_by_all_processes_at_once() {
+    let server = Server::start();
+    let (one, mut by_one) = follow(&server, HOUR);
+    let (_, mut by_two) = follow(&server, HOUR);
+    assert_eq!(one.publish(&document(1)).await.unwrap(), 1);
+    assert_eq!((next(&mut by_one).await, next(&mut by_two).await), (1, 1));
+    let mut longest = Duration::ZERO;
+    for value in 2..10 {
+        let start = Instant::now();
+        assert_eq!(one.publish(&document(value)).await.unwrap(), value as u64);
+        assert_eq!((next(&mut by_one).await, next(&mut by_two).await), (value, value));
+        longest = longest.max(start.elapsed());
+    }
+    let millis = longest.as_secs_f64() * 1000.0;
+    let verdict = if millis <= 100.0 { "ok" } else { "short" };
+    println!("bar: redis_change_seen_ms {millis:.1} 100 {verdict}");
+    assert!(longest < LONG);
+}
+
+#[tokio::test]
+async fn a_message_that_is_lost_is_made_good() {
+    let server = Server::start();
+    let (source, mut told) = follow(&server, Duration::from_millis(100));
+    source.publish(&document(1)).await.unwrap();
+    assert_eq!(next(&mut told).await, 1);
+    // A change that nobody tells of, with its number and, since an operator may forget it, without.
+    server.say(&format!("SET bartizan:flags {}", quoted(&document(2))));
+    server.say("INCR bartizan:flags:version");
+    assert_eq!(next(&mut told).await, 2);
+    server.say("DEL bartizan:flags:version");
+    server.say(&format!("SET bartizan:flags {}", quoted(&document(3))));
+    assert_eq!(next(&mut told).await, 3);
+    assert!(source.flags().age().unwrap() < LONG);
+}
+
+/// As the server's inline commands want it.
+fn quoted(text: &str) -> String {
+    format!("'{text}'")
+}
+
+#[tokio::test]
+async fn bad_documents_and_none_keep_the_last_good_one() {
+    let server = Server::start();
+    let (source, mut told) = follow(&server, HOUR);
+    source.publish(&document(1)).await.unwrap();
+    assert_eq!(next(&mut told).await, 1);
+    for bad in ["{", "[]", r#"{"flags":{"value":{"state":"ON"}}}"#] {
+        let error = source.publish(bad).await.unwrap_err();
+        assert_eq!(error.to_string(), "the document cannot be used");
+    }
+    for command in ["SET bartizan:flags {", "DEL bartizan:flags"] {
+        server.say(command);
+        server.say("INCR bartizan:flags:version");
+        server.say("PUBLISH bartizan:flags x");
+    }
+    // Seen in order, so by now the bad ones have been looked at.
+    source.publish(&document(2)).await.unwrap();
+    assert_eq!(next(&mut told).await, 2);
+    assert!(told.try_recv().is_err(), "nothing came between");
+}
+
+#[tokio::test]
+async fn u27_without_the_server_evaluation_waits_for_nothing_and_later_follows_again() {
+    let mut server = Server::start();
+    let (source, mut told) = follow(&server, HOUR);
+    source.publish(&document(1)).await.unwrap();
+    assert_eq!(next(&mut told).await, 1);
+    server.kill();
+    let nobody = EvaluationContext::new();
+    assert_eq!(VALUE.get(&source.flags(), &nobody), 1, "the last good one");
+    assert_eq!(
+        source.publish(&document(2)).await.unwrap_err().to_string(),
+        "the server does not take the document"
+    );
+
+    // A process that starts meanwhile has its defaults at once.
+    let (late, mut told_late) = follow(&server, HOUR);
+    let details = VALUE.details(&late.flags(), &nobody);
+    assert_eq!((details.value, details.error), (-1, Some(ErrorCode::ProviderNotReady)));
+
+    // Back, with nothing in it; its numbers begin anew.
+    server.restart();
+    assert_eq!(source.publish(&document(3)).await.unwrap(), 1);
+    assert_eq!((next(&mut told).await, next(&mut told_late).await), (3, 3));
+}
+
+#[tokio::test]
+async fn u27_the_last_good_document_survives_on_disk() {
+    let file = std::env::temp_dir().join(format!("bartizan-redis-kept-{}", std::process::id()));
+    let mut server = Server::start();
+    let redis = Redis::new(&server.url()).unwrap();
+    let flags = Flags::empty();
+    let source = FlagsSource::new(redis.clone(), flags.feed(0).keep_in(&file));
+    let watch = tokio::spawn(source.clone().watch(HOUR));
+    source.publish(&document(7)).await.unwrap();
+    // It is kept before its age is told.
+    let kept = async {
+        while flags.age().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(LONG, kept).await.unwrap();
+    watch.abort();
+    server.kill();
+
+    let flags = Flags::empty();
+    let _source = FlagsSource::new(redis, flags.feed(0).keep_in(&file));
+    assert_eq!(VALUE.get(&flags, &EvaluationContext::new()), 7);
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_key_without_a_name_is_refused() {
+    let source = FlagsSource::new(Redis::new("redis://127.0.0.1").unwrap(), Flags::empty());
+    assert!(source.clone().key("").is_err());
+    assert!(source.clone().key("x".repeat(513)).is_err());
+    assert!(source.key("shop:flags").is_ok());
+}
