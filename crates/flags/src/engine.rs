@@ -225,6 +225,7 @@ impl Flags {
     /// set by hand holds for all others, and wherever the flag says nothing usable.
     ///
     /// False if something else decides about the switch already.
+    #[allow(clippy::must_use_candidate, reason = "one flag decides in nearly every program")]
     pub fn control_each(&self, flag: &Flag<&'static str>, switch: &Switch) -> bool {
         // The engine itself would hold the switch, which would hold the engine.
         let (engine, flag) = (self.0.id, *flag);

@@ -306,7 +306,7 @@ fn a_source_that_is_silent_for_too_long_makes_values_stale() {
     clock.advance(minute * 9);
     assert_eq!(reason(&flags), Reason::Static, "what no source feeds does not age");
     feed.confirm();
-    assert_eq!((reason(&flags), flags.age()), (Reason::Static, Some(minute * 0)));
+    assert_eq!((reason(&flags), flags.age()), (Reason::Static, Some(std::time::Duration::ZERO)));
     clock.advance(minute);
     assert_eq!(reason(&flags), Reason::Static);
     clock.advance(minute);
