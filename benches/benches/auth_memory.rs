@@ -10,9 +10,7 @@ use std::future::{Ready, ready};
 use std::process::ExitCode;
 use std::task::{Context, Poll};
 
-use bartizan::auth::{
-    Authenticator, Decision, HttpClient, IssuedKeys, Jwks, Jwt, KeyTable, Keys,
-};
+use bartizan::auth::{Authenticator, Decision, HttpClient, IssuedKeys, Jwks, Jwt, KeyTable, Keys};
 use bartizan::core::Engine;
 use bartizan_benches::Bars;
 use bytes::Bytes;

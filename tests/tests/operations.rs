@@ -21,9 +21,8 @@ fn the_page_lists_what_the_engines_show() {
     let audit = Audit::new(TracingSink::new());
     let keys = Jwks::new(HttpClient::https().unwrap(), "https://id.test/keys").unwrap();
     let jwt = Jwt::new(keys, "https://id.test", "test");
-    registry.register(
-        Authenticator::new("test").scheme(jwt).audit(audit).denylist(Denylist::new()),
-    );
+    registry
+        .register(Authenticator::new("test").scheme(jwt).audit(audit).denylist(Denylist::new()));
     registry.register(ResponseCache::new("test"));
     registry.register(CircuitBreaker::new("test"));
     registry.register(KeyedCircuitBreaker::new("test by key"));
