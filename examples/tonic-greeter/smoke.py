@@ -33,11 +33,14 @@ finally:
 lines = output.splitlines()
 if not lines[0].startswith("UNAUTHENTICATED: "):
     sys.exit(f"greeter: let in without a key: {output}")
-lines = lines[1:]
+if not lines[1].startswith("PERMISSION_DENIED: "):
+    sys.exit(f"greeter: let in without the scope: {output}")
+lines = lines[2:]
 if lines[:3] != ["Hello, Bart!"] * 3:
     sys.exit(f"greeter: not greeted: {output}")
 if not re.fullmatch(r"RESOURCE_EXHAUSTED: too many requests, retry in [1-9]\d* ms", lines[3]):
     sys.exit(f"greeter: not limited: {output}")
 print("ok: UNAUTHENTICATED without a key")
+print("ok: PERMISSION_DENIED without the scope")
 print("ok: three greetings, then RESOURCE_EXHAUSTED with a wait")
-print("2 passed, 0 failed")
+print("3 passed, 0 failed")

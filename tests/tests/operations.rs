@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use bartizan::auth::{Audit, Authenticator, Denylist, TracingSink};
+use bartizan::auth::{Audit, Authenticator, Denylist, HttpClient, Jwks, Jwt, TracingSink};
 use bartizan::cache::ResponseCache;
 use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::Registry;
@@ -19,7 +19,10 @@ fn the_page_lists_what_the_engines_show() {
     // Nobody is there, and nobody is asked.
     let redis = Redis::new("redis://127.0.0.1").unwrap();
     let audit = Audit::new(TracingSink::new());
-    registry.register(Authenticator::new("test").audit(audit).denylist(Denylist::new()));
+    let keys = Jwks::new(HttpClient::https().unwrap(), "https://id.test/keys").unwrap();
+    let jwt = Jwt::new(keys, "https://id.test", "test");
+    registry
+        .register(Authenticator::new("test").scheme(jwt).audit(audit).denylist(Denylist::new()));
     registry.register(ResponseCache::new("test"));
     registry.register(CircuitBreaker::new("test"));
     registry.register(KeyedCircuitBreaker::new("test by key"));

@@ -1,7 +1,9 @@
 //! Who calls, and whether they may.
 //!
 //! An [`Authenticator`] holds one or more [`Scheme`]s: [`Jwt`] for tokens of an issuer (HS, RS, PS,
-//! ES and EdDSA, by static keys or a JWKS document), [`ApiKeys`] for keys of one's own.
+//! ES and EdDSA, by static keys or by [`Jwks`], with presets for well-known issuers in [`Oidc`]),
+//! [`Introspection`] for opaque tokens, [`IssuedKeys`] and [`ApiKeys`] for keys of one's own, `Basic`
+//! for users, or what one writes oneself; one of them is enough, or [`AllOf`] several.
 //! [`AuthLayer`] asks it about every request, puts the [`Principal`] into the request's extensions
 //! (and removes one that was there), and answers whoever proves nothing with 401, problem details
 //! and challenges (RFC 6750; gRPC: `UNAUTHENTICATED`). [`RequireLayer`] guards what is inside it by
@@ -61,20 +63,25 @@
 //!
 //! # When not to use it
 //!
-//! - For passwords and sessions: hashes here are fast, and nothing is ever written.
-//! - For opaque tokens of an issuer (introspection), client certificates, DPoP: not built yet.
+//! - For logins and sessions: nothing is ever written, and a browser's cookie is no credential here.
+//! - For DPoP, client certificates or signed requests: not built. Tokens that are bound to a key are
+//!   refused.
 //! - For decisions on a single object, as whether this order is this caller's: ask the principal
 //!   where the object is loaded.
 //!
 //! # When things fail
 //!
-//! - **Keys are not there yet** ([`Keys::pending`]): 503 and `Retry-After` for every token, since
-//!   it may be valid. Nothing is fetched by this crate: whoever fetches a document hands it to
-//!   [`Keys::replace_jwks`].
-//! - **A new document is broken**: the error says why; the last good keys stay.
-//! - **One key of a document is of no use** (unknown type, weak, for encryption): it is left out and
-//!   told by [`KeySet::skipped`]. A point that is not on its curve shows only when a token is
-//!   verified: the token is refused.
+//! - **The issuer is away**: the last good keys are used for as long as [`Jwks::max_age`] says, and
+//!   then, or if none were ever there, the answer is 503 and `Retry-After` for every token, since it
+//!   may be valid. When the issuer is back, so are the keys.
+//! - **Keys are rotated without notice**: a token whose key is not there waits for one fetch; a flood
+//!   of made-up names costs one per cooldown, and requests with known keys see nothing of it.
+//! - **A new document is broken**, too long, redirected, or says the wrong issuer: the last good keys
+//!   stay, and an event says why.
+//! - **One key of a document is of no use** (unknown type, weak, off its curve, for encryption): it is
+//!   left out and told by [`KeySet::skipped`].
+//! - **An introspecting issuer or a store of keys is away**: 503, unless the answer is remembered.
+//! - **Passwords come faster than they are hashed**: two are hashed at once, 64 wait, the rest get 503.
 //! - **The wall clock is wrong**: tokens expire early or late by as much. Leeway is 30 seconds by
 //!   default, and 5 minutes at most.
 //! - **A token is revoked**: it is good until it expires, unless it is on the [`Denylist`]. Whether
@@ -86,15 +93,19 @@
 //!
 //! # Costs
 //!
-//! Each token is verified anew, by jsonwebtoken's verifier for the key's algorithm and no other;
-//! verified tokens are not remembered yet. A caller that is let in costs an allocation for the
-//! extension, and with a token those of parsing it; an anonymous one costs none.
+//! A token is parsed once, verified by jsonwebtoken's verifier for the key's algorithm and no other,
+//! and then remembered ([`Jwt::cache_bytes`]): the next time it costs a hash of it, a comparison and
+//! the extension that holds the principal. A scheme that has to wait costs a boxed future, nobody else
+//! pays for it; an anonymous request allocates nothing. See `docs/performance.md`.
 //!
 //! # Features
 //!
 //! - `aws-lc` (default): tokens are verified with AWS-LC. If both backends are on, by this one.
 //! - `rust-crypto`: tokens are verified with RustCrypto.
-//! - `axum`: the extractor `Caller`.
+//! - `hyper` (default): `HttpClient::https`, hyper over rustls. Without it one brings a service.
+//! - `reqwest`: `HttpClient::reqwest`.
+//! - `basic`: `Basic`.
+//! - `axum`: the extractors `Caller` and `Permit`.
 //!
 //! Without a backend there are API keys and schemes of one's own only. The backend is named
 //! explicitly: the process-wide provider of jsonwebtoken is neither read nor set.

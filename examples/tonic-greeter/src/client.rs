@@ -1,4 +1,4 @@
-//! Greets without a key, and then with one until it is told to slow down. See the README beside this package.
+//! Greets without a key, with one that may not, and with one that may until it is told to slow down. See the README beside this package.
 
 use std::error::Error;
 
@@ -23,9 +23,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "50051".to_owned());
     let mut client = GreeterClient::connect(format!("http://127.0.0.1:{port}")).await?;
     let key = MetadataValue::from_static("greet_4f1c9a7e2b6d8035c1e7f9a2");
-    for call in 0..5 {
+    let other = MetadataValue::from_static("greet_08d7b3f5a1c64e92907b5d3c");
+    for call in 0..6 {
         let mut request = Request::new(GreetRequest { name: "Bart".to_owned() });
         if call > 0 {
+            let key = if call == 1 { &other } else { &key };
             request.metadata_mut().insert("x-api-key", key.clone());
         }
         match client.greet(request).await {
@@ -36,6 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     .and_then(|value| value.to_str().ok())
                     .map_or_else(String::new, |millis| format!(", retry in {millis} ms"));
                 let code = match status.code() {
+                    Code::PermissionDenied => "PERMISSION_DENIED",
                     Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
                     Code::Unauthenticated => "UNAUTHENTICATED",
                     _ => "another status",
