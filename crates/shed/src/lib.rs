@@ -54,20 +54,43 @@
 //! There is no store. A call that is cancelled, panics, or is dropped in mid-body gives its slot
 //! back; one that is cancelled after more than the latency target counts as slow.
 
+mod control;
+mod deadlines;
+mod door;
 mod engine;
 mod exempt;
 mod future;
+mod gate;
 mod layer;
+pub mod limit;
+mod lobby;
 mod observe;
+mod priority;
+mod queue;
+mod reason;
+mod rejection;
 mod service;
 mod settings;
-mod state;
+mod shared;
+mod slot;
+mod sync;
+mod triage;
+mod usage;
+mod waiting;
 
 pub use bartizan_core::ConfigError;
 
-pub use self::engine::{LoadShedder, Slot};
-pub use self::exempt::{Exempt, ExemptPaths, NoneExempt};
+pub use self::deadlines::Deadlines;
+pub use self::engine::LoadShedder;
+pub use self::exempt::{Exempt, ExemptPaths};
 pub use self::future::ResponseFuture;
 pub use self::layer::LoadShedLayer;
+pub use self::priority::{Claim, Priority};
+pub use self::reason::Reason;
 pub use self::service::LoadShed;
-pub use self::settings::Settings;
+pub use self::settings::{Algorithm, Settings};
+pub use self::slot::Slot;
+pub use self::triage::{
+    ByHeader, ByRoute, ByTier, Rank, Triage, WithDeadlines, WithExempt, WithPriority, WithTenant,
+    by_header, by_route, by_tier,
+};

@@ -1,0 +1,283 @@
+use std::time::Duration;
+
+use bartizan_core::Timestamp;
+
+use super::{Bounds, Limit, Sample, Window};
+
+/// The limit over what the service works on at once. Without loss for a service with workers and
+/// a queue it may lie anywhere from 1 on, and for one that thrashes up to about 2: the middle of
+/// both, by ratio.
+const HEADROOM: f64 = 1.4;
+/// And one more, since a small service cannot have 0.4 of a place.
+const SPARE: f64 = 1.0;
+
+/// A window is over when the standard error of its mean latency is this share of the mean, …
+const WINDOW_ERROR: f64 = 0.12;
+const PROBE_ERROR: f64 = 0.08;
+/// … within so many calls.
+const LEAST_CALLS: f64 = 32.0;
+const MOST_CALLS: f64 = 1000.0;
+/// And not before so many seconds.
+const LEAST_SECONDS: f64 = 0.01;
+
+/// Up by no more than this per window.
+const GROWTH: f64 = 1.5;
+/// Down by no more than this per window; where more is called for, a probe looks first.
+const DECAY: f64 = 0.8;
+
+/// Halving the limit has made calls faster if they take less than this share of what they took.
+const FASTER: f64 = 0.85;
+/// How deep the first step of a probe goes: on trust, or to find the base in the first place.
+const SHALLOW: f64 = 0.6;
+const DEEP: f64 = 0.5;
+
+/// The time between probes in the time that they take: they cost a third of it at most.
+const REST: f64 = 40.0;
+const SHORT_REST: f64 = 5.0;
+const LONGEST_REST: f64 = 120.0;
+/// In seconds.
+const SHORTEST_REST: f64 = 0.5;
+/// The longest that a probe waits for calls of before it to end, in seconds.
+const LONGEST_SETTLE: f64 = 1.0;
+/// And then for the calls in flight to be no more than the limit.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The limit that needs no telling: what the service works on at once (its rate times the latency
+/// of a call that does not wait, by Little's law), and two fifths more.
+///
+/// The rate is measured while the limit is in the way. The base latency is measured by probes: the
+/// limit is lowered for a moment, and as long as that makes calls faster, lowered further. As with
+/// BBR (Cardwell et al., 2016), where bandwidth and delay cannot be seen at once either, probes are
+/// rare: where they find what they expect, they take a fortieth of the time and cost a fraction of
+/// that. A service that is not saturated is not probed; what its calls take is its base latency.
+///
+/// Averages are over windows that are as long as the spread of latencies asks for: some 32 calls of
+/// equal length, 70 of exponentially distributed ones, 400 where one in ten takes forty times as
+/// long as the others.
+#[derive(Clone, Debug)]
+pub struct BandwidthDelay {
+    bounds: Bounds,
+    limit: f64,
+    /// In seconds; 0 while nothing is known.
+    base: f64,
+    /// Whether the last probe found the base as expected.
+    is_sure: bool,
+    /// Calls per second at saturation; 0 while nothing is known.
+    rate: f64,
+    /// Of latencies: the squared coefficient.
+    variation: f64,
+    window: Option<Window>,
+    phase: Phase,
+    /// When the next probe is due.
+    probe_at: Timestamp,
+    rest: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The limit follows rate and base.
+    Follow,
+    /// The limit was changed: calls from before have to end first, until then.
+    Settle { until: Timestamp, then: Next },
+    /// The latency at a lowered limit is measured.
+    Probe(Probe),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Follow,
+    Probe(Probe),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    start: Timestamp,
+    /// The limit before.
+    limit: f64,
+    /// The latency at the limit of the step before, in seconds.
+    before: f64,
+    /// Whether this is the first step.
+    is_first: bool,
+}
+
+impl BandwidthDelay {
+    /// Creates the limit, which starts at `initial`.
+    #[must_use]
+    pub fn new(initial: u32) -> Self {
+        Self {
+            bounds: Bounds { min: 1, max: u32::MAX },
+            limit: f64::from(initial.max(1)),
+            base: 0.0,
+            is_sure: false,
+            rate: 0.0,
+            variation: 1.0,
+            window: None,
+            phase: Phase::Follow,
+            probe_at: Timestamp::default(),
+            rest: SHORTEST_REST,
+        }
+    }
+
+    /// Whether the window's mean is known well enough.
+    fn is_over(&self, window: &Window, now: Timestamp) -> bool {
+        let error = if matches!(self.phase, Phase::Probe(_)) { PROBE_ERROR } else { WINDOW_ERROR };
+        // A window without a rare long call looks steadier than it is.
+        let variation = self.variation.max(window.variation());
+        let calls = (variation / (error * error)).clamp(LEAST_CALLS, MOST_CALLS);
+        f64::from(window.calls) >= calls && window.elapsed(now) >= LEAST_SECONDS
+    }
+
+    /// What the limit should be.
+    fn target(&self) -> f64 {
+        HEADROOM * self.rate * self.base + SPARE
+    }
+
+    fn follow(&mut self, window: &Window, sample: &Sample) {
+        let (rate, latency) = (window.rate(sample), window.mean());
+        self.learn_variation(window);
+        let share = window.full_share();
+        if share == 0.0 {
+            // The limit was not in the way. If there was room to spare, nothing waited.
+            if f64::from(window.most_in_flight) < 0.75 * self.limit {
+                self.base = match self.base {
+                    0.0 => latency,
+                    base => base + 0.1 * (latency.min(1.3 * base) - base),
+                };
+            }
+            return;
+        }
+        if self.base == 0.0 {
+            // Whatever waits inside is in it too: an upper bound, which the first probe lowers.
+            self.base = latency;
+            self.is_sure = false;
+        }
+        if share <= 0.5 {
+            // The service keeps up most of the time: there may be room for more, not for less.
+            let target = HEADROOM * rate * self.base + SPARE;
+            self.raise(target);
+            return;
+        }
+        self.rate = if self.rate == 0.0 { rate } else { (self.rate + rate) / 2.0 };
+        if sample.now >= self.probe_at {
+            return self.begin_probe(window, sample.now);
+        }
+        let target = self.target();
+        if target >= self.limit {
+            self.raise(target);
+        } else if target < DECAY * DECAY * self.limit && self.limit > 2.0 {
+            // Either it does less at once now, or each call takes longer: only a probe can tell.
+            self.rate = rate;
+            self.begin_probe(window, sample.now);
+        } else {
+            self.set(target.max(DECAY * self.limit));
+        }
+    }
+
+    fn begin_probe(&mut self, window: &Window, now: Timestamp) {
+        let depth = if self.is_sure { SHALLOW } else { DEEP };
+        let probe = Probe { start: now, limit: self.limit, before: window.mean(), is_first: true };
+        self.step_down(depth, window.longest, now, probe);
+    }
+
+    fn step_down(&mut self, depth: f64, longest: f64, now: Timestamp, probe: Probe) {
+        self.set((self.limit * depth).round());
+        let settle = longest.min(LONGEST_SETTLE);
+        let until = now.saturating_add(Duration::from_secs_f64(settle));
+        self.phase = Phase::Settle { until, then: Next::Probe(probe) };
+    }
+
+    fn probed(&mut self, probe: Probe, window: &Window, sample: &Sample) {
+        let latency = window.mean();
+        self.rate = self.rate.max(window.rate(sample));
+        if probe.is_first && self.is_sure && (FASTER..1.0 / FASTER).contains(&(latency / self.base))
+        {
+            self.base = 0.7 * self.base + 0.3 * latency;
+            return self.end_probe(probe, window, sample.now);
+        }
+        let is_faster = latency < FASTER * probe.before;
+        if self.limit > self.least() && (is_faster || probe.is_first) {
+            let next = Probe { before: latency, is_first: false, ..probe };
+            return self.step_down(DEEP, window.longest, sample.now, next);
+        }
+        // A lower limit made no difference: nothing waits in there any more.
+        let base = if is_faster { latency } else { (latency + probe.before) / 2.0 };
+        self.is_sure = (FASTER..1.0 / FASTER).contains(&(base / self.base));
+        self.base = base;
+        self.end_probe(probe, window, sample.now);
+    }
+
+    fn end_probe(&mut self, probe: Probe, window: &Window, now: Timestamp) {
+        self.learn_variation(window);
+        let took = now.saturating_since(probe.start).as_secs_f64();
+        let rest = if self.is_sure { REST * took } else { SHORT_REST * took };
+        self.rest = rest.max(SHORTEST_REST).min(LONGEST_REST);
+        self.probe_at = now.saturating_add(Duration::from_secs_f64(self.rest));
+        self.set(self.target().min(GROWTH * probe.limit));
+        let until = now.saturating_add(Duration::from_secs_f64(self.base.min(LONGEST_SETTLE)));
+        self.phase = Phase::Settle { until, then: Next::Follow };
+    }
+
+    fn learn_variation(&mut self, window: &Window) {
+        self.variation = (self.variation + window.variation()) / 2.0;
+    }
+
+    fn raise(&mut self, target: f64) {
+        if target > self.limit {
+            self.set(target.min(GROWTH * self.limit + SPARE));
+        }
+    }
+
+    fn least(&self) -> f64 {
+        self.bounds.clamp(0.0)
+    }
+
+    fn set(&mut self, limit: f64) {
+        self.limit = self.bounds.clamp(limit);
+    }
+}
+
+impl Limit for BandwidthDelay {
+    fn record(&mut self, sample: &Sample) {
+        let now = sample.now;
+        if let Phase::Settle { until, then } = self.phase {
+            let is_settled = f64::from(sample.in_flight) <= 1.25 * self.limit + 1.0;
+            self.phase = match then {
+                _ if now < until => return,
+                Next::Probe(probe) if is_settled => Phase::Probe(probe),
+                // Nobody heeds the limit, as in shadow mode: there is nothing to be learned so.
+                Next::Probe(probe) if now.saturating_since(until) > PATIENCE => {
+                    self.set(probe.limit);
+                    self.probe_at = now.saturating_add(Duration::from_secs_f64(LONGEST_REST));
+                    Phase::Follow
+                }
+                Next::Probe(_) => return,
+                Next::Follow => Phase::Follow,
+            };
+            self.window = None;
+        }
+        let mut window = self.window.unwrap_or_else(|| Window::new(now, sample.completed));
+        window.add(sample);
+        if !self.is_over(&window, now) {
+            self.window = Some(window);
+            return;
+        }
+        self.window = None;
+        match self.phase {
+            Phase::Probe(probe) => self.probed(probe, &window, sample),
+            Phase::Follow | Phase::Settle { .. } => self.follow(&window, sample),
+        }
+    }
+
+    fn limit(&self) -> u32 {
+        self.limit as u32
+    }
+
+    fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+        self.limit = bounds.clamp(self.limit);
+    }
+
+    fn base(&self) -> Option<Duration> {
+        (self.base > 0.0).then(|| Duration::from_secs_f64(self.base))
+    }
+}
