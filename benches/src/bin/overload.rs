@@ -8,11 +8,14 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     let settings = Settings::default();
     let seeds: u64 = args.get(1).and_then(|s| s.parse().ok()).unwrap_or(1);
-    for workers in [4, 16, 64, 128] {
+    let only: Vec<u32> = args.get(2).map_or(vec![4, 16, 64, 128], |s| s.split(',').map(|n| n.parse().unwrap()).collect());
+    let loads: Vec<f64> = args.get(4).map_or(vec![0.5, 0.9, 1.0, 1.5, 2.0, 5.0, 10.0], |s| s.split(',').map(|n| n.parse().unwrap()).collect());
+    for workers in only {
         for spread in [Spread::Exponential, Spread::Bimodal, Spread::Constant] {
+            if let Some(s) = args.get(3) { if !s.contains(&format!("{spread:?}")[..1]) { continue; } }
             for discipline in [Discipline::Queue, Discipline::Thrash] {
                 print!("{workers:3} {:11} {:6}:", format!("{spread:?}"), format!("{discipline:?}"));
-                for load in [0.5, 0.9, 1.0, 1.5, 2.0, 5.0, 10.0] {
+                for &load in &loads {
                     let mut sum = 0.0; let mut least = f64::INFINITY; let mut p99: f64 = 0.0; let mut lim = 0;
                     for seed in 0..seeds {
                         let plan = Plan { workers, spread, discipline, load, ..Plan::default() };

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use bartizan_core::Timestamp;
 
-use crate::limit::{Bounds, Limit, Sample};
+use crate::limit::{Base, Bounds, Limit, Sample};
 use crate::queue::Budget;
 use crate::settings::Settings;
 
 /// So many calls per second are told to the limit, at the most; of more, a part is.
-const MOST_TOLD: f64 = 4_000.0;
+const MOST_TOLD: f64 = 20_000.0;
 const LEAST_TOLD: f64 = MOST_TOLD / 4.0;
 const MOST_MASK: u64 = 1023;
 /// How often that is looked at, in calls told.
@@ -16,15 +16,16 @@ const ROUND: u32 = 128;
 /// Latencies are averaged over about so many calls told.
 const MEMORY: f64 = 256.0;
 
-/// What waits may cost at the verge of overload. A queue of time W turns away about
-/// (1 + c²)·S / (2·√N·W) of the calls there (Kingman); and in latency it may cost as much as the
-/// spread c² of service times makes a call cost now and then anyway.
-const WAIT: f64 = 3.0;
-const WAIT_AT_NO_SPREAD: f64 = 0.6;
-const WAIT_PER_SPREAD: f64 = 1.4;
+/// What waits may cost at the verge of overload, in base latencies over the number of places: a queue
+/// of time W turns away about (1 + c²)·S / 2·N·W of the calls there (Kingman's bound), so small
+/// services need longer ones, and those whose calls differ much; and these can afford it, since some
+/// of their calls take as long anyway.
+const WAIT: f64 = 4.0;
 const MOST_SPREAD: f64 = 6.0;
 /// A queue that stands is cut to this share of it.
 const STANDING: f64 = 0.25;
+/// But not below the time in which so many are served.
+const READY: f64 = 8.0;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// As many places are used as the limit has headroom over them.
 const HEADROOM: f64 = 1.4;
@@ -83,8 +84,8 @@ impl Control {
     }
 
     /// What a call takes when nothing waits inside the service, as far as is known.
-    pub(crate) fn base(&self) -> Duration {
-        self.limit.base().unwrap_or(Duration::from_secs_f64(self.meter.mean))
+    pub(crate) fn base(&self) -> Base {
+        self.limit.base().unwrap_or_else(|| self.meter.base())
     }
 
     /// Half of the calls are answered sooner.
@@ -94,18 +95,20 @@ impl Control {
 
     /// How long requests may wait; `None` as long as nothing is known.
     pub(crate) fn budget(&self, settings: &Settings) -> Option<Budget> {
-        let base = self.base().as_secs_f64();
-        if base == 0.0 {
+        let Base { latency, spread } = self.base();
+        if latency.is_zero() {
             return None;
         }
-        let spread = (self.meter.variance / (base * base)).min(MOST_SPREAD);
         let places = (f64::from(self.limit.limit()) / HEADROOM).max(1.0);
-        let wait = WAIT * base * (WAIT_AT_NO_SPREAD + WAIT_PER_SPREAD * spread) / places.sqrt();
-        let calm = settings.max_wait().min(Duration::from_secs_f64(wait));
+        let spread = spread.min(MOST_SPREAD).powf(0.75);
+        let calm = latency.mul_f64(WAIT / places + WAIT * spread / places.sqrt());
+        let calm = calm.min(settings.max_wait());
+        // Not below what it takes to have somebody there when a place is free.
+        let standing = calm.mul_f64(STANDING).max(latency.mul_f64(READY / places));
         Some(Budget {
             calm,
-            standing: calm.mul_f64(STANDING),
-            interval: SHORTEST_INTERVAL.max(2 * calm),
+            standing: standing.min(calm),
+            interval: SHORTEST_INTERVAL.max(8 * calm),
         })
     }
 
@@ -115,6 +118,12 @@ impl Control {
 }
 
 impl Meter {
+    fn base(&self) -> Base {
+        let square = self.mean * self.mean;
+        let spread = if square > 0.0 { self.variance / square } else { 0.0 };
+        Base { latency: Duration::from_secs_f64(self.mean), spread }
+    }
+
     fn add(&mut self, latency: f64, head: Option<f64>) {
         if self.mean == 0.0 {
             *self = Self { mean: latency, variance: latency * latency, typical: latency };

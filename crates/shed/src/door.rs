@@ -6,11 +6,11 @@ use bartizan_core::Timestamp;
 use crate::priority::LEVELS;
 
 /// The threshold is set anew so often, …
-const INTERVAL: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(100);
 /// … if so many have come since.
-const LEAST_ARRIVALS: f64 = 20.0;
-/// As many as are served and a quarter more may wait, so that the queue does not run dry.
-const MARGIN: f64 = 1.25;
+const LEAST_ARRIVALS: f64 = 50.0;
+/// As many as are served and half as many more may wait, so that the queue does not run dry.
+const MARGIN: f64 = 1.5;
 /// Gains of the integral and of the proportional part.
 const INTEGRAL: f64 = 0.5;
 const PROPORTIONAL: f64 = 0.2;
@@ -96,7 +96,7 @@ impl Door {
         self.arrived.store(0, Relaxed);
         let joined = f64::from(self.joined.swap(0, Relaxed));
         let served = f64::from(self.served.swap(0, Relaxed));
-        let error = (joined + f64::from(waiting) / 2.0 - MARGIN * served) / arrived;
+        let error = (joined - MARGIN * served) / arrived;
         let integral = (integral + INTEGRAL * error).clamp(0.0, MOST_REFUSED);
         self.set(integral, (integral + PROPORTIONAL * error).clamp(0.0, MOST_REFUSED));
     }

@@ -222,7 +222,7 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return,
         };
         let is_overload = held.outcome != Outcome::Success;
-        if is_overload && (held.outcome == Outcome::Refused || latency <= control.base()) {
+        if is_overload && (held.outcome == Outcome::Refused || latency <= control.base().latency) {
             // A fast error, or a caller who soon lost interest, says nothing of what a call takes.
             return;
         }
@@ -258,7 +258,7 @@ impl Shared {
             self.lobby.set_budget(budget);
         }
         self.mask.store(control.mask, Relaxed);
-        self.base.store(control.base().as_nanos() as u64, Relaxed);
+        self.base.store(control.base().latency.as_nanos() as u64, Relaxed);
         self.typical.store(control.typical().as_nanos() as u64, Relaxed);
     }
 

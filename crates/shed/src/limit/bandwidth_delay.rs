@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bartizan_core::Timestamp;
 
-use super::{Bounds, Limit, Sample, Window};
+use super::{Base, Bounds, Limit, Sample, Window};
 
 /// The limit over what the service works on at once. Without loss for a service with workers and
 /// a queue it may lie anywhere from 1 on, and for one that thrashes up to about 2: the middle of
@@ -17,8 +17,14 @@ const PROBE_ERROR: f64 = 0.08;
 /// … within so many calls.
 const LEAST_CALLS: f64 = 32.0;
 const MOST_CALLS: f64 = 1000.0;
-/// And not before so many seconds.
-const LEAST_SECONDS: f64 = 0.01;
+/// And not before so many times the latency of its calls: where all take the same time they end in
+/// bursts, and a burst more or less must not matter.
+const LEAST_ROUNDS: f64 = 4.0;
+
+/// How much a window counts in the rate: a limit that was too low must be left behind soon, …
+const RISE: f64 = 0.35;
+/// … and a few slow calls must not look like a slow service.
+const FALL: f64 = 0.25;
 
 /// Up by no more than this per window.
 const GROWTH: f64 = 1.5;
@@ -26,14 +32,18 @@ const GROWTH: f64 = 1.5;
 const DECAY: f64 = 0.8;
 
 /// Halving the limit has made calls faster if they take less than this share of what they took.
-const FASTER: f64 = 0.85;
+const FASTER: f64 = 0.75;
+/// Three standard errors, of this probe and of what it is held against: within them, the base is
+/// what it was, and the two are averaged.
+const TRUST: f64 = 0.7;
+const BLEND: f64 = 0.3;
 /// How deep the first step of a probe goes: on trust, or to find the base in the first place.
 const SHALLOW: f64 = 0.6;
 const DEEP: f64 = 0.5;
 
 /// The time between probes in the time that they take: they cost a third of it at most.
 const REST: f64 = 40.0;
-const SHORT_REST: f64 = 5.0;
+const SHORT_REST: f64 = 10.0;
 const LONGEST_REST: f64 = 120.0;
 /// In seconds.
 const SHORTEST_REST: f64 = 0.5;
@@ -70,7 +80,6 @@ pub struct BandwidthDelay {
     phase: Phase,
     /// When the next probe is due.
     probe_at: Timestamp,
-    rest: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,17 +123,17 @@ impl BandwidthDelay {
             window: None,
             phase: Phase::Follow,
             probe_at: Timestamp::default(),
-            rest: SHORTEST_REST,
         }
     }
 
     /// Whether the window's mean is known well enough.
     fn is_over(&self, window: &Window, now: Timestamp) -> bool {
-        let error = if matches!(self.phase, Phase::Probe(_)) { PROBE_ERROR } else { WINDOW_ERROR };
+        let is_probe = matches!(self.phase, Phase::Probe(_));
+        let error = if is_probe && self.is_sure { PROBE_ERROR } else { WINDOW_ERROR };
         // A window without a rare long call looks steadier than it is.
         let variation = self.variation.max(window.variation());
         let calls = (variation / (error * error)).clamp(LEAST_CALLS, MOST_CALLS);
-        f64::from(window.calls) >= calls && window.elapsed(now) >= LEAST_SECONDS
+        f64::from(window.calls) >= calls && window.elapsed(now) >= LEAST_ROUNDS * window.mean()
     }
 
     /// What the limit should be.
@@ -134,11 +143,11 @@ impl BandwidthDelay {
 
     fn follow(&mut self, window: &Window, sample: &Sample) {
         let (rate, latency) = (window.rate(sample), window.mean());
-        self.learn_variation(window);
         let share = window.full_share();
         if share == 0.0 {
             // The limit was not in the way. If there was room to spare, nothing waited.
             if f64::from(window.most_in_flight) < 0.75 * self.limit {
+                self.learn_variation(window);
                 self.base = match self.base {
                     0.0 => latency,
                     base => base + 0.1 * (latency.min(1.3 * base) - base),
@@ -157,7 +166,9 @@ impl BandwidthDelay {
             self.raise(target);
             return;
         }
-        self.rate = if self.rate == 0.0 { rate } else { (self.rate + rate) / 2.0 };
+        if std::env::var("TRACE").is_ok() { eprintln!("{:.2} window L {:.1} rate {:.0} lat {:.2} share {:.2} n {} base {:.2}", sample.now.as_nanos() as f64/1e9-1e6, self.limit, rate, latency*1e3, share, window.calls, self.base*1e3); }
+        let weight = if rate > self.rate { RISE } else { FALL };
+        self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
         if sample.now >= self.probe_at {
             return self.begin_probe(window, sample.now);
         }
@@ -189,9 +200,9 @@ impl BandwidthDelay {
     fn probed(&mut self, probe: Probe, window: &Window, sample: &Sample) {
         let latency = window.mean();
         self.rate = self.rate.max(window.rate(sample));
-        if probe.is_first && self.is_sure && (FASTER..1.0 / FASTER).contains(&(latency / self.base))
+        if probe.is_first && self.is_sure && (TRUST..1.0 / TRUST).contains(&(latency / self.base))
         {
-            self.base = 0.7 * self.base + 0.3 * latency;
+            self.base += BLEND * (latency - self.base);
             return self.end_probe(probe, window, sample.now);
         }
         let is_faster = latency < FASTER * probe.before;
@@ -200,18 +211,19 @@ impl BandwidthDelay {
             return self.step_down(DEEP, window.longest, sample.now, next);
         }
         // A lower limit made no difference: nothing waits in there any more.
-        let base = if is_faster { latency } else { (latency + probe.before) / 2.0 };
-        self.is_sure = (FASTER..1.0 / FASTER).contains(&(base / self.base));
-        self.base = base;
+        self.base = if is_faster { latency } else { (latency + probe.before) / 2.0 };
+        self.is_sure = true;
         self.end_probe(probe, window, sample.now);
     }
 
     fn end_probe(&mut self, probe: Probe, window: &Window, now: Timestamp) {
         self.learn_variation(window);
         let took = now.saturating_since(probe.start).as_secs_f64();
-        let rest = if self.is_sure { REST * took } else { SHORT_REST * took };
-        self.rest = rest.max(SHORTEST_REST).min(LONGEST_REST);
-        self.probe_at = now.saturating_add(Duration::from_secs_f64(self.rest));
+        if std::env::var("TRACE").is_ok() { eprintln!("{:.2} probe took {took:.2} from {:.1} base {:.2} rate {:.0} c2 {:.2} sure {} n {} -> {:.1}", now.as_nanos() as f64/1e9-1e6, probe.limit, self.base*1e3, self.rate, self.variation, self.is_sure, window.calls, self.target()); }
+        // A base that was just found is looked at again sooner.
+        let rest = if probe.is_first { REST } else { SHORT_REST };
+        let rest = (rest * took).clamp(SHORTEST_REST, LONGEST_REST);
+        self.probe_at = now.saturating_add(Duration::from_secs_f64(rest));
         self.set(self.target().min(GROWTH * probe.limit));
         let until = now.saturating_add(Duration::from_secs_f64(self.base.min(LONGEST_SETTLE)));
         self.phase = Phase::Settle { until, then: Next::Follow };
@@ -277,7 +289,8 @@ impl Limit for BandwidthDelay {
         self.limit = bounds.clamp(self.limit);
     }
 
-    fn base(&self) -> Option<Duration> {
-        (self.base > 0.0).then(|| Duration::from_secs_f64(self.base))
+    fn base(&self) -> Option<Base> {
+        let latency = Duration::from_secs_f64(self.base);
+        (self.base > 0.0).then_some(Base { latency, spread: self.variation })
     }
 }

@@ -125,8 +125,4 @@ impl Limit for EnvoyGradient {
         self.bounds = bounds;
         self.limit = bounds.clamp(self.limit);
     }
-
-    fn base(&self) -> Option<Duration> {
-        (self.base > 0.0).then(|| Duration::from_secs_f64(self.base))
-    }
 }

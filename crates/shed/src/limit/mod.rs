@@ -40,10 +40,21 @@ pub trait Limit: fmt::Debug + Send {
     /// Keeps the limit within new bounds from now on.
     fn bound(&mut self, bounds: Bounds);
 
-    /// What a call takes when nothing waits inside the service, if the algorithm knows.
-    fn base(&self) -> Option<Duration> {
+    /// What calls take when nothing waits inside the service, if the algorithm knows.
+    fn base(&self) -> Option<Base> {
         None
     }
+}
+
+/// What calls take when nothing waits inside the service.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever writes a limit makes it")]
+pub struct Base {
+    /// The mean.
+    pub latency: Duration,
+    /// The square of the coefficient of variation: 0 if all take the same time, 1 if they are
+    /// exponentially distributed.
+    pub spread: f64,
 }
 
 /// What is known of a call that has ended.
