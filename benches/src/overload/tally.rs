@@ -37,13 +37,7 @@ pub struct Group {
 impl Tally {
     pub(crate) fn new(plan: Plan) -> Self {
         let bins = vec![Bin::default(); (plan.to * SECOND / BIN) as usize + 1];
-        Self {
-            plan,
-            bins,
-            groups: Default::default(),
-            latencies: Vec::new(),
-            is_sorted: false,
-        }
+        Self { plan, bins, groups: Default::default(), latencies: Vec::new(), is_sorted: false }
     }
 
     fn bin(&mut self, time: u64) -> &mut Bin {

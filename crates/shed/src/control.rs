@@ -28,7 +28,7 @@ const STANDING: f64 = 0.25;
 const READY: f64 = 8.0;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// As many places are used as the limit has headroom over them.
-const HEADROOM: f64 = 1.4;
+const HEADROOM: f64 = 1.35;
 
 /// What the engine has learned, and what it concludes.
 #[derive(Debug)]

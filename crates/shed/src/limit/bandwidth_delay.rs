@@ -7,12 +7,13 @@ use super::{Base, Bounds, Limit, Sample, Window};
 /// The limit over what the service works on at once. Without loss for a service with workers and
 /// a queue it may lie anywhere from 1 on, and for one that thrashes up to about 2: the middle of
 /// both, by ratio.
-const HEADROOM: f64 = 1.4;
+const HEADROOM: f64 = 1.35;
 /// And one more, since a small service cannot have 0.4 of a place.
 const SPARE: f64 = 1.0;
 
 /// A window is over when the standard error of its mean latency is this share of the mean, …
 const WINDOW_ERROR: f64 = 0.12;
+const SEARCH_ERROR: f64 = 0.1;
 const PROBE_ERROR: f64 = 0.08;
 /// … within so many calls.
 const LEAST_CALLS: f64 = 32.0;
@@ -41,6 +42,12 @@ const BLEND: f64 = 0.3;
 const SHALLOW: f64 = 0.6;
 const DEEP: f64 = 0.5;
 
+/// It made no difference at all, so that both measurements are of the same, above this share.
+const ALIKE: f64 = 0.9;
+
+/// A service that has just got more than it can take may be rid of it soon: it is probed after so many
+/// windows in which the limit was in the way.
+const STREAK: u32 = 4;
 /// The time between probes in the time that they take: they cost a third of it at most.
 const REST: f64 = 40.0;
 const SHORT_REST: f64 = 10.0;
@@ -75,7 +82,9 @@ pub struct BandwidthDelay {
     /// Calls per second at saturation; 0 while nothing is known.
     rate: f64,
     /// Of latencies: the squared coefficient.
-    variation: f64,
+    variation: Option<f64>,
+    /// How many windows the limit has been in the way for.
+    streak: u32,
     window: Option<Window>,
     phase: Phase,
     /// When the next probe is due.
@@ -119,7 +128,8 @@ impl BandwidthDelay {
             base: 0.0,
             is_sure: false,
             rate: 0.0,
-            variation: 1.0,
+            variation: None,
+            streak: 0,
             window: None,
             phase: Phase::Follow,
             probe_at: Timestamp::default(),
@@ -128,10 +138,13 @@ impl BandwidthDelay {
 
     /// Whether the window's mean is known well enough.
     fn is_over(&self, window: &Window, now: Timestamp) -> bool {
-        let is_probe = matches!(self.phase, Phase::Probe(_));
-        let error = if is_probe && self.is_sure { PROBE_ERROR } else { WINDOW_ERROR };
+        let error = match self.phase {
+            Phase::Probe(_) if self.is_sure => PROBE_ERROR,
+            Phase::Probe(_) => SEARCH_ERROR,
+            Phase::Follow | Phase::Settle { .. } => WINDOW_ERROR,
+        };
         // A window without a rare long call looks steadier than it is.
-        let variation = self.variation.max(window.variation());
+        let variation = self.variation.unwrap_or(1.0).max(window.variation());
         let calls = (variation / (error * error)).clamp(LEAST_CALLS, MOST_CALLS);
         f64::from(window.calls) >= calls && window.elapsed(now) >= LEAST_ROUNDS * window.mean()
     }
@@ -145,6 +158,7 @@ impl BandwidthDelay {
         let (rate, latency) = (window.rate(sample), window.mean());
         let share = window.full_share();
         if share == 0.0 {
+            self.streak = 0;
             // The limit was not in the way. If there was room to spare, nothing waited.
             if f64::from(window.most_in_flight) < 0.75 * self.limit {
                 self.learn_variation(window);
@@ -161,15 +175,28 @@ impl BandwidthDelay {
             self.is_sure = false;
         }
         if share <= 0.5 {
+            self.streak = 0;
             // The service keeps up most of the time: there may be room for more, not for less.
             let target = HEADROOM * rate * self.base + SPARE;
             self.raise(target);
             return;
         }
-        if std::env::var("TRACE").is_ok() { eprintln!("{:.2} window L {:.1} rate {:.0} lat {:.2} share {:.2} n {} base {:.2}", sample.now.as_nanos() as f64/1e9-1e6, self.limit, rate, latency*1e3, share, window.calls, self.base*1e3); }
+        if std::env::var("TRACE").is_ok() {
+            eprintln!(
+                "{:.2} window L {:.1} rate {:.0} lat {:.2} share {:.2} n {} base {:.2}",
+                sample.now.as_nanos() as f64 / 1e9 - 1e6,
+                self.limit,
+                rate,
+                latency * 1e3,
+                share,
+                window.calls,
+                self.base * 1e3
+            );
+        }
         let weight = if rate > self.rate { RISE } else { FALL };
         self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
-        if sample.now >= self.probe_at {
+        self.streak += 1;
+        if sample.now >= self.probe_at && (self.streak >= STREAK || !self.is_sure) {
             return self.begin_probe(window, sample.now);
         }
         let target = self.target();
@@ -200,8 +227,7 @@ impl BandwidthDelay {
     fn probed(&mut self, probe: Probe, window: &Window, sample: &Sample) {
         let latency = window.mean();
         self.rate = self.rate.max(window.rate(sample));
-        if probe.is_first && self.is_sure && (TRUST..1.0 / TRUST).contains(&(latency / self.base))
-        {
+        if probe.is_first && self.is_sure && (TRUST..1.0 / TRUST).contains(&(latency / self.base)) {
             self.base += BLEND * (latency - self.base);
             return self.end_probe(probe, window, sample.now);
         }
@@ -211,7 +237,8 @@ impl BandwidthDelay {
             return self.step_down(DEEP, window.longest, sample.now, next);
         }
         // A lower limit made no difference: nothing waits in there any more.
-        self.base = if is_faster { latency } else { (latency + probe.before) / 2.0 };
+        let is_alike = latency > ALIKE * probe.before;
+        self.base = if is_alike { (latency + probe.before) / 2.0 } else { latency };
         self.is_sure = true;
         self.end_probe(probe, window, sample.now);
     }
@@ -219,7 +246,19 @@ impl BandwidthDelay {
     fn end_probe(&mut self, probe: Probe, window: &Window, now: Timestamp) {
         self.learn_variation(window);
         let took = now.saturating_since(probe.start).as_secs_f64();
-        if std::env::var("TRACE").is_ok() { eprintln!("{:.2} probe took {took:.2} from {:.1} base {:.2} rate {:.0} c2 {:.2} sure {} n {} -> {:.1}", now.as_nanos() as f64/1e9-1e6, probe.limit, self.base*1e3, self.rate, self.variation, self.is_sure, window.calls, self.target()); }
+        if std::env::var("TRACE").is_ok() {
+            eprintln!(
+                "{:.2} probe took {took:.2} from {:.1} base {:.2} rate {:.0} c2 {:.2?} sure {} n {} -> {:.1}",
+                now.as_nanos() as f64 / 1e9 - 1e6,
+                probe.limit,
+                self.base * 1e3,
+                self.rate,
+                self.variation,
+                self.is_sure,
+                window.calls,
+                self.target()
+            );
+        }
         // A base that was just found is looked at again sooner.
         let rest = if probe.is_first { REST } else { SHORT_REST };
         let rest = (rest * took).clamp(SHORTEST_REST, LONGEST_REST);
@@ -230,7 +269,8 @@ impl BandwidthDelay {
     }
 
     fn learn_variation(&mut self, window: &Window) {
-        self.variation = (self.variation + window.variation()) / 2.0;
+        let new = window.variation();
+        self.variation = Some(self.variation.map_or(new, |old| (old + new) / 2.0));
     }
 
     fn raise(&mut self, target: f64) {
@@ -291,6 +331,6 @@ impl Limit for BandwidthDelay {
 
     fn base(&self) -> Option<Base> {
         let latency = Duration::from_secs_f64(self.base);
-        (self.base > 0.0).then_some(Base { latency, spread: self.variation })
+        (self.base > 0.0).then_some(Base { latency, spread: self.variation.unwrap_or(1.0) })
     }
 }
