@@ -20,7 +20,7 @@ const MEMORY: f64 = 256.0;
 /// of time W turns away about (1 + c²)·S / 2·N·W of the calls there (Kingman's bound), so small
 /// services need longer ones, and those whose calls differ much; and these can afford it, since some
 /// of their calls take as long anyway.
-const WAIT: f64 = 4.0;
+const WAIT: f64 = 4.6;
 const MOST_SPREAD: f64 = 6.0;
 /// A queue that stands is cut to this share of it.
 const STANDING: f64 = 0.25;

@@ -79,8 +79,8 @@ impl Door {
         f64::from_bits(self.share.load(Relaxed))
     }
 
-    /// Sets the threshold anew if it is time to. `waiting` is the length of the queue.
-    pub(crate) fn update(&self, now: Timestamp, waiting: u32) {
+    /// Sets the threshold anew if it is time to.
+    pub(crate) fn update(&self, now: Timestamp) {
         let updated = self.updated.load(Relaxed);
         if now.saturating_since(Timestamp::from_nanos(updated)) < INTERVAL
             || self.updated.compare_exchange(updated, now.as_nanos(), Relaxed, Relaxed).is_err()

@@ -7,6 +7,10 @@ use slab::Slab;
 
 use crate::Reason;
 use crate::gate::Entry;
+use crate::priority::COHORTS;
+
+/// Critical requests may wait so many times as long as others in a queue that does not stand.
+pub(crate) const CRITICAL_PATIENCE: u32 = 2;
 
 /// How long a request may wait.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,8 +36,9 @@ pub(crate) struct Queue {
     waiters: Slab<Waiter>,
     /// By level, then by number.
     order: BTreeMap<(u16, u64), usize>,
-    /// In order of arrival, with those who have gone since.
-    ages: VecDeque<(u64, usize)>,
+    /// In order of arrival, with those who have gone since; critical requests by themselves, since they
+    /// may wait longer.
+    ages: [VecDeque<(u64, usize)>; 2],
     next: u64,
     /// Since when it has not been empty.
     busy_since: Option<Timestamp>,
@@ -88,28 +93,30 @@ impl Queue {
         let waiter = Waiter { level, number, since: now, deadline, verdict: None, waker };
         let index = self.waiters.insert(waiter);
         self.order.insert((level, number), index);
-        self.ages.push_back((number, index));
+        self.ages[usize::from(level >= COHORTS)].push_back((number, index));
         Some(Place(index))
     }
 
     /// Sends away whoever has waited too long.
     pub(crate) fn expire(&mut self, now: Timestamp, budget: &Budget, woken: &mut Vec<Waker>) {
         let allowed = if self.stands(now, budget) { budget.standing } else { budget.calm };
-        while let Some(&(number, index)) = self.ages.front() {
-            if let Some(waiter) = self.waiting(index, number) {
-                let is_late = now >= waiter.deadline;
-                if !is_late && now.saturating_since(waiter.since) <= allowed {
-                    break;
+        for (kind, allowed) in [CRITICAL_PATIENCE * budget.calm, allowed].into_iter().enumerate() {
+            while let Some(&(number, index)) = self.ages[kind].front() {
+                if let Some(waiter) = self.waiting(index, number) {
+                    let is_late = now >= waiter.deadline;
+                    if !is_late && now.saturating_since(waiter.since) <= allowed {
+                        break;
+                    }
+                    let reason = if is_late { Reason::Deadline } else { Reason::Queue };
+                    self.settle((waiter.level, number), index, Err(reason), woken);
                 }
-                let reason = if is_late { Reason::Deadline } else { Reason::Queue };
-                self.settle((waiter.level, number), index, Err(reason), woken);
+                self.ages[kind].pop_front();
             }
-            self.ages.pop_front();
-        }
-        // Those who have gone may not outnumber those who wait.
-        if self.ages.len() > 2 * self.len() + 32 {
-            let waiters = &self.waiters;
-            self.ages.retain(|&(number, index)| is_waiting(waiters, index, number));
+            // Those who have gone may not outnumber those who wait.
+            if self.ages[kind].len() > 2 * self.len() + 32 {
+                let waiters = &self.waiters;
+                self.ages[kind].retain(|&(number, index)| is_waiting(waiters, index, number));
+            }
         }
     }
 
@@ -182,7 +189,7 @@ impl Queue {
     fn note_empty(&mut self) {
         if self.is_empty() {
             self.busy_since = None;
-            self.ages.clear();
+            self.ages.iter_mut().for_each(VecDeque::clear);
         }
     }
 

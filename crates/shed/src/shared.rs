@@ -12,7 +12,7 @@ use crate::limit::{Limit, Sample};
 use crate::lobby::Lobby;
 use crate::observe::{self, Counts};
 use crate::priority::{Claim, Priority, level};
-use crate::queue::{Budget, Place};
+use crate::queue::{Budget, CRITICAL_PATIENCE, Place};
 use crate::slot::Held;
 use crate::usage::Usage;
 use crate::{Reason, Settings, Slot};
@@ -145,7 +145,7 @@ impl Shared {
         let now = self.clock.now();
         let share = claim.tenant.map_or(0.0, |tenant| self.usage.share(now, tenant));
         let level = level(claim.priority, share);
-        self.door.update(now, self.lobby.gate.waiting());
+        self.door.update(now);
         if !self.door.lets_in(level) {
             let is_plain = claim.tenant.is_none() && claim.priority == Priority::Default;
             return Decision::Refuse(if is_plain { Reason::Limit } else { Reason::Priority });
@@ -191,7 +191,7 @@ impl Shared {
 
     /// How long somebody waits at the most, from now on.
     pub(crate) fn longest_wait(&self) -> Duration {
-        self.lobby.budget().calm
+        CRITICAL_PATIENCE * self.lobby.budget().calm
     }
 
     #[inline]
@@ -240,7 +240,7 @@ impl Shared {
         self.publish(&control);
         drop(control);
         let waiting = self.lobby.gate.waiting();
-        self.door.update(now, waiting);
+        self.door.update(now);
         if waiting > 0 {
             // There may be more room now.
             self.door.served(self.lobby.serve(now));

@@ -7,9 +7,9 @@ use super::{Base, Bounds, Limit, Sample, Window};
 /// The limit over what the service works on at once. Without loss for a service with workers and
 /// a queue it may lie anywhere from 1 on, and for one that thrashes up to about 2: the middle of
 /// both, by ratio.
-const HEADROOM: f64 = 1.35;
-/// And one more, since a small service cannot have 0.4 of a place.
-const SPARE: f64 = 1.0;
+const HEADROOM: f64 = 1.3;
+/// And two more, which matter to a small service.
+const SPARE: f64 = 2.0;
 
 /// A window is over when the standard error of its mean latency is this share of the mean, …
 const WINDOW_ERROR: f64 = 0.12;
@@ -22,10 +22,11 @@ const MOST_CALLS: f64 = 1000.0;
 /// bursts, and a burst more or less must not matter.
 const LEAST_ROUNDS: f64 = 4.0;
 
-/// How much a window counts in the rate: a limit that was too low must be left behind soon, …
-const RISE: f64 = 0.35;
-/// … and a few slow calls must not look like a slow service.
-const FALL: f64 = 0.25;
+/// How much a window counts in the rate: usually little, since rates of few calls differ; much if the
+/// limit has just been raised by more than such differences do, and is still on its way up.
+const STEADY: f64 = 0.15;
+const CLIMBING: f64 = 0.5;
+const CLIMB: f64 = 1.07;
 
 /// Up by no more than this per window.
 const GROWTH: f64 = 1.5;
@@ -45,9 +46,8 @@ const DEEP: f64 = 0.5;
 /// It made no difference at all, so that both measurements are of the same, above this share.
 const ALIKE: f64 = 0.9;
 
-/// A service that has just got more than it can take may be rid of it soon: it is probed after so many
-/// windows in which the limit was in the way.
-const STREAK: u32 = 4;
+/// A service that has just got more than it can take may be rid of it soon: it is probed after so long.
+const FIRST_PROBE: Duration = Duration::from_secs(2);
 /// The time between probes in the time that they take: they cost a third of it at most.
 const REST: f64 = 40.0;
 const SHORT_REST: f64 = 10.0;
@@ -83,6 +83,7 @@ pub struct BandwidthDelay {
     rate: f64,
     /// Of latencies: the squared coefficient.
     variation: Option<f64>,
+    is_climbing: bool,
     /// How many windows the limit has been in the way for.
     streak: u32,
     window: Option<Window>,
@@ -129,6 +130,7 @@ impl BandwidthDelay {
             is_sure: false,
             rate: 0.0,
             variation: None,
+            is_climbing: true,
             streak: 0,
             window: None,
             phase: Phase::Follow,
@@ -166,6 +168,10 @@ impl BandwidthDelay {
                     0.0 => latency,
                     base => base + 0.1 * (latency.min(1.3 * base) - base),
                 };
+                if !self.is_sure {
+                    self.is_sure = true;
+                    self.probe_at = sample.now;
+                }
             }
             return;
         }
@@ -193,15 +199,21 @@ impl BandwidthDelay {
                 self.base * 1e3
             );
         }
-        let weight = if rate > self.rate { RISE } else { FALL };
+        let weight = if self.is_climbing { CLIMBING } else { STEADY };
         self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
         self.streak += 1;
-        if sample.now >= self.probe_at && (self.streak >= STREAK || !self.is_sure) {
+        if self.streak == 1 && self.is_sure {
+            let soon = sample.now.saturating_add(FIRST_PROBE);
+            self.probe_at = self.probe_at.max(soon);
+        }
+        if sample.now >= self.probe_at {
             return self.begin_probe(window, sample.now);
         }
-        let target = self.target();
+        let (target, before) = (self.target(), self.limit);
+        self.is_climbing = false;
         if target >= self.limit {
             self.raise(target);
+            self.is_climbing = self.limit > CLIMB * before;
         } else if target < DECAY * DECAY * self.limit && self.limit > 2.0 {
             // Either it does less at once now, or each call takes longer: only a probe can tell.
             self.rate = rate;
