@@ -61,7 +61,7 @@ impl Lobby {
     /// Lets in whoever waits, as far as there is room. Returns how many.
     #[inline(never)]
     pub(crate) fn serve(&self, now: Timestamp) -> u32 {
-        self.with_queue(now, |_, _| {}).1
+        self.with_queue(now, |_, _, _| {}).1
     }
 
     /// Begins to wait. `None` if the queue is full of those that matter as much.
@@ -72,8 +72,8 @@ impl Lobby {
         deadline: Timestamp,
         capacity: usize,
     ) -> (Option<Place>, u32) {
-        self.with_queue(now, |queue, woken| {
-            queue.join(now, level, deadline, capacity, Waker::noop().clone(), woken)
+        self.with_queue(now, |queue, budget, woken| {
+            queue.join(now, level, deadline, capacity, budget, Waker::noop().clone(), woken)
         })
     }
 
@@ -85,7 +85,7 @@ impl Lobby {
     /// Somebody does not wait any more. A slot that they were given meanwhile goes to the next.
     /// False if there was none.
     pub(crate) fn leave(&self, now: Timestamp, place: Place) -> bool {
-        let entry = self.with_queue(now, |queue, _| queue.leave(place)).0;
+        let entry = self.with_queue(now, |queue, _, _| queue.leave(now, place)).0;
         if entry.is_some() {
             self.exit(|| now);
         }
@@ -95,12 +95,12 @@ impl Lobby {
     fn with_queue<T>(
         &self,
         now: Timestamp,
-        change: impl FnOnce(&mut Queue, &mut Vec<Waker>) -> T,
+        change: impl FnOnce(&mut Queue, &Budget, &mut Vec<Waker>) -> T,
     ) -> (T, u32) {
         let (budget, mut woken, mut served) = (self.budget(), Vec::new(), 0);
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.expire(now, &budget, &mut woken);
-        let result = change(&mut queue, &mut woken);
+        let result = change(&mut queue, &budget, &mut woken);
         // First known to wait, then tried: see [`Gate`].
         self.gate.set_waiting(queue.len());
         while !queue.is_empty()

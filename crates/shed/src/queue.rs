@@ -40,8 +40,10 @@ pub(crate) struct Queue {
     /// may wait longer.
     ages: [VecDeque<(u64, usize)>; 2],
     next: u64,
-    /// Since when it has not been empty.
-    busy_since: Option<Timestamp>,
+    /// Since when it has not been empty, but for moments.
+    busy_since: Timestamp,
+    /// When it was last emptied.
+    emptied: Timestamp,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Queue {
         level: u16,
         deadline: Timestamp,
         capacity: usize,
+        budget: &Budget,
         waker: Waker,
         woken: &mut Vec<Waker>,
     ) -> Option<Place> {
@@ -83,10 +86,11 @@ impl Queue {
             if worst <= level {
                 return None;
             }
-            self.settle((worst, number), index, Err(Reason::Queue), woken);
+            self.settle(now, (worst, number), index, Err(Reason::Queue), woken);
         }
-        if self.is_empty() {
-            self.busy_since = Some(now);
+        // In an overload, too, it runs empty now and then, for as long as it takes the next to come.
+        if self.is_empty() && now.saturating_since(self.emptied) > budget.standing {
+            self.busy_since = now;
         }
         let number = self.next;
         self.next += 1;
@@ -108,7 +112,7 @@ impl Queue {
                         break;
                     }
                     let reason = if is_late { Reason::Deadline } else { Reason::Queue };
-                    self.settle((waiter.level, number), index, Err(reason), woken);
+                    self.settle(now, (waiter.level, number), index, Err(reason), woken);
                 }
                 self.ages[kind].pop_front();
             }
@@ -121,7 +125,7 @@ impl Queue {
     }
 
     fn stands(&self, now: Timestamp, budget: &Budget) -> bool {
-        self.busy_since.is_some_and(|since| now.saturating_since(since) >= budget.interval)
+        !self.is_empty() && now.saturating_since(self.busy_since) >= budget.interval
     }
 
     /// Gives `entry` to whoever is next, or back if there is nobody.
@@ -141,10 +145,10 @@ impl Queue {
             let (key, index) = next.map_or(((level, first), index), |(&key, &index)| (key, index));
             let is_late = self.waiters.get(index).is_some_and(|waiter| now >= waiter.deadline);
             if is_late {
-                self.settle(key, index, Err(Reason::Deadline), woken);
+                self.settle(now, key, index, Err(Reason::Deadline), woken);
                 continue;
             }
-            self.settle(key, index, Ok(entry), woken);
+            self.settle(now, key, index, Ok(entry), woken);
             return Ok(());
         }
         Err(entry)
@@ -162,33 +166,34 @@ impl Queue {
     }
 
     /// Somebody goes away: the entry that was theirs, if they had been given one.
-    pub(crate) fn leave(&mut self, place: Place) -> Option<Entry> {
+    pub(crate) fn leave(&mut self, now: Timestamp, place: Place) -> Option<Entry> {
         let waiter = self.waiters.try_remove(place.0)?;
         if waiter.verdict.is_none() {
             self.order.remove(&(waiter.level, waiter.number));
-            self.note_empty();
+            self.note_empty(now);
         }
         waiter.verdict?.ok()
     }
 
     fn settle(
         &mut self,
+        now: Timestamp,
         key: (u16, u64),
         index: usize,
         verdict: Result<Entry, Reason>,
         woken: &mut Vec<Waker>,
     ) {
         self.order.remove(&key);
-        self.note_empty();
+        self.note_empty(now);
         if let Some(waiter) = self.waiters.get_mut(index) {
             waiter.verdict = Some(verdict);
             woken.push(std::mem::replace(&mut waiter.waker, Waker::noop().clone()));
         }
     }
 
-    fn note_empty(&mut self) {
+    fn note_empty(&mut self, now: Timestamp) {
         if self.is_empty() {
-            self.busy_since = None;
+            self.emptied = now;
             self.ages.iter_mut().for_each(VecDeque::clear);
         }
     }
