@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bartizan_core::Timestamp;
 
-use crate::limit::{Base, Bounds, Limit, Sample};
+use crate::limit::{HEADROOM, SPARE, Base, Bounds, Limit, Sample};
 use crate::queue::Budget;
 use crate::settings::Settings;
 
@@ -20,15 +20,14 @@ const MEMORY: f64 = 256.0;
 /// of time W turns away about (1 + c²)·S / 2·N·W of the calls there (Kingman's bound), so small
 /// services need longer ones, and those whose calls differ much; and these can afford it, since some
 /// of their calls take as long anyway.
-const WAIT: f64 = 4.6;
+const PLAIN_WAIT: f64 = 4.0;
+const WAIT: f64 = 4.8;
 const MOST_SPREAD: f64 = 6.0;
 /// A queue that stands is cut to this share of it.
 const STANDING: f64 = 0.25;
 /// But not below the time in which so many are served.
 const READY: f64 = 8.0;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-/// As many places are used as the limit has headroom over them.
-const HEADROOM: f64 = 1.35;
 
 /// What the engine has learned, and what it concludes.
 #[derive(Debug)]
@@ -99,16 +98,16 @@ impl Control {
         if latency.is_zero() {
             return None;
         }
-        let places = (f64::from(self.limit.limit()) / HEADROOM).max(1.0);
+        let places = ((f64::from(self.limit.limit()) - SPARE) / HEADROOM).max(1.0);
         let spread = spread.min(MOST_SPREAD).powf(0.75);
-        let calm = latency.mul_f64(WAIT / places + WAIT * spread / places.sqrt());
+        let calm = latency.mul_f64(PLAIN_WAIT / places + WAIT * spread / places.sqrt());
         let calm = calm.min(settings.max_wait());
         // Not below what it takes to have somebody there when a place is free.
         let standing = calm.mul_f64(STANDING).max(latency.mul_f64(READY / places));
         Some(Budget {
             calm,
             standing: standing.min(calm),
-            interval: SHORTEST_INTERVAL.max(8 * calm),
+            interval: SHORTEST_INTERVAL.max(16 * calm),
         })
     }
 

@@ -64,6 +64,12 @@ impl Door {
         threshold >= ALL || u32::from(level) * PARTS + u32::from(fastrand::u8(..)) < threshold
     }
 
+    /// Whether others are being refused so that this level is served.
+    pub(crate) fn favours(&self, level: u16) -> bool {
+        let threshold = self.threshold.load(Relaxed);
+        threshold < ALL && u32::from(level) < threshold / PARTS
+    }
+
     /// Somebody has begun to wait.
     pub(crate) fn joined(&self) {
         self.joined.fetch_add(1, Relaxed);

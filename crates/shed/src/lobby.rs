@@ -69,11 +69,12 @@ impl Lobby {
         &self,
         now: Timestamp,
         level: u16,
+        is_patient: bool,
         deadline: Timestamp,
         capacity: usize,
     ) -> (Option<Place>, u32) {
         self.with_queue(now, |queue, budget, woken| {
-            queue.join(now, level, deadline, capacity, budget, Waker::noop().clone(), woken)
+            queue.join(now, level, is_patient, deadline, capacity, budget, Waker::noop().clone(), woken)
         })
     }
 

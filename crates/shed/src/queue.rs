@@ -7,10 +7,10 @@ use slab::Slab;
 
 use crate::Reason;
 use crate::gate::Entry;
-use crate::priority::COHORTS;
 
-/// Critical requests may wait so many times as long as others in a queue that does not stand.
-pub(crate) const CRITICAL_PATIENCE: u32 = 2;
+/// Who comes before others may wait so many times as long as the others may in a queue that does not
+/// stand.
+pub(crate) const PATIENCE: u32 = 4;
 
 /// How long a request may wait.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -36,8 +36,7 @@ pub(crate) struct Queue {
     waiters: Slab<Waiter>,
     /// By level, then by number.
     order: BTreeMap<(u16, u64), usize>,
-    /// In order of arrival, with those who have gone since; critical requests by themselves, since they
-    /// may wait longer.
+    /// In order of arrival, with those who have gone since; the patient by themselves.
     ages: [VecDeque<(u64, usize)>; 2],
     next: u64,
     /// Since when it has not been empty, but for moments.
@@ -75,6 +74,7 @@ impl Queue {
         &mut self,
         now: Timestamp,
         level: u16,
+        is_patient: bool,
         deadline: Timestamp,
         capacity: usize,
         budget: &Budget,
@@ -97,14 +97,14 @@ impl Queue {
         let waiter = Waiter { level, number, since: now, deadline, verdict: None, waker };
         let index = self.waiters.insert(waiter);
         self.order.insert((level, number), index);
-        self.ages[usize::from(level >= COHORTS)].push_back((number, index));
+        self.ages[usize::from(!is_patient)].push_back((number, index));
         Some(Place(index))
     }
 
     /// Sends away whoever has waited too long.
     pub(crate) fn expire(&mut self, now: Timestamp, budget: &Budget, woken: &mut Vec<Waker>) {
         let allowed = if self.stands(now, budget) { budget.standing } else { budget.calm };
-        for (kind, allowed) in [CRITICAL_PATIENCE * budget.calm, allowed].into_iter().enumerate() {
+        for (kind, allowed) in [PATIENCE * budget.calm, allowed].into_iter().enumerate() {
             while let Some(&(number, index)) = self.ages[kind].front() {
                 if let Some(waiter) = self.waiting(index, number) {
                     let is_late = now >= waiter.deadline;

@@ -52,14 +52,14 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// A limit that finds itself, from 1 to 10 000 exchanges, 16 at first; a queue of up to 1024
+    /// A limit that finds itself, from 1 to 10 000 exchanges, 8 at first; a queue of up to 1024
     /// requests that wait for a second at the most, and usually for much less; a tenth more slots for
     /// critical requests.
     fn default() -> Self {
         Self {
             algorithm: Algorithm::BandwidthDelay,
             min_limit: 1,
-            initial_limit: 16,
+            initial_limit: 8,
             max_limit: 10_000,
             latency_target_ms: 250,
             queue_capacity: 1024,

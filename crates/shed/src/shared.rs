@@ -12,7 +12,7 @@ use crate::limit::{Limit, Sample};
 use crate::lobby::Lobby;
 use crate::observe::{self, Counts};
 use crate::priority::{Claim, Priority, level};
-use crate::queue::{Budget, CRITICAL_PATIENCE, Place};
+use crate::queue::{Budget, PATIENCE, Place};
 use crate::slot::Held;
 use crate::usage::Usage;
 use crate::{Reason, Settings, Slot};
@@ -151,7 +151,8 @@ impl Shared {
             return Decision::Refuse(if is_plain { Reason::Limit } else { Reason::Priority });
         }
         let deadline = now.saturating_add(spare);
-        let (place, served) = self.lobby.join(now, level, deadline, settings.queue_capacity());
+        let is_patient = is_critical || self.door.favours(level);
+        let (place, served) = self.lobby.join(now, level, is_patient, deadline, settings.queue_capacity());
         self.door.served(served);
         match place {
             Some(place) => {
@@ -191,7 +192,7 @@ impl Shared {
 
     /// How long somebody waits at the most, from now on.
     pub(crate) fn longest_wait(&self) -> Duration {
-        CRITICAL_PATIENCE * self.lobby.budget().calm
+        PATIENCE * self.lobby.budget().calm
     }
 
     #[inline]

@@ -7,9 +7,9 @@ use super::{Base, Bounds, Limit, Sample, Window};
 /// The limit over what the service works on at once. Without loss for a service with workers and
 /// a queue it may lie anywhere from 1 on, and for one that thrashes up to about 2: the middle of
 /// both, by ratio.
-const HEADROOM: f64 = 1.3;
+pub(crate) const HEADROOM: f64 = 1.3;
 /// And two more, which matter to a small service.
-const SPARE: f64 = 2.0;
+pub(crate) const SPARE: f64 = 2.0;
 
 /// A window is over when the standard error of its mean latency is this share of the mean, …
 const WINDOW_ERROR: f64 = 0.12;
@@ -27,6 +27,8 @@ const LEAST_ROUNDS: f64 = 4.0;
 const STEADY: f64 = 0.15;
 const CLIMBING: f64 = 0.5;
 const CLIMB: f64 = 1.07;
+/// Or if the limit has only just come to be in the way, for so many windows.
+const NEW: u32 = 3;
 
 /// Up by no more than this per window.
 const GROWTH: f64 = 1.5;
@@ -81,6 +83,8 @@ pub struct BandwidthDelay {
     is_sure: bool,
     /// Calls per second at saturation; 0 while nothing is known.
     rate: f64,
+    /// Calls per second while the limit is in the way now and then.
+    busy_rate: f64,
     /// Of latencies: the squared coefficient.
     variation: Option<f64>,
     is_climbing: bool,
@@ -129,6 +133,7 @@ impl BandwidthDelay {
             base: 0.0,
             is_sure: false,
             rate: 0.0,
+            busy_rate: 0.0,
             variation: None,
             is_climbing: true,
             streak: 0,
@@ -183,7 +188,8 @@ impl BandwidthDelay {
         if share <= 0.5 {
             self.streak = 0;
             // The service keeps up most of the time: there may be room for more, not for less.
-            let target = HEADROOM * rate * self.base + SPARE;
+            self.busy_rate += STEADY * (rate - self.busy_rate);
+            let target = HEADROOM * self.busy_rate * self.base + SPARE;
             self.raise(target);
             return;
         }
@@ -199,9 +205,9 @@ impl BandwidthDelay {
                 self.base * 1e3
             );
         }
-        let weight = if self.is_climbing { CLIMBING } else { STEADY };
-        self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
         self.streak += 1;
+        let weight = if self.is_climbing || self.streak <= NEW { CLIMBING } else { STEADY };
+        self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
         if self.streak == 1 && self.is_sure {
             let soon = sample.now.saturating_add(FIRST_PROBE);
             self.probe_at = self.probe_at.max(soon);

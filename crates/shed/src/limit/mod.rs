@@ -20,6 +20,7 @@ use bartizan_core::Timestamp;
 
 pub use self::aimd::Aimd;
 pub use self::bandwidth_delay::BandwidthDelay;
+pub(crate) use self::bandwidth_delay::{HEADROOM, SPARE};
 pub use self::envoy_gradient::EnvoyGradient;
 pub use self::fixed::Fixed;
 pub use self::gradient2::Gradient2;
