@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bartizan_core::Timestamp;
 
-use crate::limit::{HEADROOM, SPARE, Base, Bounds, Limit, Sample};
+use crate::limit::{Base, Bounds, HEADROOM, Limit, SPARE, Sample};
 use crate::queue::Budget;
 use crate::settings::Settings;
 
@@ -20,8 +20,8 @@ const MEMORY: f64 = 256.0;
 /// of time W turns away about (1 + c²)·S / 2·N·W of the calls there (Kingman's bound), so small
 /// services need longer ones, and those whose calls differ much; and these can afford it, since some
 /// of their calls take as long anyway.
-const PLAIN_WAIT: f64 = 4.0;
-const WAIT: f64 = 4.8;
+const PLAIN_WAIT: f64 = 3.6;
+const WAIT: f64 = 4.5;
 const MOST_SPREAD: f64 = 6.0;
 /// A queue that stands is cut to this share of it.
 const STANDING: f64 = 0.25;

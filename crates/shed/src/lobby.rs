@@ -74,7 +74,16 @@ impl Lobby {
         capacity: usize,
     ) -> (Option<Place>, u32) {
         self.with_queue(now, |queue, budget, woken| {
-            queue.join(now, level, is_patient, deadline, capacity, budget, Waker::noop().clone(), woken)
+            queue.join(
+                now,
+                level,
+                is_patient,
+                deadline,
+                capacity,
+                budget,
+                Waker::noop().clone(),
+                woken,
+            )
         })
     }
 

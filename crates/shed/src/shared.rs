@@ -152,7 +152,8 @@ impl Shared {
         }
         let deadline = now.saturating_add(spare);
         let is_patient = is_critical || self.door.favours(level);
-        let (place, served) = self.lobby.join(now, level, is_patient, deadline, settings.queue_capacity());
+        let (place, served) =
+            self.lobby.join(now, level, is_patient, deadline, settings.queue_capacity());
         self.door.served(served);
         match place {
             Some(place) => {

@@ -16,7 +16,9 @@ use bartizan_benches::overload::{Cell, Contestant, Discipline, Mix, Plan, Spread
 use self::ours::{contestant, shedder};
 
 fn main() -> ExitCode {
-    if let Ok(only) = std::env::var("ONLY") { return debug(&only); }
+    if let Ok(only) = std::env::var("ONLY") {
+        return debug(&only);
+    }
     let suite = Suite::from_arguments();
     let mut bars = Bars::default();
     let ours = contestant("bartizan", Settings::default());
@@ -136,11 +138,21 @@ fn debug(only: &str) -> ExitCode {
     let ours = contestant("bartizan", Settings::default());
     let mut bars = Bars::default();
     let seeds = std::env::var("SEEDS").map_or(3, |s| s.parse().unwrap());
-    let suite = Suite { seed: std::env::var("SEED").map_or(1, |s| s.parse().unwrap()), seeds, quick: false };
-    if only == "stories" { stories(&suite, &ours, &mut bars); return bars.exit(); }
+    let suite = Suite {
+        seed: std::env::var("SEED").map_or(1, |s| s.parse().unwrap()),
+        seeds,
+        quick: false,
+    };
+    if only == "stories" {
+        stories(&suite, &ours, &mut bars);
+        return bars.exit();
+    }
     suite.heading(&ours);
     for variant in suite.variants() {
-        if variant.to_string().starts_with(only) { let cells = suite.row(&ours, variant); bars.overload("o", variant, &cells); }
+        if variant.to_string().starts_with(only) {
+            let cells = suite.row(&ours, variant);
+            bars.overload("o", variant, &cells);
+        }
     }
     ExitCode::SUCCESS
 }

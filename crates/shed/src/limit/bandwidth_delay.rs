@@ -193,24 +193,15 @@ impl BandwidthDelay {
             self.raise(target);
             return;
         }
-        if std::env::var("TRACE").is_ok() {
-            eprintln!(
-                "{:.2} window L {:.1} rate {:.0} lat {:.2} share {:.2} n {} base {:.2}",
-                sample.now.as_nanos() as f64 / 1e9 - 1e6,
-                self.limit,
-                rate,
-                latency * 1e3,
-                share,
-                window.calls,
-                self.base * 1e3
-            );
-        }
         self.streak += 1;
         let weight = if self.is_climbing || self.streak <= NEW { CLIMBING } else { STEADY };
         self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
         if self.streak == 1 && self.is_sure {
             let soon = sample.now.saturating_add(FIRST_PROBE);
             self.probe_at = self.probe_at.max(soon);
+        }
+        if !self.is_sure && self.streak < NEW {
+            return;
         }
         if sample.now >= self.probe_at {
             return self.begin_probe(window, sample.now);
@@ -264,19 +255,6 @@ impl BandwidthDelay {
     fn end_probe(&mut self, probe: Probe, window: &Window, now: Timestamp) {
         self.learn_variation(window);
         let took = now.saturating_since(probe.start).as_secs_f64();
-        if std::env::var("TRACE").is_ok() {
-            eprintln!(
-                "{:.2} probe took {took:.2} from {:.1} base {:.2} rate {:.0} c2 {:.2?} sure {} n {} -> {:.1}",
-                now.as_nanos() as f64 / 1e9 - 1e6,
-                probe.limit,
-                self.base * 1e3,
-                self.rate,
-                self.variation,
-                self.is_sure,
-                window.calls,
-                self.target()
-            );
-        }
         // A base that was just found is looked at again sooner.
         let rest = if probe.is_first { REST } else { SHORT_REST };
         let rest = (rest * took).clamp(SHORTEST_REST, LONGEST_REST);
