@@ -48,6 +48,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Waiter {
     level: u16,
+    is_patient: bool,
     number: u64,
     since: Timestamp,
     deadline: Timestamp,
@@ -94,7 +95,7 @@ impl Queue {
         }
         let number = self.next;
         self.next += 1;
-        let waiter = Waiter { level, number, since: now, deadline, verdict: None, waker };
+        let waiter = Waiter { level, is_patient, number, since: now, deadline, verdict: None, waker };
         let index = self.waiters.insert(waiter);
         self.order.insert((level, number), index);
         self.ages[usize::from(!is_patient)].push_back((number, index));
@@ -137,7 +138,9 @@ impl Queue {
         woken: &mut Vec<Waker>,
     ) -> Result<(), Entry> {
         while let Some((&(level, first), &index)) = self.order.first_key_value() {
-            let next = if self.stands(now, budget) {
+            // The patient have the time that it takes to be served in order.
+            let is_patient = self.waiters.get(index).is_some_and(|waiter| waiter.is_patient);
+            let next = if self.stands(now, budget) && !is_patient {
                 self.order.range((level, first)..=(level, u64::MAX)).next_back()
             } else {
                 None

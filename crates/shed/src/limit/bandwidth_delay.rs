@@ -235,6 +235,15 @@ impl BandwidthDelay {
 
     fn probed(&mut self, probe: Probe, window: &Window, sample: &Sample) {
         let latency = window.mean();
+        if window.full_share() < 0.5 {
+            // The overload is over, so nothing waits in there.
+            self.base = if self.is_sure { self.base.min(latency) } else { latency };
+            self.is_sure = true;
+            self.set(probe.limit);
+            self.phase = Phase::Follow;
+            self.streak = 0;
+            return;
+        }
         self.rate = self.rate.max(window.rate(sample));
         if probe.is_first && self.is_sure && (TRUST..1.0 / TRUST).contains(&(latency / self.base)) {
             self.base += BLEND * (latency - self.base);
