@@ -25,8 +25,9 @@ impl Deadlines {
         Self { header: Some(name) }
     }
 
-    /// What a request's fields say. What cannot be read is as good as nothing.
-    pub(crate) fn timeout(&self, fields: &HeaderMap) -> Option<Duration> {
+    /// How long a request's caller waits by its fields. What cannot be read is as good as nothing.
+    #[must_use]
+    pub fn timeout(&self, fields: &HeaderMap) -> Option<Duration> {
         let read = |name: &HeaderName| fields.get(name).and_then(|value| parse(value.as_bytes()));
         let own = self.header.as_ref().and_then(read);
         [read(&GRPC_TIMEOUT), own].into_iter().flatten().min()
@@ -34,9 +35,7 @@ impl Deadlines {
 }
 
 /// Reads a timeout as gRPC writes it (up to eight digits and a unit), or bare milliseconds.
-#[doc(hidden)]
-#[must_use]
-pub fn parse(text: &[u8]) -> Option<Duration> {
+fn parse(text: &[u8]) -> Option<Duration> {
     let (digits, unit) = match text {
         [digits @ .., unit] if !unit.is_ascii_digit() => (digits, *unit),
         digits => (digits, b'm'),

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bartizan_core::Timestamp;
 
-use crate::priority::{COHORTS, LEVELS};
+use crate::priority::LEVELS;
 
 /// The threshold is set anew so often, …
 const INTERVAL: Duration = Duration::from_millis(100);

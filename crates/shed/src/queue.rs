@@ -95,7 +95,8 @@ impl Queue {
         }
         let number = self.next;
         self.next += 1;
-        let waiter = Waiter { level, is_patient, number, since: now, deadline, verdict: None, waker };
+        let waiter =
+            Waiter { level, is_patient, number, since: now, deadline, verdict: None, waker };
         let index = self.waiters.insert(waiter);
         self.order.insert((level, number), index);
         self.ages[usize::from(!is_patient)].push_back((number, index));

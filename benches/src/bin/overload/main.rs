@@ -13,12 +13,9 @@ use bartizan::shed::Settings;
 use bartizan_benches::Bars;
 use bartizan_benches::overload::{Cell, Contestant, Discipline, Mix, Plan, Spread, Suite, Variant};
 
-use self::ours::{contestant, shedder};
+use self::ours::contestant;
 
 fn main() -> ExitCode {
-    if let Ok(only) = std::env::var("ONLY") {
-        return debug(&only);
-    }
     let suite = Suite::from_arguments();
     let mut bars = Bars::default();
     let ours = contestant("bartizan", Settings::default());
@@ -36,7 +33,12 @@ fn main() -> ExitCode {
     told(&suite, &mut bars);
     if !suite.quick {
         others(&suite, &ours, &rows);
-        draw::all(&suite, &rows);
+        let sixteen = sixteen(Spread::Exponential, Discipline::Queue);
+        let of = |contestant: &Contestant<'_>| -> Vec<Cell> {
+            let once = Suite { seeds: 1, ..suite };
+            suite.loads().into_iter().map(|load| once.cell(contestant, sixteen, load)).collect()
+        };
+        draw::all(&rows, &of(&ours::tower(64 * 16)), &of(&ours::nothing()));
     }
     bars.exit()
 }
@@ -131,28 +133,4 @@ fn others(suite: &Suite, ours: &Contestant<'_>, rows: &[(Variant, Vec<Cell>)]) {
         }
         println!();
     }
-    let _ = shedder;
-}
-
-fn debug(only: &str) -> ExitCode {
-    let ours = contestant("bartizan", Settings::default());
-    let mut bars = Bars::default();
-    let seeds = std::env::var("SEEDS").map_or(3, |s| s.parse().unwrap());
-    let suite = Suite {
-        seed: std::env::var("SEED").map_or(1, |s| s.parse().unwrap()),
-        seeds,
-        quick: false,
-    };
-    if only == "stories" {
-        stories(&suite, &ours, &mut bars);
-        return bars.exit();
-    }
-    suite.heading(&ours);
-    for variant in suite.variants() {
-        if variant.to_string().starts_with(only) {
-            let cells = suite.row(&ours, variant);
-            bars.overload("o", variant, &cells);
-        }
-    }
-    ExitCode::SUCCESS
 }

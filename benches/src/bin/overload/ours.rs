@@ -10,14 +10,14 @@ use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
 
 /// A shedder on virtual time, and its clock.
-pub(crate) fn shedder(settings: Settings) -> (LoadShedder, Clock) {
+fn shedder(settings: Settings) -> (LoadShedder, Clock) {
     let clock = Clock::manual();
     let shedder = LoadShedder::new("overload").clock(clock.clone());
     (shedder.settings(settings).expect("sound settings"), clock)
 }
 
 /// Refusals without a text: nobody reads it.
-pub(crate) fn curt() -> Http {
+fn curt() -> Http {
     Http::new().respond_with(|_, rejection| {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = rejection.status();
@@ -69,6 +69,12 @@ pub(crate) fn tower(limit: usize) -> Contestant<'static> {
         run(plan, seed, |worker| LoadShed::new(ConcurrencyLimit::new(worker, limit)), |_| {})
     };
     Contestant { name: format!("tower({limit})"), run: Box::new(run) }
+}
+
+/// The server alone.
+pub(crate) fn nothing() -> Contestant<'static> {
+    let run = |plan: &Plan, seed| run(plan, seed, |worker| worker, |_| {});
+    Contestant { name: "nothing".to_owned(), run: Box::new(run) }
 }
 
 fn simulate<S, B>(

@@ -32,7 +32,8 @@ const NEW: u32 = 3;
 
 /// Up by no more than this per window.
 const GROWTH: f64 = 1.5;
-/// Down by no more than this per window; where more is called for, a probe looks first.
+/// Down by no more than this per window; where the limit would be less than the square of this of what it
+/// was, a probe looks first.
 const DECAY: f64 = 0.8;
 
 /// Halving the limit has made calls faster if they take less than this share of what they took.
@@ -77,6 +78,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct BandwidthDelay {
     bounds: Bounds,
     limit: f64,
+    /// The highest limit since the last probe.
+    proven: f64,
     /// In seconds; 0 while nothing is known.
     base: f64,
     /// Whether the last probe found the base as expected.
@@ -130,6 +133,7 @@ impl BandwidthDelay {
         Self {
             bounds: Bounds { min: 1, max: u32::MAX },
             limit: f64::from(initial.max(1)),
+            proven: 0.0,
             base: 0.0,
             is_sure: false,
             rate: 0.0,
@@ -194,7 +198,12 @@ impl BandwidthDelay {
             return;
         }
         self.streak += 1;
-        let weight = if self.is_climbing || self.streak <= NEW { CLIMBING } else { STEADY };
+        let weight = match () {
+            // Nothing waits inside, so the rate is what the limit makes it.
+            () if latency < self.base * self.idle_bound(window) => 1.0,
+            () if self.is_climbing || self.streak <= NEW => CLIMBING,
+            () => STEADY,
+        };
         self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
         if self.streak == 1 && self.is_sure {
             let soon = sample.now.saturating_add(FIRST_PROBE);
@@ -211,13 +220,20 @@ impl BandwidthDelay {
         if target >= self.limit {
             self.raise(target);
             self.is_climbing = self.limit > CLIMB * before;
-        } else if target < DECAY * DECAY * self.limit && self.limit > 2.0 {
+        } else if target < DECAY * DECAY * self.proven && self.limit > 2.0 {
             // Either it does less at once now, or each call takes longer: only a probe can tell.
             self.rate = rate;
             self.begin_probe(window, sample.now);
         } else {
             self.set(target.max(DECAY * self.limit));
         }
+    }
+
+    /// A mean latency below so many times the base is none at which calls wait, as they do where the
+    /// limit has its headroom: by more than two standard errors.
+    fn idle_bound(&self, window: &Window) -> f64 {
+        let error = (self.variation.unwrap_or(1.0) / f64::from(window.calls.max(1))).sqrt();
+        (HEADROOM * (1.0 - 2.2 * error)).min(1.1)
     }
 
     fn begin_probe(&mut self, window: &Window, now: Timestamp) {
@@ -269,6 +285,7 @@ impl BandwidthDelay {
         let rest = (rest * took).clamp(SHORTEST_REST, LONGEST_REST);
         self.probe_at = now.saturating_add(Duration::from_secs_f64(rest));
         self.set(self.target().min(GROWTH * probe.limit));
+        self.proven = self.limit;
         let until = now.saturating_add(Duration::from_secs_f64(self.base.min(LONGEST_SETTLE)));
         self.phase = Phase::Settle { until, then: Next::Follow };
     }
@@ -281,6 +298,7 @@ impl BandwidthDelay {
     fn raise(&mut self, target: f64) {
         if target > self.limit {
             self.set(target.min(GROWTH * self.limit + SPARE));
+            self.proven = self.proven.max(self.limit);
         }
     }
 

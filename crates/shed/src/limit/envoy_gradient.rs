@@ -88,7 +88,7 @@ impl EnvoyGradient {
         if self.is_full {
             let gradient = (BUFFER * self.base / latency).clamp(0.5, 2.0);
             let limit = self.limit * gradient;
-            self.limit = self.bounds.clamp(limit + limit.sqrt()).max(PROBE_LIMIT);
+            self.limit = self.bounds.clamp((limit + limit.sqrt()).max(PROBE_LIMIT));
             let is_low = self.limit <= PROBE_LIMIT.max(self.bounds.min.into());
             self.at_minimum = if is_low { self.at_minimum + 1 } else { 0 };
         }
