@@ -6,7 +6,7 @@ use bartizan_core::Timestamp;
 
 use crate::Reason;
 use crate::gate::{Entry, Gate};
-use crate::queue::{Budget, Place, Queue};
+use crate::queue::{Budget, Newcomer, Place, Queue};
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -68,22 +68,11 @@ impl Lobby {
     pub(crate) fn join(
         &self,
         now: Timestamp,
-        level: u16,
-        is_patient: bool,
-        deadline: Timestamp,
+        newcomer: Newcomer,
         capacity: usize,
     ) -> (Option<Place>, u32) {
         self.with_queue(now, |queue, budget, woken| {
-            queue.join(
-                now,
-                level,
-                is_patient,
-                deadline,
-                capacity,
-                budget,
-                Waker::noop().clone(),
-                woken,
-            )
+            queue.join(now, newcomer, capacity, budget, woken)
         })
     }
 

@@ -10,10 +10,11 @@ use loom::thread;
 
 use crate::gate::Gate;
 use crate::lobby::Lobby;
-use crate::queue::Budget;
+use crate::queue::{Budget, Newcomer};
 
 const NOW: Timestamp = Timestamp::from_nanos(1);
-const NEVER: Timestamp = Timestamp::from_nanos(u64::MAX);
+const NEWCOMER: Newcomer =
+    Newcomer { level: 0, is_patient: false, deadline: Timestamp::from_nanos(u64::MAX) };
 const BUDGET: Budget = Budget {
     calm: Duration::from_secs(1),
     standing: Duration::from_secs(1),
@@ -55,7 +56,7 @@ fn who_waits_is_not_forgotten_by_who_leaves() {
         let leaver = thread::spawn(move || {
             other.exit(|| NOW);
         });
-        let (place, _) = lobby.join(NOW, 0, false, NEVER, 9);
+        let (place, _) = lobby.join(NOW, NEWCOMER, 9);
         assert!(leaver.join().is_ok());
         // Whichever came first, the slot is theirs now.
         let verdict = place.and_then(|place| lobby.poll(place, std::task::Waker::noop()));
@@ -69,8 +70,8 @@ fn a_slot_given_to_who_goes_away_goes_to_the_next() {
     check(|| {
         let lobby = Arc::new(Lobby::new(1, BUDGET));
         assert!(lobby.gate.enter().is_some());
-        let (first, _) = lobby.join(NOW, 0, false, NEVER, 9);
-        let (second, _) = lobby.join(NOW, 0, false, NEVER, 9);
+        let (first, _) = lobby.join(NOW, NEWCOMER, 9);
+        let (second, _) = lobby.join(NOW, NEWCOMER, 9);
         let other = Arc::clone(&lobby);
         let goer = thread::spawn(move || {
             first.into_iter().for_each(|place| {

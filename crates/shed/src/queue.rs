@@ -56,6 +56,15 @@ struct Waiter {
     waker: Waker,
 }
 
+/// Somebody who begins to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) level: u16,
+    pub(crate) is_patient: bool,
+    /// Until then at the latest.
+    pub(crate) deadline: Timestamp,
+}
+
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Place(usize);
@@ -69,19 +78,17 @@ impl Queue {
         self.order.is_empty()
     }
 
-    /// Lets somebody wait until `deadline` at the latest. If there are `capacity` already, one of a
+    /// Lets somebody wait. If there are `capacity` already, one of a
     /// worse level is sent away, or else this one.
     pub(crate) fn join(
         &mut self,
         now: Timestamp,
-        level: u16,
-        is_patient: bool,
-        deadline: Timestamp,
+        newcomer: Newcomer,
         capacity: usize,
         budget: &Budget,
-        waker: Waker,
         woken: &mut Vec<Waker>,
     ) -> Option<Place> {
+        let Newcomer { level, is_patient, deadline } = newcomer;
         if self.len() >= capacity {
             let (&(worst, number), &index) = self.order.last_key_value()?;
             if worst <= level {
@@ -95,8 +102,15 @@ impl Queue {
         }
         let number = self.next;
         self.next += 1;
-        let waiter =
-            Waiter { level, is_patient, number, since: now, deadline, verdict: None, waker };
+        let waiter = Waiter {
+            level,
+            is_patient,
+            number,
+            since: now,
+            deadline,
+            verdict: None,
+            waker: noop(),
+        };
         let index = self.waiters.insert(waiter);
         self.order.insert((level, number), index);
         self.ages[usize::from(!is_patient)].push_back((number, index));
@@ -191,7 +205,7 @@ impl Queue {
         self.note_empty(now);
         if let Some(waiter) = self.waiters.get_mut(index) {
             waiter.verdict = Some(verdict);
-            woken.push(std::mem::replace(&mut waiter.waker, Waker::noop().clone()));
+            woken.push(std::mem::replace(&mut waiter.waker, noop()));
         }
     }
 
@@ -210,4 +224,9 @@ impl Queue {
 
 fn is_waiting(waiters: &Slab<Waiter>, index: usize, number: u64) -> bool {
     waiters.get(index).is_some_and(|waiter| waiter.number == number && waiter.verdict.is_none())
+}
+
+/// Of who has not been polled yet.
+fn noop() -> Waker {
+    Waker::noop().clone()
 }

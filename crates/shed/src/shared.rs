@@ -12,7 +12,7 @@ use crate::limit::{Limit, Sample};
 use crate::lobby::Lobby;
 use crate::observe::{self, Counts};
 use crate::priority::{Claim, Priority, level};
-use crate::queue::{Budget, PATIENCE, Place};
+use crate::queue::{Budget, Newcomer, PATIENCE, Place};
 use crate::slot::Held;
 use crate::usage::Usage;
 use crate::{Reason, Settings, Slot};
@@ -152,8 +152,11 @@ impl Shared {
         }
         let deadline = now.saturating_add(spare);
         let is_patient = is_critical || self.door.favours(level);
-        let (place, served) =
-            self.lobby.join(now, level, is_patient, deadline, settings.queue_capacity());
+        let (place, served) = self.lobby.join(
+            now,
+            Newcomer { level, is_patient, deadline },
+            settings.queue_capacity(),
+        );
         self.door.served(served);
         match place {
             Some(place) => {
