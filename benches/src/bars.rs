@@ -17,6 +17,14 @@ impl Bars {
         println!("bar: {case} {} {} {verdict}", text(measured), text(limit));
     }
 
+    /// Holds `measured` against `limit`, which it must reach.
+    pub fn at_least(&mut self, case: &str, measured: f64, limit: f64) {
+        let met = measured >= limit;
+        self.short |= !met;
+        let verdict = if met { "ok" } else { "short" };
+        println!("bar: {case} {} {} {verdict}", text(measured), text(limit));
+    }
+
     /// What the bench ends with: 1 if a bar was short.
     #[must_use]
     pub fn exit(&self) -> ExitCode {

@@ -4,6 +4,7 @@
 mod bars;
 mod case;
 mod measure;
+pub mod overload;
 mod serve;
 
 pub use self::bars::Bars;

@@ -5,9 +5,11 @@
 
 use std::process::ExitCode;
 
-use bartizan::shed::{LoadShedLayer, LoadShedder, Settings};
-use bartizan_bench_peers::{Case, NoOp, Serve, Traffic, run};
+use bartizan::core::Http;
+use bartizan::shed::{LoadShedLayer, LoadShedder, Settings, Slot};
+use bartizan_bench_peers::{Bars, Case, NoOp, Results, Serve, Traffic, run_with, two_threads};
 use bytes::Bytes;
+use http::{Response, StatusCode};
 use http_body_util::Full;
 use tower::Layer;
 use tower::limit::ConcurrencyLimit;
@@ -23,24 +25,69 @@ const fn inner() -> NoOp<Full<Bytes>> {
 }
 
 fn main() -> ExitCode {
-    let traffic = Traffic::default();
-    let ours = move || {
-        let settings = Settings::default().limits(FLOOR, START, CEILING);
-        let shedder = LoadShedder::new("bench").settings(settings).expect("limits in order");
-        Serve::new(LoadShedLayer::new(shedder).layer(inner()), traffic)
-    };
-    let fixed =
-        move || Serve::new(LoadShed::new(ConcurrencyLimit::new(inner(), START as usize)), traffic);
-    let adaptive = move || {
-        let gradient = Gradient2::builder()
-            .min_limit(FLOOR as usize)
-            .initial_limit(START as usize)
-            .max_limit(CEILING as usize)
-            .build();
-        let limit = tower_acc::ConcurrencyLimit::new(inner(), gradient);
-        Serve::new(LoadShed::new(limit), traffic)
-    };
-    run(&[Case::new("shed-admitted", move || Serve::new(inner(), traffic), ours)
-        .beside("tower", fixed)
-        .beside("tower-acc", adaptive)])
+    let admitted = case("shed-admitted", || layered(shedder(0)))
+        .beside("tower", || {
+            let limit = ConcurrencyLimit::new(inner(), START as usize);
+            Serve::new(LoadShed::new(limit), Traffic::default())
+        })
+        .beside("tower-acc", || {
+            let gradient = Gradient2::builder()
+                .min_limit(FLOOR as usize)
+                .initial_limit(START as usize)
+                .max_limit(CEILING as usize)
+                .build();
+            let limit = tower_acc::ConcurrencyLimit::new(inner(), gradient);
+            Serve::new(LoadShed::new(limit), Traffic::default())
+        });
+    let queued = case("shed-admitted-with-queue", || layered(shedder(1024)));
+    let refused =
+        case("shed-refused", || refusing(Http::new())).beside("empty body", || refusing(curt()));
+    run_with(&[admitted, queued, refused], hold)
+}
+
+fn hold(results: &Results<'_>, bars: &mut Bars) {
+    let ours = results.over("shed-admitted", "bartizan");
+    let theirs = results.over("shed-admitted", "tower-acc");
+    bars.at_most("shed-admitted-instructions", ours.instructions.round(), 350.0);
+    bars.at_most("shed-admitted-allocations", ours.allocations, 0.0);
+    let ratio = ours.nanoseconds / theirs.nanoseconds;
+    bars.at_most("shed-admitted-vs-tower-acc-time", ratio, 0.5);
+    let whole = |case, contestant| results.whole(case, contestant).nanoseconds;
+    let pass = whole("shed-admitted", "bartizan");
+    bars.at_most("shed-refused-vs-pass-time", whole("shed-refused", "empty body") / pass, 2.0);
+    let shared = shedder(0);
+    let mut pairs = [[(); 2].map(|()| layered(shared.clone()))];
+    let nanoseconds = two_threads(&mut pairs);
+    bars.at_most("shed-two-threads-vs-one-time", nanoseconds[0] / pass, 2.0);
+}
+
+fn case(name: &str, ours: impl Fn() -> Serve + 'static) -> Case {
+    Case::new(name, || Serve::new(inner(), Traffic::default()), ours)
+}
+
+fn shedder(queue: u32) -> LoadShedder {
+    let settings = Settings::default().limits(FLOOR, START, CEILING).queue(queue);
+    LoadShedder::new("bench").settings(settings).expect("limits in order")
+}
+
+fn layered(shedder: LoadShedder) -> Serve {
+    Serve::new(LoadShedLayer::new(shedder).layer(inner()), Traffic::default())
+}
+
+fn curt() -> Http {
+    Http::new().respond_with(|_, rejection| {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = rejection.status();
+        Some(response)
+    })
+}
+
+/// All slots are taken, for as long as it is measured.
+fn refusing(http: Http) -> Serve {
+    let settings = Settings::fixed(1).queue(0).critical_slots(0.0);
+    let shedder = LoadShedder::new("bench").settings(settings).expect("a fit limit");
+    let held: Slot = shedder.admit().expect("it is free");
+    std::mem::forget(held);
+    let traffic = Traffic { status: StatusCode::SERVICE_UNAVAILABLE, ..Traffic::default() };
+    Serve::new(LoadShedLayer::new(shedder).http(http).layer(inner()), traffic)
 }

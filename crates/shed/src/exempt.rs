@@ -8,17 +8,6 @@ pub trait Exempt<Req> {
     fn is_exempt(&self, request: &Req) -> bool;
 }
 
-/// No request is exempt.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct NoneExempt;
-
-impl<Req> Exempt<Req> for NoneExempt {
-    fn is_exempt(&self, _: &Req) -> bool {
-        false
-    }
-}
-
 /// Requests to certain paths, compared whole, are exempt.
 #[derive(Clone, Debug)]
 pub struct ExemptPaths(pub(crate) Arc<[String]>);

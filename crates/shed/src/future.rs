@@ -2,70 +2,109 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bartizan_core::Protocol;
+use bartizan_core::{Outcome, Protocol};
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
 use crate::Slot;
+use crate::rejection::rejection;
+use crate::waiting::Waiting;
 
 pin_project! {
     /// Response future of [`LoadShed`](crate::LoadShed).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F, P, Req, Res, E>
+    pub struct ResponseFuture<S, P, Req>
     where
-        P: Protocol<Req, Res, E>,
+        S: Service<Req>,
+        P: Protocol<Req, S::Response, S::Error>,
     {
         #[pin]
-        state: State<F, P, P::Response<Slot>, P::Error>,
+        state: State<S, S::Future, P, Req, P::Response<Slot>, P::Error>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, P, Out, E> {
-        Admitted { #[pin] future: F, protocol: P, slot: Option<Slot> },
+    enum State<S, F, P, Req, Out, E> {
+        Admitted { #[pin] future: F, protocol: P, slot: Option<Slot>, until_head: bool },
         Refused { result: Option<Result<Out, E>> },
+        // Boxed: who waits pays for it, and not every request's future by its size.
+        Waiting { waiting: Box<Waiting<S, Req>>, protocol: P, until_head: bool },
     }
 }
 
-impl<F, P, Req, Res, E> ResponseFuture<F, P, Req, Res, E>
+impl<S, P, Req> ResponseFuture<S, P, Req>
 where
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
 {
-    pub(crate) fn admitted(future: F, protocol: P, slot: Slot) -> Self {
-        Self { state: State::Admitted { future, protocol, slot: Some(slot) } }
+    #[inline]
+    pub(crate) fn admitted(future: S::Future, protocol: P, slot: Slot, until_head: bool) -> Self {
+        Self { state: State::Admitted { future, protocol, slot: Some(slot), until_head } }
     }
 
     pub(crate) fn refused(result: Result<P::Response<Slot>, P::Error>) -> Self {
         Self { state: State::Refused { result: Some(result) } }
     }
+
+    pub(crate) fn waiting(waiting: Waiting<S, Req>, protocol: P, until_head: bool) -> Self {
+        Self { state: State::Waiting { waiting: Box::new(waiting), protocol, until_head } }
+    }
 }
 
-impl<F, P, Req, Res, E> Future for ResponseFuture<F, P, Req, Res, E>
+impl<S, P, Req> Future for ResponseFuture<S, P, Req>
 where
-    F: Future<Output = Result<Res, E>>,
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
 {
     type Output = Result<P::Response<Slot>, P::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            // A call that is cancelled drops its slot here.
-            StateProj::Admitted { future, protocol, slot } => {
-                let result = ready!(future.poll(cx));
-                let mut slot = slot.take().expect("polled after completion");
-                slot.answered();
-                Poll::Ready(protocol.deliver(result, slot))
-            }
-            StateProj::Refused { result } => {
-                Poll::Ready(result.take().expect("polled after completion"))
-            }
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                // A call that is cancelled drops its slot here.
+                StateProj::Admitted { future, protocol, slot, until_head } => {
+                    let result = ready!(future.poll(cx));
+                    let mut slot = slot.take().expect("polled after completion");
+                    slot.answered();
+                    if *until_head {
+                        let is_ok = result.is_ok();
+                        slot.release(if is_ok { Outcome::Success } else { Outcome::Failure });
+                        slot = Slot::uncounted();
+                    }
+                    return Poll::Ready(protocol.deliver(result, slot));
+                }
+                StateProj::Refused { result } => {
+                    return Poll::Ready(result.take().expect("polled after completion"));
+                }
+                StateProj::Waiting { waiting, protocol, until_head } => {
+                    let (mut inner, request, slot) = ready!(waiting.poll(cx));
+                    match slot {
+                        Ok(slot) => State::Admitted {
+                            future: inner.call(request),
+                            protocol: protocol.clone(),
+                            slot: Some(slot),
+                            until_head: *until_head,
+                        },
+                        Err(reason) => {
+                            let dialect = protocol.dialect(&request);
+                            let result = protocol.refuse(dialect, rejection(reason));
+                            State::Refused { result: Some(result) }
+                        }
+                    }
+                }
+            };
+            this.state.set(next);
         }
     }
 }
 
-impl<F, P, Req, Res, E> fmt::Debug for ResponseFuture<F, P, Req, Res, E>
+impl<S, P, Req> fmt::Debug for ResponseFuture<S, P, Req>
 where
-    P: Protocol<Req, Res, E>,
+    S: Service<Req>,
+    P: Protocol<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

@@ -2,34 +2,64 @@
 
 use bartizan_core::{Counter, Metric, Snapshot};
 
-static REQUESTS: Metric =
-    Metric::counter("bartizan_shed_requests_total", "Requests by what became of them.");
-static LIMIT: Metric =
-    Metric::gauge("bartizan_shed_limit_exchanges", "Exchanges that may be in flight.");
+use crate::Reason;
+use crate::shared::Shared;
+
+static BASE: Metric = Metric::gauge(
+    "bartizan_shed_base_latency_seconds",
+    "What a call takes when nothing waits inside the service.",
+);
 static IN_FLIGHT: Metric =
     Metric::gauge("bartizan_shed_in_flight_exchanges", "Exchanges in flight.");
+static LIMIT: Metric =
+    Metric::gauge("bartizan_shed_limit_exchanges", "Exchanges that may be in flight.");
+static REFUSALS: Metric =
+    Metric::counter("bartizan_shed_refusals_total", "Requests refused, by reason.");
+static REQUESTS: Metric =
+    Metric::counter("bartizan_shed_requests_total", "Requests by what became of them.");
+static SHARE: Metric = Metric::gauge(
+    "bartizan_shed_refused_share",
+    "Share of the requests that found no free slot and were refused at the door.",
+);
+static WAITING: Metric =
+    Metric::gauge("bartizan_shed_waiting_requests", "Requests that wait for a slot.");
 
 /// The room's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) admitted: Counter,
-    pub(crate) refused: Counter,
+    refused: [Counter; Reason::ALL.len()],
     pub(crate) shadow_refused: Counter,
 }
 
 impl Counts {
-    pub(crate) fn describe(&self, snapshot: Snapshot, limit: u32, in_flight: u32) -> Snapshot {
-        snapshot
-            .sample(&REQUESTS, "admitted", self.admitted.get() as f64)
-            .sample(&REQUESTS, "refused", self.refused.get() as f64)
+    pub(crate) fn refused(&self, reason: Reason) {
+        if let Some(count) = self.refused.get(reason as usize) {
+            count.add(1);
+        }
+    }
+
+    pub(crate) fn describe(&self, snapshot: Snapshot, shared: &Shared) -> Snapshot {
+        let refused: u64 = self.refused.iter().map(Counter::get).sum();
+        let gate = &shared.lobby.gate;
+        let (admitted, in_flight) = gate.count();
+        let mut snapshot = snapshot
+            .sample(&REQUESTS, "admitted", admitted as f64)
+            .sample(&REQUESTS, "refused", refused as f64)
             .sample(&REQUESTS, "shadow_refused", self.shadow_refused.get() as f64)
-            .sample(&LIMIT, "", limit.into())
+            .sample(&LIMIT, "", gate.limit().into())
             .sample(&IN_FLIGHT, "", in_flight.into())
+            .sample(&WAITING, "", gate.waiting().into())
+            .sample(&BASE, "", shared.base().as_secs_f64())
+            .sample(&SHARE, "", shared.door.share());
+        for (reason, count) in Reason::ALL.iter().zip(&self.refused) {
+            snapshot = snapshot.sample(&REFUSALS, reason.as_str(), count.get() as f64);
+        }
+        snapshot
     }
 }
 
-pub(crate) fn refused(name: &str) {
-    tracing::debug!(target: "bartizan::shed", name, "request refused");
+pub(crate) fn refused(name: &str, reason: Reason) {
+    tracing::debug!(target: "bartizan::shed", name, reason = reason.as_str(), "request refused");
 }
 
 pub(crate) fn settings_changed(name: &str) {

@@ -1,59 +1,87 @@
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bartizan_core::{Http, Protocol, Rejection};
-use http::StatusCode;
+use bartizan_core::{Http, Mode, Protocol};
 use tower_service::Service;
 
-use crate::{Exempt, LoadShedder, NoneExempt, ResponseFuture, Slot};
-
-const OVERLOADED: Rejection = Rejection::new(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "overloaded",
-    "too many requests are in flight",
-)
-.problem_type("https://iana.org/assignments/http-problem-types#temporary-reduced-capacity")
-.retry_after(Duration::from_secs(1));
+use crate::priority::Claim;
+use crate::rejection::rejection;
+use crate::shared::Decision;
+use crate::triage::Triage;
+use crate::waiting::Waiting;
+use crate::{LoadShedder, ResponseFuture, Slot};
 
 /// Middleware that refuses requests beyond a limit.
 ///
 /// See the [crate docs](crate) for examples.
 #[derive(Clone, Debug)]
-pub struct LoadShed<S, P = Http, X = NoneExempt> {
+pub struct LoadShed<S, P = Http, T = ()> {
     pub(crate) inner: S,
     pub(crate) shedder: LoadShedder,
     pub(crate) protocol: P,
-    pub(crate) exempt: X,
+    pub(crate) triage: T,
+    pub(crate) until_head: bool,
 }
 
-impl<S, P, X, Req> Service<Req> for LoadShed<S, P, X>
+impl<S, P, T, Req> Service<Req> for LoadShed<S, P, T>
 where
-    S: Service<Req>,
+    S: Service<Req> + Clone,
     P: Protocol<Req, S::Response, S::Error>,
-    X: Exempt<Req>,
+    T: Triage<Req>,
 {
     type Response = P::Response<Slot>;
     type Error = P::Error;
-    type Future = ResponseFuture<S::Future, P, Req, S::Response, S::Error>;
+    type Future = ResponseFuture<S, P, Req>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         // The slot is taken in `call`: a clone that is ready but idle must not hold one.
         self.inner.poll_ready(cx).map_err(|error| self.protocol.error(error))
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let slot = if self.exempt.is_exempt(&request) {
+        let mode = self.shedder.shared.switch.mode(|| None);
+        let slot = if mode == Mode::Off || self.triage.is_exempt(&request) {
             Some(Slot::uncounted())
         } else {
-            self.shedder.admit()
+            self.shedder.shared.enter()
         };
         match slot {
             Some(slot) => {
-                ResponseFuture::admitted(self.inner.call(request), self.protocol.clone(), slot)
+                let future = self.inner.call(request);
+                ResponseFuture::admitted(future, self.protocol.clone(), slot, self.until_head)
             }
-            None => {
+            None => self.call_full(mode, request),
+        }
+    }
+}
+
+impl<S: Clone, P, T> LoadShed<S, P, T> {
+    /// There is no free slot.
+    #[cold]
+    fn call_full<Req>(&mut self, mode: Mode, request: Req) -> ResponseFuture<S, P, Req>
+    where
+        S: Service<Req>,
+        P: Protocol<Req, S::Response, S::Error>,
+        T: Triage<Req>,
+    {
+        let mut claim = Claim::default();
+        self.triage.describe(&request, &mut claim);
+        let shared = &self.shedder.shared;
+        match shared.knock(mode, claim, true) {
+            Decision::Admit(slot) => {
+                let future = self.inner.call(request);
+                ResponseFuture::admitted(future, self.protocol.clone(), slot, self.until_head)
+            }
+            Decision::Refuse(reason) => {
                 let dialect = self.protocol.dialect(&request);
-                ResponseFuture::refused(self.protocol.refuse(dialect, OVERLOADED))
+                ResponseFuture::refused(self.protocol.refuse(dialect, rejection(reason)))
+            }
+            Decision::Wait(place) => {
+                // The service that is ready goes along with the request.
+                let clone = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, clone);
+                let waiting = Waiting::new(shared.clone(), place, inner, request);
+                ResponseFuture::waiting(waiting, self.protocol.clone(), self.until_head)
             }
         }
     }

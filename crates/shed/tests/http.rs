@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::{Router, routing::get};
 use bartizan_core::{Clock, Engine, Mode, Rejection};
@@ -16,7 +15,7 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 fn shedder(limit: u32) -> LoadShedder {
     LoadShedder::new("test")
         .clock(Clock::manual())
-        .settings(Settings::default().limits(1, limit, 100))
+        .settings(Settings::fixed(limit).queue(0).critical_slots(0.0))
         .unwrap()
 }
 
@@ -32,7 +31,8 @@ async fn u31_a_slot_is_held_to_the_end_of_the_body() {
     let first = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
     let second = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
     assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(second.headers()["retry-after"], "1");
+    let seconds: u32 = second.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=3).contains(&seconds));
     assert_eq!(second.headers()["content-type"], "application/problem+json");
     first.into_body().collect().await.unwrap();
     let third = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
@@ -51,7 +51,9 @@ async fn a_grpc_call_is_refused_as_unavailable() {
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["grpc-status"], "14");
-    assert_eq!(response.headers()["grpc-retry-pushback-ms"], "1000");
+    let millis: u32 =
+        response.headers()["grpc-retry-pushback-ms"].to_str().unwrap().parse().unwrap();
+    assert!((500..3000).contains(&millis));
 }
 
 #[tokio::test]
@@ -131,28 +133,18 @@ async fn shadow_counts_and_off_does_not() {
 }
 
 #[test]
-fn late_answers_and_long_cancelled_calls_shrink_the_limit() {
-    let clock = Clock::manual();
-    let shedder = LoadShedder::new("test").clock(clock.clone());
-    let mut slot = shedder.admit().unwrap();
-    clock.advance(Duration::from_millis(251));
-    slot.answered();
-    drop(slot);
-    assert_eq!(shedder.limit(), 57);
-    let slot = shedder.admit().unwrap();
-    clock.advance(Duration::from_millis(251));
-    drop(slot);
-    assert_eq!(shedder.limit(), 51);
-}
-
-#[test]
 fn settings_change_while_running_and_wrong_ones_are_named() {
     let shedder = shedder(1);
     let _held = shedder.admit().unwrap();
     assert!(shedder.admit().is_none());
-    let limits = serde_json::json!({"min_limit": 2, "initial_limit": 2, "max_limit": 2});
-    shedder.apply(limits).unwrap();
+    let limits = |limit: u32| serde_json::json!({"algorithm": "fixed", "initial_limit": limit, "max_limit": 9});
+    shedder.apply(limits(2)).unwrap();
     assert!(shedder.admit().is_some());
+    assert_eq!(shedder.limit(), 2);
+    // What is in flight stays so when the limit falls below it.
+    shedder.apply(limits(1)).unwrap();
+    assert_eq!((shedder.in_flight(), shedder.admit().is_some()), (1, false));
+    shedder.apply(limits(2)).unwrap();
     let wrong = shedder.apply(serde_json::json!({"min_limit": 0})).unwrap_err();
     assert_eq!(wrong.field(), "min_limit");
     let unknown = shedder.apply(serde_json::json!({"minimum": 3})).unwrap_err();

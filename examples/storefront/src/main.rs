@@ -73,9 +73,7 @@ fn app(flags: Flags, auth: Authenticator) -> Result<Router, ConfigError> {
     let carriers = CircuitBreaker::new("carriers")
         .settings(circuit_breaker::Settings::default().window(10, 5))?;
     // Reports are slow for good reason, so they have a shedder of their own: two at once.
-    let reports = LoadShedder::new("reports").settings(
-        shed::Settings::default().limits(1, 2, 2).latency_target(Duration::from_secs(5)),
-    )?;
+    let reports = LoadShedder::new("reports").settings(shed::Settings::fixed(2).queue(0))?;
 
     flags.control("limiter-mode", by_caller.switch().clone());
     let registry = Registry::new();

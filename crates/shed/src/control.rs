@@ -1,0 +1,138 @@
+use std::time::Duration;
+
+use bartizan_core::Timestamp;
+
+use crate::limit::{Base, Bounds, HEADROOM, Limit, SPARE, Sample};
+use crate::queue::Budget;
+use crate::settings::Settings;
+
+/// So many calls per second are told to the limit, at the most; of more, a part is.
+const MOST_TOLD: f64 = 20_000.0;
+const LEAST_TOLD: f64 = MOST_TOLD / 4.0;
+const MOST_MASK: u64 = 1023;
+/// How often that is looked at, in calls told.
+const ROUND: u32 = 128;
+
+/// Latencies are averaged over about so many calls told.
+const MEMORY: f64 = 256.0;
+
+/// What waits may cost at the verge of overload, in base latencies over the number of places: a queue
+/// of time W turns away about (1 + c²)·S / 2·N·W of the calls there (Kingman's bound), so small
+/// services need longer ones, and those whose calls differ much; and these can afford it, since some
+/// of their calls take as long anyway.
+const PLAIN_WAIT: f64 = 3.6;
+const WAIT: f64 = 4.5;
+const MOST_SPREAD: f64 = 6.0;
+/// A queue that stands is cut to this share of it.
+const STANDING: f64 = 0.25;
+/// But not below the time in which so many are served.
+const READY: f64 = 8.0;
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the engine has learned, and what it concludes.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) limit: Box<dyn Limit>,
+    meter: Meter,
+    round: Round,
+    /// A call is told if its hash has none of these bits.
+    pub(crate) mask: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    /// In seconds; 0 before the first call.
+    mean: f64,
+    variance: f64,
+    /// The median of the time to the response's head, in seconds.
+    typical: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    start: Timestamp,
+    calls: u32,
+}
+
+impl Control {
+    pub(crate) fn new(limit: Box<dyn Limit>) -> Self {
+        Self { limit, meter: Meter::default(), round: Round::default(), mask: 0 }
+    }
+
+    /// Takes note of a call. `head` is its time to the response's head, if that came.
+    pub(crate) fn record(&mut self, sample: &Sample, head: Option<Duration>) {
+        self.meter.add(sample.latency.as_secs_f64(), head.map(|time| time.as_secs_f64()));
+        self.limit.record(sample);
+        self.thin_out(sample.now);
+    }
+
+    /// Adapts how many calls are told of to how many there are.
+    fn thin_out(&mut self, now: Timestamp) {
+        self.round.calls += 1;
+        if self.round.calls < ROUND {
+            return;
+        }
+        let elapsed = now.saturating_since(self.round.start).as_secs_f64().max(1e-9);
+        let told = f64::from(self.round.calls) / elapsed;
+        if told > MOST_TOLD {
+            self.mask = (self.mask << 1 | 1) & MOST_MASK;
+        } else if told < LEAST_TOLD {
+            self.mask >>= 1;
+        }
+        self.round = Round { start: now, calls: 0 };
+    }
+
+    /// What a call takes when nothing waits inside the service, as far as is known.
+    pub(crate) fn base(&self) -> Base {
+        self.limit.base().unwrap_or_else(|| self.meter.base())
+    }
+
+    /// Half of the calls are answered sooner.
+    pub(crate) fn typical(&self) -> Duration {
+        Duration::from_secs_f64(self.meter.typical)
+    }
+
+    /// How long requests may wait; `None` as long as nothing is known.
+    pub(crate) fn budget(&self, settings: &Settings) -> Option<Budget> {
+        let Base { latency, spread } = self.base();
+        if latency.is_zero() {
+            return None;
+        }
+        let places = ((f64::from(self.limit.limit()) - SPARE) / HEADROOM).max(1.0);
+        let spread = spread.min(MOST_SPREAD).powf(0.75);
+        let calm = latency.mul_f64(PLAIN_WAIT / places + WAIT * spread / places.sqrt());
+        let calm = calm.min(settings.max_wait());
+        // Not below what it takes to have somebody there when a place is free.
+        let standing = calm.mul_f64(STANDING).max(latency.mul_f64(READY / places));
+        Some(Budget {
+            calm,
+            standing: standing.min(calm),
+            interval: SHORTEST_INTERVAL.max(16 * calm),
+        })
+    }
+
+    pub(crate) fn bound(&mut self, bounds: Bounds) {
+        self.limit.bound(bounds);
+    }
+}
+
+impl Meter {
+    fn base(&self) -> Base {
+        let square = self.mean * self.mean;
+        let spread = if square > 0.0 { self.variance / square } else { 0.0 };
+        Base { latency: Duration::from_secs_f64(self.mean), spread }
+    }
+
+    fn add(&mut self, latency: f64, head: Option<f64>) {
+        if self.mean == 0.0 {
+            *self = Self { mean: latency, variance: latency * latency, typical: latency };
+        }
+        let off = latency - self.mean;
+        self.mean += off / MEMORY;
+        self.variance += (off * off - self.variance) / MEMORY;
+        // The median by small steps: up as often as down.
+        if let Some(head) = head {
+            self.typical *= if head > self.typical { 1.01 } else { 1.0 / 1.01 };
+        }
+    }
+}

@@ -1,0 +1,359 @@
+use std::time::Duration;
+
+use bartizan_core::Timestamp;
+
+use super::{Base, Bounds, Limit, Sample, Window};
+
+/// The limit over what the service works on at once. Without loss for a service with workers and
+/// a queue it may lie anywhere from 1 on, and for one that thrashes up to about 2: the middle of
+/// both, by ratio.
+pub(crate) const HEADROOM: f64 = 1.3;
+/// And two more, which matter to a small service.
+pub(crate) const SPARE: f64 = 2.0;
+
+/// A window is over when the standard error of its mean latency is this share of the mean, …
+const WINDOW_ERROR: f64 = 0.12;
+const SEARCH_ERROR: f64 = 0.1;
+const PROBE_ERROR: f64 = 0.08;
+/// … within so many calls.
+const LEAST_CALLS: f64 = 32.0;
+const MOST_CALLS: f64 = 1000.0;
+/// And not before so many times the latency of its calls: where all take the same time they end in
+/// bursts, and a burst more or less must not matter.
+const LEAST_ROUNDS: f64 = 4.0;
+
+/// How much a window counts in the rate: usually little, since rates of few calls differ; much if the
+/// limit has just been raised by more than such differences do, and is still on its way up.
+const STEADY: f64 = 0.15;
+const CLIMBING: f64 = 0.5;
+const CLIMB: f64 = 1.07;
+/// Or if the limit has only just come to be in the way, for so many windows.
+const NEW: u32 = 3;
+
+/// Up by no more than this per window.
+const GROWTH: f64 = 1.5;
+/// Down by no more than this per window; where the limit would be less than the square of this of what it
+/// was, a probe looks first.
+const DECAY: f64 = 0.8;
+
+/// Halving the limit has made calls faster if they take less than this share of what they took.
+const FASTER: f64 = 0.75;
+/// Three standard errors, of this probe and of what it is held against: within them, the base is
+/// what it was, and the two are averaged.
+const TRUST: f64 = 0.7;
+const BLEND: f64 = 0.3;
+/// How deep the first step of a probe goes: on trust, or to find the base in the first place.
+const SHALLOW: f64 = 0.6;
+const DEEP: f64 = 0.5;
+
+/// It made no difference at all, so that both measurements are of the same, above this share.
+const ALIKE: f64 = 0.9;
+
+/// A service that has just got more than it can take may be rid of it soon: it is probed after so long.
+const FIRST_PROBE: Duration = Duration::from_secs(2);
+/// The time between probes in the time that they take: they cost a third of it at most.
+const REST: f64 = 40.0;
+const SHORT_REST: f64 = 10.0;
+const LONGEST_REST: f64 = 120.0;
+/// In seconds.
+const SHORTEST_REST: f64 = 0.5;
+/// The longest that a probe waits for calls of before it to end, in seconds.
+const LONGEST_SETTLE: f64 = 1.0;
+/// And then for the calls in flight to be no more than the limit.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The limit that needs no telling: what the service works on at once (its rate times the latency
+/// of a call that does not wait, by Little's law), and two fifths more.
+///
+/// The rate is measured while the limit is in the way. The base latency is measured by probes: the
+/// limit is lowered for a moment, and as long as that makes calls faster, lowered further. As with
+/// BBR (Cardwell et al., 2016), where bandwidth and delay cannot be seen at once either, probes are
+/// rare: where they find what they expect, they take a fortieth of the time and cost a fraction of
+/// that. A service that is not saturated is not probed; what its calls take is its base latency.
+///
+/// Averages are over windows that are as long as the spread of latencies asks for: some 32 calls of
+/// equal length, 70 of exponentially distributed ones, 400 where one in ten takes forty times as
+/// long as the others.
+#[derive(Clone, Debug)]
+pub struct BandwidthDelay {
+    bounds: Bounds,
+    limit: f64,
+    /// The highest limit since the last probe.
+    proven: f64,
+    /// In seconds; 0 while nothing is known.
+    base: f64,
+    /// Whether the last probe found the base as expected.
+    is_sure: bool,
+    /// Calls per second at saturation; 0 while nothing is known.
+    rate: f64,
+    /// Calls per second while the limit is in the way now and then.
+    busy_rate: f64,
+    /// Of latencies: the squared coefficient.
+    variation: Option<f64>,
+    is_climbing: bool,
+    /// How many windows the limit has been in the way for.
+    streak: u32,
+    window: Option<Window>,
+    phase: Phase,
+    /// When the next probe is due.
+    probe_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The limit follows rate and base.
+    Follow,
+    /// The limit was changed: calls from before have to end first, until then.
+    Settle { until: Timestamp, then: Next },
+    /// The latency at a lowered limit is measured.
+    Probe(Probe),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Follow,
+    Probe(Probe),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    start: Timestamp,
+    /// The limit before.
+    limit: f64,
+    /// The latency at the limit of the step before, in seconds.
+    before: f64,
+    /// Whether this is the first step.
+    is_first: bool,
+}
+
+impl BandwidthDelay {
+    /// Creates the limit, which starts at `initial`.
+    #[must_use]
+    pub fn new(initial: u32) -> Self {
+        Self {
+            bounds: Bounds { min: 1, max: u32::MAX },
+            limit: f64::from(initial.max(1)),
+            proven: 0.0,
+            base: 0.0,
+            is_sure: false,
+            rate: 0.0,
+            busy_rate: 0.0,
+            variation: None,
+            is_climbing: true,
+            streak: 0,
+            window: None,
+            phase: Phase::Follow,
+            probe_at: Timestamp::default(),
+        }
+    }
+
+    /// Whether the window's mean is known well enough.
+    fn is_over(&self, window: &Window, now: Timestamp) -> bool {
+        let error = match self.phase {
+            Phase::Probe(_) if self.is_sure => PROBE_ERROR,
+            Phase::Probe(_) => SEARCH_ERROR,
+            Phase::Follow | Phase::Settle { .. } => WINDOW_ERROR,
+        };
+        // A window without a rare long call looks steadier than it is.
+        let variation = self.variation.unwrap_or(1.0).max(window.variation());
+        let calls = (variation / (error * error)).clamp(LEAST_CALLS, MOST_CALLS);
+        f64::from(window.calls) >= calls && window.elapsed(now) >= LEAST_ROUNDS * window.mean()
+    }
+
+    /// What the limit should be.
+    fn target(&self) -> f64 {
+        HEADROOM * self.rate * self.base + SPARE
+    }
+
+    fn follow(&mut self, window: &Window, sample: &Sample) {
+        let (rate, latency) = (window.rate(sample), window.mean());
+        let share = window.full_share();
+        if share == 0.0 {
+            self.streak = 0;
+            // The limit was not in the way. If there was room to spare, nothing waited.
+            if f64::from(window.most_in_flight) < 0.75 * self.limit {
+                self.learn_variation(window);
+                self.base = match self.base {
+                    0.0 => latency,
+                    base => base + 0.1 * (latency.min(1.3 * base) - base),
+                };
+                if !self.is_sure {
+                    self.is_sure = true;
+                    self.probe_at = sample.now;
+                }
+            }
+            return;
+        }
+        if self.base == 0.0 {
+            // Whatever waits inside is in it too: an upper bound, which the first probe lowers.
+            self.base = latency;
+            self.is_sure = false;
+        }
+        if share <= 0.5 {
+            self.streak = 0;
+            // The service keeps up most of the time: there may be room for more, not for less.
+            self.busy_rate += STEADY * (rate - self.busy_rate);
+            let target = HEADROOM * self.busy_rate * self.base + SPARE;
+            self.raise(target);
+            return;
+        }
+        self.streak += 1;
+        let weight = match () {
+            // Nothing waits inside, so the rate is what the limit makes it.
+            () if latency < self.base * self.idle_bound(window) => 1.0,
+            () if self.is_climbing || self.streak <= NEW => CLIMBING,
+            () => STEADY,
+        };
+        self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
+        if self.streak == 1 && self.is_sure {
+            let soon = sample.now.saturating_add(FIRST_PROBE);
+            self.probe_at = self.probe_at.max(soon);
+        }
+        if !self.is_sure && self.streak < NEW {
+            return;
+        }
+        if sample.now >= self.probe_at {
+            return self.begin_probe(window, sample.now);
+        }
+        let (target, before) = (self.target(), self.limit);
+        self.is_climbing = false;
+        if target >= self.limit {
+            self.raise(target);
+            self.is_climbing = self.limit > CLIMB * before;
+        } else if target < DECAY * DECAY * self.proven && self.limit > 2.0 {
+            // Either it does less at once now, or each call takes longer: only a probe can tell.
+            self.rate = rate;
+            self.begin_probe(window, sample.now);
+        } else {
+            self.set(target.max(DECAY * self.limit));
+        }
+    }
+
+    /// A mean latency below so many times the base is none at which calls wait, as they do where the
+    /// limit has its headroom: by more than two standard errors.
+    fn idle_bound(&self, window: &Window) -> f64 {
+        let error = (self.variation.unwrap_or(1.0) / f64::from(window.calls.max(1))).sqrt();
+        (HEADROOM * (1.0 - 2.2 * error)).min(1.1)
+    }
+
+    fn begin_probe(&mut self, window: &Window, now: Timestamp) {
+        let depth = if self.is_sure { SHALLOW } else { DEEP };
+        let probe = Probe { start: now, limit: self.limit, before: window.mean(), is_first: true };
+        self.step_down(depth, window.longest, now, probe);
+    }
+
+    fn step_down(&mut self, depth: f64, longest: f64, now: Timestamp, probe: Probe) {
+        self.set((self.limit * depth).round());
+        let settle = longest.min(LONGEST_SETTLE);
+        let until = now.saturating_add(Duration::from_secs_f64(settle));
+        self.phase = Phase::Settle { until, then: Next::Probe(probe) };
+    }
+
+    fn probed(&mut self, probe: Probe, window: &Window, sample: &Sample) {
+        let latency = window.mean();
+        if window.full_share() < 0.5 {
+            // The overload is over, so nothing waits in there.
+            self.base = if self.is_sure { self.base.min(latency) } else { latency };
+            self.is_sure = true;
+            self.set(probe.limit);
+            self.phase = Phase::Follow;
+            self.streak = 0;
+            return;
+        }
+        self.rate = self.rate.max(window.rate(sample));
+        if probe.is_first && self.is_sure && (TRUST..1.0 / TRUST).contains(&(latency / self.base)) {
+            self.base += BLEND * (latency - self.base);
+            return self.end_probe(probe, window, sample.now);
+        }
+        let is_faster = latency < FASTER * probe.before;
+        if self.limit > self.least() && (is_faster || probe.is_first) {
+            let next = Probe { before: latency, is_first: false, ..probe };
+            return self.step_down(DEEP, window.longest, sample.now, next);
+        }
+        // A lower limit made no difference: nothing waits in there any more.
+        let is_alike = latency > ALIKE * probe.before;
+        self.base = if is_alike { (latency + probe.before) / 2.0 } else { latency };
+        self.is_sure = true;
+        self.end_probe(probe, window, sample.now);
+    }
+
+    fn end_probe(&mut self, probe: Probe, window: &Window, now: Timestamp) {
+        self.learn_variation(window);
+        let took = now.saturating_since(probe.start).as_secs_f64();
+        // A base that was just found is looked at again sooner.
+        let rest = if probe.is_first { REST } else { SHORT_REST };
+        let rest = (rest * took).clamp(SHORTEST_REST, LONGEST_REST);
+        self.probe_at = now.saturating_add(Duration::from_secs_f64(rest));
+        self.set(self.target().min(GROWTH * probe.limit));
+        self.proven = self.limit;
+        let until = now.saturating_add(Duration::from_secs_f64(self.base.min(LONGEST_SETTLE)));
+        self.phase = Phase::Settle { until, then: Next::Follow };
+    }
+
+    fn learn_variation(&mut self, window: &Window) {
+        let new = window.variation();
+        self.variation = Some(self.variation.map_or(new, |old| (old + new) / 2.0));
+    }
+
+    fn raise(&mut self, target: f64) {
+        if target > self.limit {
+            self.set(target.min(GROWTH * self.limit + SPARE));
+            self.proven = self.proven.max(self.limit);
+        }
+    }
+
+    fn least(&self) -> f64 {
+        self.bounds.clamp(0.0)
+    }
+
+    fn set(&mut self, limit: f64) {
+        self.limit = self.bounds.clamp(limit);
+    }
+}
+
+impl Limit for BandwidthDelay {
+    fn record(&mut self, sample: &Sample) {
+        let now = sample.now;
+        if let Phase::Settle { until, then } = self.phase {
+            let is_settled = f64::from(sample.in_flight) <= 1.25 * self.limit + 1.0;
+            self.phase = match then {
+                _ if now < until => return,
+                Next::Probe(probe) if is_settled => Phase::Probe(probe),
+                // Nobody heeds the limit, as in shadow mode: there is nothing to be learned so.
+                Next::Probe(probe) if now.saturating_since(until) > PATIENCE => {
+                    self.set(probe.limit);
+                    self.probe_at = now.saturating_add(Duration::from_secs_f64(LONGEST_REST));
+                    Phase::Follow
+                }
+                Next::Probe(_) => return,
+                Next::Follow => Phase::Follow,
+            };
+            self.window = None;
+        }
+        let mut window = self.window.unwrap_or_else(|| Window::new(now, sample.completed));
+        window.add(sample);
+        if !self.is_over(&window, now) {
+            self.window = Some(window);
+            return;
+        }
+        self.window = None;
+        match self.phase {
+            Phase::Probe(probe) => self.probed(probe, &window, sample),
+            Phase::Follow | Phase::Settle { .. } => self.follow(&window, sample),
+        }
+    }
+
+    fn limit(&self) -> u32 {
+        self.limit as u32
+    }
+
+    fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+        self.limit = bounds.clamp(self.limit);
+    }
+
+    fn base(&self) -> Option<Base> {
+        let latency = Duration::from_secs_f64(self.base);
+        (self.base > 0.0).then_some(Base { latency, spread: self.variation.unwrap_or(1.0) })
+    }
+}
