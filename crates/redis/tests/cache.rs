@@ -674,6 +674,7 @@ async fn a_leader_that_is_cancelled_a_thousand_times_leaves_its_turn_to_another(
         }
     }
     assert!(longest < Duration::from_secs(2), "no turn was left behind: {longest:?}");
+    println!("bar: cache-leaders-cancelled-over-two-processes 1000 1000 ok");
 }
 
 #[tokio::test]
