@@ -200,8 +200,11 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let is_left = matches!(state.stage, Stage::Pending) || state.stream.is_filling();
         if let Some(filled) = state.stream.abandon() {
             self.fetch.store(filled);
+        } else if !is_left {
+            self.fetch.end_turn();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The tier behind memory: asked within a deadline, left alone when it fails, never in the way.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bartizan_core::Timestamp;
@@ -189,7 +189,8 @@ pub(crate) fn save(
     let cache = &fetch.cache;
     let Some(target) = fetch.site.target().filter(|_| entry.part.is_none()) else { return };
     // Until what the others wait for is there, or will not come.
-    let lease = fetch.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut lease = fetch.take_turn();
+    lease.iter_mut().for_each(Lease::answered);
     if cache.is_purged(entry) {
         return;
     }

@@ -13,33 +13,66 @@ use crate::state::{self, Demand, Reuse};
 /// The turn to ask the service. It ends when this is dropped.
 pub struct Lease {
     found: bool,
-    release: Option<Box<dyn FnOnce() + Send>>,
+    left: bool,
+    answered: bool,
+    release: Option<Box<dyn FnOnce(bool) + Send>>,
 }
 
 impl Lease {
     /// One that nobody else knows of.
     pub(crate) fn own() -> Self {
-        Self { found: false, release: None }
+        Self { found: false, left: false, answered: false, release: None }
     }
 
     /// A turn at a store. `found` says that something has been stored under the key, so that it is
-    /// worth while to look again; `release` is called when the turn is over.
-    pub fn new(found: bool, release: impl FnOnce() + Send + 'static) -> Self {
-        Self { found, release: Some(Box::new(release)) }
+    /// worth while to look again; `release` is called when the turn is over, and told whether the
+    /// service answered. If it did not, whoever has the next turn is to be told that it was
+    /// [`left`](Self::left).
+    pub fn new(found: bool, release: impl FnOnce(bool) + Send + 'static) -> Self {
+        Self { found, left: false, answered: false, release: Some(Box::new(release)) }
+    }
+
+    /// Sets whether whoever had the turn before went away without an answer. If not, and there is
+    /// nothing in the store, then the answer was not for others, and nobody waits for the next.
+    #[must_use]
+    pub fn left(mut self, left: bool) -> Self {
+        self.left = left;
+        self
+    }
+
+    /// Notes that the service has answered.
+    pub(crate) fn answered(&mut self) {
+        self.answered = true;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(release) = self.release.take() {
-            release();
+            release(self.answered);
         }
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("found", &self.found).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("found", &self.found)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Fetch {
+    /// Tells whoever waits for the turn that the service has answered.
+    pub(crate) fn end_turn(&self) {
+        if let Some(mut lease) = self.take_turn() {
+            lease.answered();
+        }
+    }
+
+    pub(crate) fn take_turn(&self) -> Option<Lease> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -66,15 +99,17 @@ async fn turn(fetch: &Fetch, further: &Further, wait: Duration) -> Option<Arc<En
     let mut pause = FIRST_PAUSE;
     let mut waited = false;
     loop {
-        if let Some(lease) = further::lease(fetch, further, wait).await? {
+        if let Some(mut lease) = further::lease(fetch, further, wait).await? {
             // It may have been stored between the look and the lease.
             if (lease.found || waited)
                 && let Some(found) = fresh(fetch, further).await?
             {
+                lease.answered();
                 return Some(found);
             }
-            if waited {
+            if waited && !lease.left {
                 // What the other was answered was not for this one, nor will this be for the rest.
+                lease.answered();
                 fetch.cache.mark_unshared(fetch.keyed.key);
             } else {
                 *fetch.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 
-use self::service::{Service, answer, get as ask};
+use self::service::{Part, Parts, Service, answer, get as ask, read};
 
 /// A store in memory, and how it fares.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ struct State {
     taken: AtomicBool,
     /// How many turns were given and are not over.
     turns: Arc<AtomicUsize>,
+    /// How many of them were over without an answer.
+    left: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,10 +122,11 @@ impl Store for Double {
             if self.0.taken.load(Relaxed) {
                 return Ok(None);
             }
-            let turns = Arc::clone(&self.0.turns);
+            let (turns, left) = (Arc::clone(&self.0.turns), Arc::clone(&self.0.left));
             turns.fetch_add(1, Relaxed);
-            let over = move || {
+            let over = move |answered: bool| {
                 turns.fetch_sub(1, Relaxed);
+                left.fetch_add(usize::from(!answered), Relaxed);
             };
             Ok(Some(Lease::new(false, over)))
         })
@@ -308,6 +311,27 @@ async fn a_turn_lasts_until_the_response_is_at_the_store_or_will_not_come() {
     drop(tokio::time::timeout(Duration::ZERO, one.call(ask("/other"))).await);
     settle().await;
     assert_eq!(store.0.turns.load(Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_says_whether_there_was_an_answer() {
+    let store = Double::default();
+    let one = Service::of(ResponseCache::new("test").over(store.clone()), |request| {
+        let end = match request.uri().path() {
+            "/error" => Part::Error,
+            "/hangs" => Part::Pending,
+            _ => Part::Trailers,
+        };
+        let said = if request.uri().path() == "/private" { "private" } else { "max-age=60" };
+        answer(said, Parts::from(vec![Part::Data("hello"), end]))
+    });
+    for (path, left) in [("/whole", 0), ("/private", 0), ("/error", 0), ("/hangs", 1)] {
+        // Whoever reads goes away when nothing more comes.
+        read(one.start(ask(path)).await.into_body()).await;
+        settle().await;
+        assert_eq!(store.0.turns.load(Relaxed), 0, "{path}");
+        assert_eq!(store.0.left.load(Relaxed), left, "{path}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

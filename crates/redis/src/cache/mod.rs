@@ -9,6 +9,7 @@
 mod body;
 mod labels;
 mod news;
+mod turn;
 
 use std::fmt;
 use std::sync::Arc;
@@ -281,24 +282,6 @@ impl Inner {
         Ok(true)
     }
 
-    async fn take_turn(
-        self: &Arc<Self>,
-        key: StoreKey,
-        span: Duration,
-    ) -> Result<Option<Lease>, StoreError> {
-        let lease = [self.root.as_bytes(), b"l:", key.as_bytes()].concat();
-        let turn = Turn { inner: Arc::clone(self), lease, token: fastrand::u64(..) };
-        let mut run = self.scripts.lease.run(2);
-        run.arg(&turn.lease).arg(self.record_key(key)).arg(turn.token).arg(millis(span).max(1));
-        match &self.run(&self.scripts.lease, &run).await?[..] {
-            [Value::Int(1), Value::Int(found)] => {
-                Ok(Some(Lease::new(*found == 1, move || turn.release())))
-            }
-            [Value::Int(_), _] => Ok(None),
-            _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
-        }
-    }
-
     async fn forget(&self, purge: &Purge, resource: Option<StoreKey>) -> Result<(), StoreError> {
         let (kind, what) = labels::purged(purge, resource);
         let what = &what[..what.len().min(MAX_PREFIX)];
@@ -309,26 +292,6 @@ impl Inner {
         let values = self.run(&self.scripts.purge, &run).await?;
         self.learn(&bytes(values.into_iter().next())?)?;
         Ok(())
-    }
-}
-
-/// A lease at Redis, and the token that tells this process's apart.
-struct Turn {
-    inner: Arc<Inner>,
-    lease: Vec<u8>,
-    token: u64,
-}
-
-impl Turn {
-    /// Beside the clients. What does not get there ends with its time.
-    fn release(self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            let script = &self.inner.scripts.release;
-            let mut run = script.run(1);
-            run.arg(&self.lease).arg(self.token);
-            drop(self.inner.run(script, &run).await);
-        });
     }
 }
 
@@ -352,7 +315,7 @@ impl Store for CacheStore {
     }
 
     fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Option<Lease>> {
-        Box::pin(self.0.take_turn(key, span))
+        Box::pin(turn::take(&self.0, key, span))
     }
 
     fn position(&self) -> u64 {
