@@ -83,8 +83,10 @@ impl EvaluationContext {
         }
     }
 
+    /// Forgets everything, but keeps the room for it, unless that is much.
     pub(crate) fn clear(&mut self) {
         self.attributes.clear();
+        self.attributes.shrink_to(4 * FEW);
     }
 
     #[inline]
