@@ -39,7 +39,7 @@ mod aws_lc {
     #[derive(Clone)]
     pub(in crate::keys) enum Key {
         Public(Arc<ParsedPublicKey>),
-        Secret(hmac::Key),
+        Secret(Arc<hmac::Key>),
     }
 
     impl Key {
@@ -63,7 +63,7 @@ mod aws_lc {
                 Algorithm::Hs512 => hmac::HMAC_SHA512,
                 _ => return None,
             };
-            Some(Self::Secret(hmac::Key::new(hash, secret)))
+            Some(Self::Secret(Arc::new(hmac::Key::new(hash, secret))))
         }
 
         fn public(algorithm: Algorithm, key: &[u8]) -> Option<Self> {
