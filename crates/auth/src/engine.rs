@@ -161,7 +161,8 @@ impl Authenticator {
             return Deciding::Now(Decision::Anonymous);
         }
         let now = clock.unix();
-        match schemes.identify(asked, now, settings.load().is_optional(), hooks) {
+        let optional = || settings.load().is_optional();
+        match schemes.identify(asked, now, optional, hooks) {
             Identified::Now(found) => Deciding::Now(self.judge(asked, found, mode, now)),
             Identified::Later(found) => Deciding::Later(found),
         }

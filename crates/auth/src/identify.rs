@@ -64,13 +64,13 @@ impl Schemes {
         &self,
         asked: &Asked<'_>,
         now: Duration,
-        optional: bool,
+        optional: impl FnOnce() -> bool,
         hooks: &Hooks,
     ) -> Identified {
         let headers = asked.headers;
         let presented = match self.presented(headers) {
             Ok(0) => {
-                return Identified::Now(if optional { Ok(None) } else { Err(Denial::Missing) });
+                return Identified::Now(if optional() { Ok(None) } else { Err(Denial::Missing) });
             }
             Ok(presented) => presented,
             Err(denial) => return Identified::Now(Err(denial)),

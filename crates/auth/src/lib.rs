@@ -93,15 +93,15 @@
 //!
 //! # Costs
 //!
-//! A token is parsed once, verified by jsonwebtoken's verifier for the key's algorithm and no other,
-//! and then remembered ([`Jwt::cache_bytes`]): the next time it costs a hash of it, a comparison and
+//! A token is parsed once, verified by a key that was read once, with that key's algorithm and no
+//! other, and then remembered ([`Jwt::cache_bytes`]): the next time it costs a hash of it, a comparison and
 //! the extension that holds the principal. A scheme that has to wait costs a boxed future, nobody else
 //! pays for it; an anonymous request allocates nothing. See `docs/performance.md`.
 //!
 //! # Features
 //!
 //! - `aws-lc` (default): tokens are verified with AWS-LC. If both backends are on, by this one.
-//! - `rust-crypto`: tokens are verified with RustCrypto.
+//! - `rust-crypto`: tokens are verified with RustCrypto, by way of jsonwebtoken.
 //! - `hyper` (default): `HttpClient::https`, hyper over rustls. Without it one brings a service.
 //! - `reqwest`: `HttpClient::reqwest`.
 //! - `basic`: `Basic`.

@@ -1,18 +1,21 @@
 //! Who showed which credential, so that it need not be verified again.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use ahash::RandomState;
 use bartizan_core::{Counter, Principal};
-use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{Equivalent, Weighter};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// What an entry takes beside its texts: the cache's own, the principal and a node of its claims.
 const ENTRY_BYTES: usize = 1024;
 const MEMBER_BYTES: usize = 64;
+/// The bytes at a credential's end that it is hashed by.
+const HASHED: usize = 32;
 
 /// Credentials that were verified, up to so many bytes. Only those: a flood of others leaves no
 /// trace.
@@ -20,7 +23,7 @@ const MEMBER_BYTES: usize = 64;
 /// An entry is found by the whole credential, compared byte by byte behind a hash with random keys,
 /// or by its SHA-256; so that no credential can be made that finds another's.
 pub(crate) struct Verified {
-    cache: Option<Cache<Box<[u8]>, Entry, Weigh, RandomState>>,
+    cache: Option<Cache<Whole, Entry, Weigh, RandomState>>,
     bytes: usize,
     digests: bool,
     pub(crate) hits: Counter,
@@ -62,9 +65,9 @@ impl Verified {
     ) -> Option<Principal> {
         let cache = self.cache.as_ref()?;
         let found = if self.digests {
-            cache.get(&Sha256::digest(credential)[..])
+            cache.get(&Part(&Sha256::digest(credential)))
         } else {
-            cache.get(credential)
+            cache.get(&Part(credential))
         };
         match found {
             Some(entry) if entry.generation == generation && now < entry.until => {
@@ -82,9 +85,9 @@ impl Verified {
     fn forget(&self, credential: &[u8]) {
         let Some(cache) = &self.cache else { return };
         if self.digests {
-            cache.remove(&Sha256::digest(credential)[..]);
+            cache.remove(&Part(&Sha256::digest(credential)));
         } else {
-            cache.remove(credential);
+            cache.remove(&Part(credential));
         }
     }
 
@@ -99,7 +102,7 @@ impl Verified {
         let Some(cache) = &self.cache else { return };
         let key =
             if self.digests { Sha256::digest(credential)[..].into() } else { credential.into() };
-        cache.insert(key, Entry { principal: principal.clone(), until, generation });
+        cache.insert(Whole(key), Entry { principal: principal.clone(), until, generation });
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -125,11 +128,37 @@ impl fmt::Debug for Verified {
     }
 }
 
+/// A credential that is kept. Compared whole, but hashed by its end only, where the signature of a
+/// token is: as good as random in what is in here, and nothing else gets in.
+#[derive(Eq, PartialEq)]
+struct Whole(Box<[u8]>);
+
+/// One that is looked for.
+struct Part<'a>(&'a [u8]);
+
+impl Hash for Whole {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Part(&self.0).hash(state);
+    }
+}
+
+impl Hash for Part<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0[self.0.len().saturating_sub(HASHED)..]);
+    }
+}
+
+impl Equivalent<Whole> for Part<'_> {
+    fn equivalent(&self, Whole(key): &Whole) -> bool {
+        *self.0 == **key
+    }
+}
+
 #[derive(Clone)]
 struct Weigh;
 
-impl Weighter<Box<[u8]>, Entry> for Weigh {
-    fn weight(&self, key: &Box<[u8]>, entry: &Entry) -> u64 {
+impl Weighter<Whole, Entry> for Weigh {
+    fn weight(&self, Whole(key): &Whole, entry: &Entry) -> u64 {
         let principal = &entry.principal;
         let words = principal.scopes().iter().chain(principal.roles());
         let words: usize = words.map(|word| word.len() + MEMBER_BYTES).sum();

@@ -1,4 +1,5 @@
 use bartizan_core::ConfigError;
+#[cfg(all(feature = "rust-crypto", not(feature = "aws-lc")))]
 use jsonwebtoken::Algorithm as Backend;
 
 /// How a token is signed (RFC 7518 §3.1, RFC 8037).
@@ -105,6 +106,7 @@ impl Algorithm {
         }
     }
 
+    #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc")))]
     pub(crate) const fn backend(self) -> Backend {
         match self {
             Self::EdDsa => Backend::EdDSA,

@@ -17,7 +17,7 @@ use crate::members::Members;
 pub(crate) struct VerifyKey {
     pub(crate) kid: Option<String>,
     pub(crate) algorithm: Algorithm,
-    pub(crate) key: DecodingKey,
+    key: backend::Key,
 }
 
 /// What is wrong with a key, and what to do about it.
@@ -30,7 +30,7 @@ impl VerifyKey {
         let algorithm = meant_for(jwk)?;
         let key = match algorithm.family() {
             Family::Hmac => secret(algorithm, &bytes(jwk, "k")?)?,
-            Family::Rsa => rsa(&bytes(jwk, "n")?, &bytes(jwk, "e")?)?,
+            Family::Rsa => rsa(algorithm, &bytes(jwk, "n")?, &bytes(jwk, "e")?)?,
             Family::Ec => {
                 let mut point = vec![4];
                 for coordinate in ["x", "y"] {
@@ -53,8 +53,8 @@ impl VerifyKey {
     }
 
     /// True if `signature` is one of `message` by this key.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &Vec<u8>) -> bool {
-        backend::verifies(self.algorithm, &self.key, message, signature)
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.key.verifies(message, signature)
     }
 
     /// Takes a shared secret.
@@ -76,7 +76,7 @@ impl VerifyKey {
                 let der = key.try_get_as_bytes().map_err(unreadable)?;
                 let (modulus, exponent) =
                     backend::rsa_components(der).ok_or(("not an RSA public key", FIX))?;
-                rsa(&modulus, &exponent)?
+                rsa(algorithm, &modulus, &exponent)?
             }
             Family::Ec => {
                 let key = DecodingKey::from_ec_pem(pem).map_err(unreadable)?;
@@ -157,14 +157,14 @@ fn bytes(jwk: &Members, name: &str) -> Result<Vec<u8>, Flaw> {
         .ok_or(("a part of it is missing or not base64url", FIX))
 }
 
-fn secret(algorithm: Algorithm, bytes: &[u8]) -> Result<DecodingKey, Flaw> {
+fn secret(algorithm: Algorithm, bytes: &[u8]) -> Result<backend::Key, Flaw> {
     if bytes.len() < algorithm.hash_bytes() {
         return Err(("a secret shorter than its hash", "draw 32, 48 or 64 random bytes"));
     }
-    Ok(DecodingKey::from_secret(bytes))
+    backend::Key::secret(algorithm, bytes).ok_or(("a secret is for HMAC only", FIX))
 }
 
-fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, Flaw> {
+fn rsa(algorithm: Algorithm, modulus: &[u8], exponent: &[u8]) -> Result<backend::Key, Flaw> {
     let (modulus, exponent) = (without_zeros(modulus), without_zeros(exponent));
     let bits = match modulus {
         [first, rest @ ..] => rest.len() * 8 + 8 - first.leading_zeros() as usize,
@@ -183,7 +183,7 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, Flaw> {
     if roca::is_weak(modulus) {
         return Err(("an RSA key made by a broken generator (ROCA)", "make another"));
     }
-    Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
+    backend::Key::rsa(algorithm, modulus, exponent).ok_or(("not an RSA key", FIX))
 }
 
 fn without_zeros(number: &[u8]) -> &[u8] {
@@ -191,24 +191,18 @@ fn without_zeros(number: &[u8]) -> &[u8] {
     &number[zeros..]
 }
 
-fn ec(algorithm: Algorithm, point: &[u8]) -> Result<DecodingKey, Flaw> {
-    if !backend::is_on_curve(algorithm, point) {
-        return Err(("a point that is not on its curve", FIX));
-    }
-    Ok(DecodingKey::from_ec_der(point))
+fn ec(algorithm: Algorithm, point: &[u8]) -> Result<backend::Key, Flaw> {
+    backend::Key::point(algorithm, point).ok_or(("a point that is not on its curve", FIX))
 }
 
-fn ed(point: &[u8]) -> Result<DecodingKey, Flaw> {
+fn ed(point: &[u8]) -> Result<backend::Key, Flaw> {
     if point.len() != 32 {
         return Err(("an Ed25519 key that is not 32 bytes long", FIX));
-    }
-    if !backend::is_on_curve(Algorithm::EdDsa, point) {
-        return Err(("a point that is not on its curve", FIX));
     }
     if small_order::is_one(point) {
         return Err(("an Ed25519 key of small order, which anyone can sign for", "make another"));
     }
-    Ok(DecodingKey::from_ed_der(point))
+    ec(Algorithm::EdDsa, point)
 }
 
 #[cfg(test)]
