@@ -7,11 +7,13 @@ use crate::queue::Budget;
 use crate::settings::Settings;
 
 /// So many calls per second are told to the limit, at the most; of more, a part is.
-const MOST_TOLD: f64 = 20_000.0;
+const MOST_TOLD: f64 = 5_000.0;
 const LEAST_TOLD: f64 = MOST_TOLD / 4.0;
 const MOST_MASK: u64 = 1023;
 /// How often that is looked at, in calls told.
 const ROUND: u32 = 128;
+/// How often what was learned is put to use, in calls told; a new limit is at once.
+const NEWS: u32 = 16;
 
 /// Latencies are averaged over about so many calls told.
 const MEMORY: f64 = 256.0;
@@ -59,11 +61,14 @@ impl Control {
         Self { limit, meter: Meter::default(), round: Round::default(), mask: 0 }
     }
 
-    /// Takes note of a call. `head` is its time to the response's head, if that came.
-    pub(crate) fn record(&mut self, sample: &Sample, head: Option<Duration>) {
+    /// Takes note of a call. `head` is its time to the response's head, if that came. Returns whether
+    /// there is something new to act by.
+    pub(crate) fn record(&mut self, sample: &Sample, head: Option<Duration>) -> bool {
+        let before = self.limit.limit();
         self.meter.add(sample.latency.as_secs_f64(), head.map(|time| time.as_secs_f64()));
         self.limit.record(sample);
         self.thin_out(sample.now);
+        self.round.calls % NEWS == 1 || self.limit.limit() != before
     }
 
     /// Adapts how many calls are told of to how many there are.

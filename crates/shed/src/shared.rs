@@ -241,8 +241,9 @@ impl Shared {
             is_overload,
             completed: ended.saturating_sub(self.failed.load(Relaxed)),
         };
-        control.record(&sample, held.head.map(|head| head.saturating_since(start)));
-        self.publish(&control);
+        if control.record(&sample, held.head.map(|head| head.saturating_since(start))) {
+            self.publish(&control);
+        }
         drop(control);
         let waiting = self.lobby.gate.waiting();
         self.door.update(now);

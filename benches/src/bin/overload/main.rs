@@ -15,9 +15,16 @@ use bartizan_benches::overload::{Cell, Contestant, Discipline, Mix, Plan, Spread
 
 use self::ours::contestant;
 
+/// What `docs/shed.md` says is short, so that whatever else becomes so fails the quick run.
+const KNOWN: [&str; 3] = [
+    "overload-4-constant-queue-p99-over-unloaded",
+    "overload-4-constant-thrash-0.9x",
+    "overload-16-exponential-queue-step-first-half-second",
+];
+
 fn main() -> ExitCode {
     let suite = Suite::from_arguments();
-    let mut bars = Bars::default();
+    let mut bars = if suite.quick { Bars::knowing(&KNOWN) } else { Bars::default() };
     let ours = contestant("bartizan", Settings::default());
 
     suite.heading(&ours);

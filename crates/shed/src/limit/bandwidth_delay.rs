@@ -14,6 +14,7 @@ pub(crate) const SPARE: f64 = 2.0;
 /// A window is over when the standard error of its mean latency is this share of the mean, …
 const WINDOW_ERROR: f64 = 0.12;
 const SEARCH_ERROR: f64 = 0.1;
+const START_ERROR: f64 = 0.2;
 const PROBE_ERROR: f64 = 0.08;
 /// … within so many calls.
 const LEAST_CALLS: f64 = 32.0;
@@ -42,6 +43,8 @@ const FASTER: f64 = 0.75;
 /// what it was, and the two are averaged.
 const TRUST: f64 = 0.7;
 const BLEND: f64 = 0.3;
+/// At the start, calls take longer than before if they take so many times as long.
+const LONGER: f64 = 1.4;
 /// How deep the first step of a probe goes: on trust, or to find the base in the first place.
 const SHALLOW: f64 = 0.6;
 const DEEP: f64 = 0.5;
@@ -152,7 +155,8 @@ impl BandwidthDelay {
         let error = match self.phase {
             Phase::Probe(_) if self.is_sure => PROBE_ERROR,
             Phase::Probe(_) => SEARCH_ERROR,
-            Phase::Follow | Phase::Settle { .. } => WINDOW_ERROR,
+            Phase::Follow | Phase::Settle { .. } if self.is_sure => WINDOW_ERROR,
+            Phase::Follow | Phase::Settle { .. } => START_ERROR,
         };
         // A window without a rare long call looks steadier than it is.
         let variation = self.variation.unwrap_or(1.0).max(window.variation());
@@ -184,6 +188,9 @@ impl BandwidthDelay {
             }
             return;
         }
+        if !self.is_sure && share > 0.5 {
+            return self.start(window, sample.now);
+        }
         if self.base == 0.0 {
             // Whatever waits inside is in it too: an upper bound, which the first probe lowers.
             self.base = latency;
@@ -209,9 +216,6 @@ impl BandwidthDelay {
             let soon = sample.now.saturating_add(FIRST_PROBE);
             self.probe_at = self.probe_at.max(soon);
         }
-        if !self.is_sure && self.streak < NEW {
-            return;
-        }
         if sample.now >= self.probe_at {
             return self.begin_probe(window, sample.now);
         }
@@ -227,6 +231,25 @@ impl BandwidthDelay {
         } else {
             self.set(target.max(DECAY * self.limit));
         }
+    }
+
+    /// While nothing is known: grows as long as calls do not take longer for it, and then looks for the
+    /// base.
+    fn start(&mut self, window: &Window, now: Timestamp) {
+        self.streak += 1;
+        let latency = window.mean();
+        if self.streak == 1 {
+            // The first calls that end are the short ones.
+        } else if self.base == 0.0 || latency < LONGER * self.base && self.limit < self.most() {
+            self.base = if self.base == 0.0 { latency } else { self.base };
+            self.raise(GROWTH * self.limit);
+        } else {
+            self.begin_probe(window, now);
+        }
+    }
+
+    fn most(&self) -> f64 {
+        f64::from(self.bounds.max)
     }
 
     /// A mean latency below so many times the base is none at which calls wait, as they do where the
@@ -253,8 +276,10 @@ impl BandwidthDelay {
         let latency = window.mean();
         if window.full_share() < 0.5 {
             // The overload is over, so nothing waits in there.
-            self.base = if self.is_sure { self.base.min(latency) } else { latency };
-            self.is_sure = true;
+            if !self.is_sure {
+                self.base = latency;
+                self.is_sure = true;
+            }
             self.set(probe.limit);
             self.phase = Phase::Follow;
             self.streak = 0;
