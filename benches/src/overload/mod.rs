@@ -14,5 +14,5 @@ mod tally;
 pub use self::plan::{Discipline, Mix, Plan, Spread, Story};
 pub use self::run::{now, run};
 pub use self::server::{Ask, Work, Worker};
-pub use self::suite::{Cell, Contestant, LOADS, Suite, Variant};
+pub use self::suite::{Cell, Contestant, LOADS, Run, Suite, Variant};
 pub use self::tally::{Group, Tally};

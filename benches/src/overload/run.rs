@@ -115,9 +115,9 @@ where
     };
     // Streams of their own, so that every contestant is sent the same at the same times.
     let mut arrivals = Rng::with_seed(seed);
-    let mut sizes = Rng::with_seed(seed ^ 0x5157_e5);
+    let mut sizes = Rng::with_seed(seed ^ 0x0051_57e5);
     // What a layer draws by chance is the same in every run, too.
-    fastrand::seed(seed ^ 0xc4a9_ce);
+    fastrand::seed(seed ^ 0x00c4_a9ce);
     simulation.schedule(0, Event::Arrive);
     for second in [20, 40] {
         simulation.schedule(second * SECOND, Event::Turn);

@@ -7,12 +7,16 @@ use crate::Bars;
 /// What is offered, in times the capacity.
 pub const LOADS: [f64; 7] = [0.5, 0.9, 1.0, 1.5, 2.0, 5.0, 10.0];
 
+/// Runs a plan with a seed.
+pub type Run<'a> = Box<dyn Fn(&Plan, u64) -> Tally + 'a>;
+
 /// Somebody who can be run.
+#[expect(clippy::exhaustive_structs, reason = "the benches make it of their contestants")]
 pub struct Contestant<'a> {
     /// What it is called.
     pub name: String,
-    /// Runs a plan with a seed.
-    pub run: Box<dyn Fn(&Plan, u64) -> Tally + 'a>,
+    /// Runs it.
+    pub run: Run<'a>,
 }
 
 /// What is run, and how often.
@@ -134,6 +138,7 @@ impl Suite {
     }
 
     /// Runs a plan with each seed.
+    #[must_use]
     pub fn tallies(&self, contestant: &Contestant<'_>, plan: &Plan) -> Vec<Tally> {
         self.seeds().map(|seed| (contestant.run)(plan, seed)).collect()
     }
@@ -171,6 +176,7 @@ impl Suite {
     }
 
     /// Runs a variant under all loads, and prints a row of the table.
+    #[must_use]
     pub fn row(&self, contestant: &Contestant<'_>, variant: Variant) -> Vec<Cell> {
         let cells: Vec<Cell> =
             self.loads().into_iter().map(|load| self.cell(contestant, variant, load)).collect();
