@@ -1,5 +1,5 @@
 use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
-use crate::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// The low bits of the word count who is inside, the others who ever came in.
 const INSIDE_BITS: u32 = 20;
@@ -79,6 +79,9 @@ impl Gate {
     /// Whether somebody waits, as whoever has just left must know.
     #[inline]
     pub(crate) fn is_waited_for(&self) -> bool {
+        // loom takes sequentially consistent steps for acquiring and releasing ones.
+        #[cfg(loom)]
+        fence(SeqCst);
         self.waiting.load(SeqCst) > 0
     }
 
@@ -90,6 +93,8 @@ impl Gate {
     /// To be told under the queue's lock, before the gate is tried for those who wait.
     pub(crate) fn set_waiting(&self, waiting: usize) {
         self.waiting.store(u32::try_from(waiting).unwrap_or(u32::MAX), SeqCst);
+        // What is read of the word from here on is no older than that.
+        fence(SeqCst);
     }
 
     #[inline]

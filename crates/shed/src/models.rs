@@ -42,7 +42,8 @@ fn no_more_enter_than_the_limit_and_all_are_counted() {
         let other = Arc::clone(&gate);
         let other = thread::spawn(move || come_and_go(&other));
         let here = come_and_go(&gate);
-        assert_eq!(gate.count(), (here + other.join().unwrap_or(0), 0));
+        let entered = here + other.join().unwrap_or(0);
+        assert_eq!(gate.count(), (entered, 0));
     });
 }
 
