@@ -57,7 +57,7 @@ fn main() -> ExitCode {
             let shed = little_loadshedder::LoadShed::new(worker, 0.01, Duration::from_millis(125));
             ServiceExt::<Request<Ask>>::map_result(shed, |answer| match answer {
                 Ok(LoadShedResponse::Inner(response)) => Ok(response),
-                Ok(LoadShedResponse::Overload) | Err(_) => Err(()),
+                Ok(LoadShedResponse::Overload) | Err(_) => Err(tower::BoxError::from("refused")),
             })
         }),
         contestant("tower-resilience, AIMD", |worker| {
