@@ -93,6 +93,8 @@ pub struct BandwidthDelay {
     busy_rate: f64,
     /// Of latencies: the squared coefficient.
     variation: Option<f64>,
+    /// The longest call before the last step of a probe, in seconds.
+    longest: f64,
     is_climbing: bool,
     /// How many windows the limit has been in the way for.
     streak: u32,
@@ -142,6 +144,7 @@ impl BandwidthDelay {
             rate: 0.0,
             busy_rate: 0.0,
             variation: None,
+            longest: 0.0,
             is_climbing: true,
             streak: 0,
             window: None,
@@ -161,7 +164,10 @@ impl BandwidthDelay {
         // A window without a rare long call looks steadier than it is.
         let variation = self.variation.unwrap_or(1.0).max(window.variation());
         let calls = (variation / (error * error)).clamp(LEAST_CALLS, MOST_CALLS);
-        f64::from(window.calls) >= calls && window.elapsed(now) >= LEAST_ROUNDS * window.mean()
+        // After the limit was lowered all begin at once, and the short calls end first.
+        let longest = if matches!(self.phase, Phase::Probe(_)) { self.longest } else { 0.0 };
+        let least = longest.max(LEAST_ROUNDS * window.mean());
+        f64::from(window.calls) >= calls && window.elapsed(now) >= least
     }
 
     /// What the limit should be.
@@ -260,6 +266,9 @@ impl BandwidthDelay {
     }
 
     fn begin_probe(&mut self, window: &Window, now: Timestamp) {
+        if self.variation.is_none() {
+            self.learn_variation(window);
+        }
         let depth = if self.is_sure { SHALLOW } else { DEEP };
         let probe = Probe { start: now, limit: self.limit, before: window.mean(), is_first: true };
         self.step_down(depth, window.longest, now, probe);
@@ -267,7 +276,8 @@ impl BandwidthDelay {
 
     fn step_down(&mut self, depth: f64, longest: f64, now: Timestamp, probe: Probe) {
         self.set((self.limit * depth).round());
-        let settle = longest.min(LONGEST_SETTLE);
+        self.longest = longest.min(LONGEST_SETTLE);
+        let settle = self.longest;
         let until = now.saturating_add(Duration::from_secs_f64(settle));
         self.phase = Phase::Settle { until, then: Next::Probe(probe) };
     }
