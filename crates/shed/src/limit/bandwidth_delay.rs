@@ -266,9 +266,6 @@ impl BandwidthDelay {
     }
 
     fn begin_probe(&mut self, window: &Window, now: Timestamp) {
-        if self.variation.is_none() {
-            self.learn_variation(window);
-        }
         let depth = if self.is_sure { SHALLOW } else { DEEP };
         let probe = Probe { start: now, limit: self.limit, before: window.mean(), is_first: true };
         self.step_down(depth, window.longest, now, probe);
