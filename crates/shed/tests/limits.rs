@@ -24,16 +24,22 @@ impl Model {
         Self { workers, service, now: 1000.0, completed: 0 }
     }
 
-    /// Lets so many calls end while all slots are taken; returns the limit.
+    /// Lets so many calls end while all slots are taken; returns what the limit mostly was in the
+    /// last tenth: it may just be probing as they end.
     fn saturate(&mut self, limit: &mut dyn Limit, calls: u32) -> u32 {
-        for _ in 0..calls {
+        let mut lately = Vec::new();
+        for call in 0..calls {
+            if call >= calls / 10 * 9 {
+                lately.push(limit.limit());
+            }
             let inside = f64::from(limit.limit());
             self.now += self.service / inside.min(self.workers);
             self.completed += 1;
             let latency = self.service * (inside / self.workers).max(1.0);
             limit.record(&self.sample(latency, inside as u32, true));
         }
-        limit.limit()
+        lately.sort_unstable();
+        lately[lately.len() / 2]
     }
 
     fn sample(&self, latency: f64, in_flight: u32, is_full: bool) -> Sample {

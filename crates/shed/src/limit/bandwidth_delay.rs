@@ -246,6 +246,9 @@ impl BandwidthDelay {
         let latency = window.mean();
         if self.streak == 1 {
             // The first calls that end are the short ones.
+        } else if window.overloads * 2 > window.calls {
+            // Calls are given up or fail: whatever they take, that is no reason for more.
+            self.begin_probe(window, now);
         } else if self.base == 0.0 || latency < LONGER * self.base && self.limit < self.most() {
             self.base = if self.base == 0.0 { latency } else { self.base };
             self.raise(GROWTH * self.limit);
