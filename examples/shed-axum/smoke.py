@@ -78,7 +78,7 @@ def run(shed):
         )
         if shed == "on":
             metrics = get(port, "/metrics")[1]
-            limit = float(re.search(r"bartizan_shed_limit_exchanges\S* (\S+)", metrics)[1])
+            limit = float(re.search(r"(?m)^bartizan_shed_limit_exchanges\S* (\S+)", metrics)[1])
             print(f"the limit that it found: {limit:.0f}")
             check("the rest is refused at once", len(refused) > len(answers) / 3)
             check("a limit near the workers was found", 3 <= limit <= 16)
