@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::{IssuedKey, Peppers};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn files_are_read_and_followed() {
         let key = IssuedKey::generate("bz", "live").unwrap();
         let record = KeyRecord::new(&key, &Peppers::none(), Principal::new("a")).to_json();

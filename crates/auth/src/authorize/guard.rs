@@ -1,12 +1,34 @@
 use std::time::Duration;
 
-use bartizan_core::{Mode, Principal, Rejection};
-use http::StatusCode;
+use bartizan_core::{Http, Mode, Principal, Protocol, Rejection};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tower_service::Service;
 
 use super::{Finding, Requirement, Ruling};
 use crate::audit::{AuditDecision, AuditStage};
 use crate::hooks::Asked;
-use crate::{Authenticator, Denial, Fault, observe};
+use crate::{Authenticator, Denial, Fault, ResponseFuture, observe};
+
+/// Calls `inner` if the caller is as `wanted`, or refuses.
+pub(super) fn pass<S, B, R>(
+    inner: &mut S,
+    request: Request<B>,
+    authenticator: &Authenticator,
+    http: &Http,
+    wanted: &Requirement,
+) -> ResponseFuture<S::Future, R>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    let principal = request.extensions().get::<Principal>();
+    if let Err(rejection) = authenticator.guard(&Asked::of(&request), principal, wanted) {
+        let dialect = Protocol::<_, S::Response, S::Error>::dialect(http, &request);
+        return ResponseFuture::refused(http, dialect, *rejection);
+    }
+    ResponseFuture::admitted(inner.call(request), http.clone())
+}
 
 impl Authenticator {
     /// Decides at a guard, counts it, and leaves a trail.

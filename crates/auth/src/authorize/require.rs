@@ -1,14 +1,13 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bartizan_core::{Http, Principal, Protocol, ResponseBody};
+use bartizan_core::{Http, ResponseBody};
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Requirement;
-use crate::hooks::Asked;
+use super::{Requirement, guard};
 use crate::{Authenticator, ResponseFuture};
 
 /// [`Layer`] that applies [`Require`]: a guard for what is inside it.
@@ -105,11 +104,6 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let RequireLayer { authenticator, http, wanted } = &self.guard;
-        let principal = request.extensions().get::<Principal>();
-        if let Err(rejection) = authenticator.guard(&Asked::of(&request), principal, wanted) {
-            let dialect = Protocol::<_, S::Response, S::Error>::dialect(http, &request);
-            return ResponseFuture::refused(http, dialect, *rejection);
-        }
-        ResponseFuture::admitted(self.inner.call(request), http.clone())
+        guard::pass(&mut self.inner, request, authenticator, http, wanted)
     }
 }

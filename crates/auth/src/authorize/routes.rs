@@ -2,14 +2,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bartizan_core::{ConfigError, Http, Principal, Protocol, ResponseBody};
+use bartizan_core::{ConfigError, Http, ResponseBody};
 use http::{Method, Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Requirement;
-use crate::hooks::Asked;
+use super::{Requirement, guard};
 use crate::{Authenticator, ResponseFuture};
 
 /// What each route requires, in one list that can be read, and that [denies what it does not
@@ -234,14 +233,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let RouteGuardsLayer { guards, http } = &self.layer;
-        if let Some(wanted) = guards.wanted(request.method(), request.uri().path()) {
-            let principal = request.extensions().get::<Principal>();
-            let guarded = guards.authenticator.guard(&Asked::of(&request), principal, wanted);
-            if let Err(rejection) = guarded {
-                let dialect = Protocol::<_, S::Response, S::Error>::dialect(http, &request);
-                return ResponseFuture::refused(http, dialect, *rejection);
+        match guards.wanted(request.method(), request.uri().path()) {
+            Some(wanted) => {
+                guard::pass(&mut self.inner, request, &guards.authenticator, http, wanted)
             }
+            None => ResponseFuture::admitted(self.inner.call(request), http.clone()),
         }
-        ResponseFuture::admitted(self.inner.call(request), http.clone())
     }
 }
