@@ -1,14 +1,14 @@
 """Has a free caller ask for five times what the service can do, and a paying one for half of it."""
 
-import http.client
+import asyncio
 import os
 import re
 import subprocess
 import sys
-import threading
 import time
 
 FREE, GOLD = "demo_free_2f8a61c4b7d90e35aa14", "demo_gold_91c0d7b25e4f8a63bb70"
+SECONDS = 5
 passed = 0
 
 
@@ -20,23 +20,36 @@ def check(what, holds):
     print(f"ok: {what}")
 
 
-def get(key):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("GET", "/", headers={"X-Api-Key": key})
-    response = connection.getresponse()
-    response.read()
-    connection.close()
-    return response.status
+class Caller:
+    """Calls over connections that are kept: a load of its own must not be what is measured."""
+
+    def __init__(self, key):
+        self.key, self.idle = key, []
+
+    async def get(self):
+        """The status."""
+        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET / HTTP/1.1\r\nhost: localhost\r\nx-api-key: {self.key}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        await reader.readexactly(int(re.search(r"\ncontent-length: (\d+)", head)[1]))
+        self.idle.append((reader, writer))
+        return int(head.split(" ")[1])
+
+    async def storm(self, per_second):
+        """Calls at a steady pace, whatever becomes of the earlier ones. Returns the statuses."""
+        calls, start = [], time.monotonic()
+        for number in range(int(per_second * SECONDS)):
+            await asyncio.sleep(max(0, start + number / per_second - time.monotonic()))
+            calls.append(asyncio.create_task(self.get()))
+        return await asyncio.wait_for(asyncio.gather(*calls), 60)
 
 
-def calls(key, per_second, seconds, into):
-    threads, start = [], time.monotonic()
-    for number in range(int(per_second * seconds)):
-        time.sleep(max(0, start + number / per_second - time.monotonic()))
-        threads.append(threading.Thread(target=lambda: into.append(get(key))))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
+async def alone():
+    return [await Caller(FREE).get(), await Caller(GOLD).get()]
+
+
+async def together():
+    return await asyncio.gather(Caller(FREE).storm(100), Caller(GOLD).storm(10))
 
 
 server = subprocess.Popen(
@@ -45,16 +58,8 @@ server = subprocess.Popen(
 )
 port = int(re.search(r":(\d+)$", server.stdout.readline())[1])
 try:
-    check("each is served alone", [get(FREE), get(GOLD)] == [200, 200])
-    free, gold = [], []
-    both = [
-        threading.Thread(target=calls, args=(FREE, 100, 4, free)),
-        threading.Thread(target=calls, args=(GOLD, 10, 4, gold)),
-    ]
-    for caller in both:
-        caller.start()
-    for caller in both:
-        caller.join()
+    check("each is served alone", asyncio.run(alone()) == [200, 200])
+    free, gold = asyncio.run(together())
     print(f"free: {free.count(200)} of {len(free)}; gold: {gold.count(200)} of {len(gold)}")
     check("who pays is served", gold.count(200) >= 0.9 * len(gold))
     check("who does not gets what is left", 0 < free.count(200) < 0.3 * len(free))

@@ -14,11 +14,11 @@ use tokio::sync::Semaphore;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Nobody tells the shedder that there are four workers, or that each call takes one 20 ms.
+    // Nobody tells the shedder that there are four workers, or that each call takes one 40 ms.
     let workers = Arc::new(Semaphore::new(4));
     let work = async move || {
         let _worker = workers.acquire().await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(40)).await;
         "done\n"
     };
 
