@@ -190,8 +190,8 @@ pub(crate) fn save(
     let Some(target) = fetch.site.target().filter(|_| entry.part.is_none()) else { return };
     // Until what the others wait for is there, or will not come.
     let mut lease = fetch.take_turn();
-    lease.iter_mut().for_each(Lease::answered);
     if cache.is_purged(entry) {
+        lease.iter_mut().for_each(Lease::answered);
         return;
     }
     let key = StoreKey::new(cache.keys().portable(&target, &fetch.suffix, learned));
@@ -221,6 +221,10 @@ pub(crate) fn save(
     spawn(cache, further, move |store| {
         Box::pin(async move {
             let saved = store.save(key, record).await;
+            // What could not be stored was for others all the same: the turn is left to the next.
+            if saved.is_ok() {
+                lease.iter_mut().for_each(Lease::answered);
+            }
             drop(lease);
             saved
         })

@@ -335,6 +335,21 @@ async fn a_turn_says_whether_there_was_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_whose_response_could_not_be_stored_is_left_to_the_next() {
+    for health in [Health::Down, Health::Frozen] {
+        let store = Double::default();
+        let one = node(&store);
+        let response = one.start(german()).await;
+        assert_eq!(store.0.turns.load(Relaxed), 1, "{health:?}");
+        store.is(health);
+        read(response.into_body()).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(store.0.turns.load(Relaxed), 0, "{health:?}");
+        assert_eq!(store.0.left.load(Relaxed), 1, "{health:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_another_process_fetches_is_waited_for_within_half_of_the_limit() {
     let store = Double::default();
     let (one, two) = (Arc::new(node(&store)), node(&store));
