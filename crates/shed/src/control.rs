@@ -92,6 +92,13 @@ impl Control {
         self.limit.base().unwrap_or_else(|| self.meter.base())
     }
 
+    /// What takes less, and fails, says nothing of what calls take. While the base is not known, it is held against
+    /// half of the average: where all are given up after the same time, each takes as long as all others do.
+    pub(crate) fn telling(&self) -> Duration {
+        let half = || Duration::from_secs_f64(self.meter.mean / 2.0);
+        self.limit.base().map_or_else(half, |base| base.latency)
+    }
+
     /// Half of the calls are answered sooner.
     pub(crate) fn typical(&self) -> Duration {
         Duration::from_secs_f64(self.meter.typical)

@@ -77,6 +77,7 @@ impl<P, T> LoadShedLayer<P, T> {
 
     /// Has no request wait longer than its caller does.
     pub fn deadlines(self, deadlines: Deadlines) -> LoadShedLayer<P, WithDeadlines<T>> {
+        self.shedder.shared.time_heads();
         self.with_triage(|triage| WithDeadlines(triage, deadlines))
     }
 

@@ -1,5 +1,5 @@
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) lobby: Lobby,
     /// Calls whose hash has none of these bits are timed.
     mask: AtomicU64,
+    /// Whether anybody needs to know when responses' heads come.
+    times_heads: AtomicBool,
     /// Calls that did not end well.
     failed: AtomicU64,
     pub(crate) clock: Clock,
@@ -71,6 +73,7 @@ impl Shared {
         Self {
             lobby,
             mask: AtomicU64::new(0),
+            times_heads: AtomicBool::new(false),
             failed: AtomicU64::new(0),
             clock,
             switch,
@@ -227,7 +230,7 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return,
         };
         let is_overload = held.outcome != Outcome::Success;
-        if is_overload && (held.outcome == Outcome::Refused || latency <= control.base().latency) {
+        if is_overload && (held.outcome == Outcome::Refused || latency < control.telling()) {
             // A fast error, or a caller who soon lost interest, says nothing of what a call takes.
             return;
         }
@@ -285,6 +288,17 @@ impl Shared {
         self.lobby.gate.set_limit(control.limit.limit(), settings.forced_share() == 0.0);
         drop(control);
         self.lobby.serve(self.clock.now());
+    }
+
+    /// Has the time to responses' heads taken from now on, which costs each call a reading of the clock: it is
+    /// what deadlines are held against.
+    pub(crate) fn time_heads(&self) {
+        self.times_heads.store(true, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn times_heads(&self) -> bool {
+        self.times_heads.load(Relaxed)
     }
 
     pub(crate) fn base(&self) -> Duration {

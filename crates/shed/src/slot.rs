@@ -13,7 +13,7 @@ pub(crate) struct Held {
     pub(crate) shared: Arc<Shared>,
     /// When it was taken; `None` for a call that nothing is learned from.
     pub(crate) start: Option<Timestamp>,
-    /// When the response's head, or an error, came.
+    /// When the response's head, or an error, came, if anybody needs to know.
     pub(crate) head: Option<Timestamp>,
     /// Whether it is one of those beyond the limit.
     pub(crate) is_extra: bool,
@@ -30,11 +30,12 @@ impl Slot {
         Self(Some(held))
     }
 
-    /// The response's head, or an error, is there: the latency is known.
+    /// The response's head, or an error, is there: the latency that deadlines are held against is known.
     #[inline]
     pub fn answered(&mut self) {
         if let Some(held) = &mut self.0
             && held.start.is_some()
+            && held.shared.times_heads()
         {
             held.head = Some(held.shared.clock.now());
         }
