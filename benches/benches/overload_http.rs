@@ -2,7 +2,8 @@
 //!
 //! Four and sixteen workers take 40 ms per call on average, exponentially distributed, and callers wait a
 //! second: the simulation with time four times as slow, so that a client on the same machine keeps up.
-//! What a call really takes, and so the capacity, is measured. Run by `benches/http/overload`.
+//! Sleeps take longer than they are asked to. What one really takes is measured first, and the load is
+//! in proportion to that. Run by `benches/http/overload`.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -25,30 +26,61 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
+/// What workers are asked to sleep on average, in seconds.
 const MEAN: f64 = 0.040;
 const DEADLINE: Duration = Duration::from_secs(1);
-const WARM_UP: f64 = 15.0;
-const SECONDS: f64 = 20.0;
+/// How much slower this is than the simulation.
+const SLOWER: u64 = 4;
+/// In seconds of the simulation.
+const FROM: u64 = 5;
+const TO: u64 = 15;
+/// A run of so few calls differs from the next: the simulation is averaged over so many.
+const SEEDS: u64 = 5;
 
-/// What the workers have done, in calls and in microseconds.
+/// What came of a real run.
 #[derive(Default)]
-struct Done {
-    calls: AtomicU64,
-    micros: AtomicU64,
+struct Real {
+    sent: AtomicU64,
+    /// How many of them were answered in time.
+    good: AtomicU64,
+    /// How long workers were at what was answered in time, in microseconds.
+    work: AtomicU64,
+    /// By how much requests were sent too late, in all and at most, in microseconds.
+    late: AtomicU64,
+    latest: AtomicU64,
 }
 
 fn main() -> ExitCode {
     let mut bars = Bars::default();
-    println!("workers, load: goodput in % over loopback, in the simulation");
+    let mean = MEAN + oversleep();
+    println!("a sleep of {:.2} ms takes {:.2} ms on average", MEAN * 1e3, mean * 1e3);
     for workers in [4, 16] {
         for load in [1.0, 2.0, 10.0] {
-            let real = measure(workers, load) * 100.0;
-            let simulated = simulate(workers, load) * 100.0;
-            println!("{workers:>2}, {load}x: {real:.1}, {simulated:.1}");
-            let apart = (real - simulated).abs();
+            let real = measure(workers, load, mean);
+            let sent = real.sent.load(Relaxed) as f64;
+            let seconds = ((TO - FROM) * SLOWER) as f64;
+            // The simulation's goodput: of the work if there is more of it than can be done, else of the
+            // requests.
+            let goodput = if load > 1.0 {
+                real.work.load(Relaxed) as f64 / 1e6 / (f64::from(workers) * seconds)
+            } else {
+                real.good.load(Relaxed) as f64 / sent
+            };
+            let simulated = simulate(workers, load);
+            println!(
+                "{workers} workers, {load}x: goodput {:.1} % over loopback, {:.1} % in the simulation; {:.0} calls \
+                 a second, sent {:.1} ms late on average and {:.0} ms at most",
+                goodput * 100.0,
+                simulated * 100.0,
+                sent / seconds,
+                real.late.load(Relaxed) as f64 / 1e3 / sent,
+                real.latest.load(Relaxed) as f64 / 1e3,
+            );
+            let apart = (goodput - simulated).abs() * 100.0;
             bars.at_most(&format!("overload-http-{workers}-{load}x-points-apart"), apart, 5.0);
         }
     }
@@ -56,35 +88,66 @@ fn main() -> ExitCode {
 }
 
 fn simulate(workers: u32, load: f64) -> f64 {
-    let clock = Clock::manual();
-    let layer = LoadShedLayer::new(LoadShedder::new("simulated").clock(clock.clone()));
-    let plan = Plan { workers, load, ..Plan::default() };
-    run(&plan, 1, |worker| layer.layer(worker), |nanos| clock.advance(Duration::from_nanos(nanos)))
-        .goodput()
+    let goodput = |seed| {
+        let clock = Clock::manual();
+        let shedder = LoadShedder::new("simulated").clock(clock.clone());
+        let plan = Plan { workers, load, from: FROM, to: TO, ..Plan::default() };
+        let tick = |nanos| clock.advance(Duration::from_nanos(nanos));
+        run(&plan, seed, |worker| LoadShedLayer::new(shedder).layer(worker), tick).goodput()
+    };
+    (1..=SEEDS).map(goodput).sum::<f64>() / SEEDS as f64
 }
 
-/// Serves on a thread of its own; returns the port.
-fn serve(workers: u32, done: Arc<Done>) -> u16 {
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// A time in seconds, of mean 1.
+fn exponential(rng: &mut Rng) -> f64 {
+    -(1.0 - rng.f64()).ln()
+}
+
+/// By how much sleeps are longer than they are asked to be, in seconds.
+fn oversleep() -> f64 {
+    const SLEEPS: u32 = 500;
+    let all = async {
+        let sleeps = (0..SLEEPS).map(|_| tokio::spawn(work(MEAN * exponential(&mut Rng::new()))));
+        let mut over = 0.0;
+        for sleep in sleeps.collect::<Vec<_>>() {
+            let (asked, took) = sleep.await.expect("a sleep");
+            over += took.as_secs_f64() - asked;
+        }
+        over / f64::from(SLEEPS)
+    };
+    runtime().block_on(all)
+}
+
+/// What a worker does. Returns what it was asked for in seconds, and how long it took.
+async fn work(asked: f64) -> (f64, Duration) {
+    let start = now();
+    tokio::time::sleep(Duration::from_secs_f64(asked)).await;
+    (asked, start.elapsed())
+}
+
+/// Serves on a thread of its own, and says with each answer how many microseconds a worker was at it; returns the
+/// port.
+fn serve(workers: u32) -> u16 {
     let (tell, port) = std::sync::mpsc::channel();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async move {
+        runtime().block_on(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             tell.send(listener.local_addr().expect("an address").port()).expect("who asks");
             let free = Arc::new(Semaphore::new(workers as usize));
-            let work = tower::service_fn(move |_: Request<Incoming>| {
-                let (free, done) = (Arc::clone(&free), Arc::clone(&done));
+            let serve = tower::service_fn(move |_: Request<Incoming>| {
+                let free = Arc::clone(&free);
                 async move {
-                    let _worker = free.acquire().await;
-                    let start = now();
-                    let time = -MEAN * (1.0 - fastrand::f64()).ln();
-                    tokio::time::sleep(Duration::from_secs_f64(time)).await;
-                    done.calls.fetch_add(1, Relaxed);
-                    done.micros.fetch_add(start.elapsed().as_micros() as u64, Relaxed);
-                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("done")))
+                    let worker = free.acquire().await;
+                    let (_, took) = work(MEAN * exponential(&mut Rng::new())).await;
+                    drop(worker);
+                    Ok::<_, Infallible>(Response::new(Full::from(took.as_micros().to_string())))
                 }
             });
-            let service = LoadShedLayer::new(LoadShedder::new("real")).layer(work);
+            let service = LoadShedLayer::new(LoadShedder::new("real")).layer(serve);
             while let Ok((socket, _)) = listener.accept().await {
                 let service = TowerToHyperService::new(service.clone());
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
@@ -94,40 +157,48 @@ fn serve(workers: u32, done: Arc<Done>) -> u16 {
     port.recv().expect("a server that starts")
 }
 
-/// Sends requests at random times, whatever becomes of the earlier ones: the goodput of what is
-/// possible.
-fn measure(workers: u32, load: f64) -> f64 {
-    let done = Arc::<Done>::default();
-    let port = serve(workers, Arc::clone(&done));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let good = Arc::new(AtomicU64::new(0));
-    let sent = runtime.expect("a runtime").block_on(async {
+/// Sends requests at random times, whatever becomes of the earlier ones, to workers that take `mean`.
+fn measure(workers: u32, load: f64, mean: f64) -> Arc<Real> {
+    let port = serve(workers);
+    let real = Arc::<Real>::default();
+    let span = (FROM * SLOWER) as f64..(TO * SLOWER) as f64;
+    runtime().block_on(async {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let mut rng = Rng::with_seed(1);
-        let (start, mut due, mut sent) = (now(), 0.0, 0_u64);
-        while due < WARM_UP + SECONDS {
-            due += -(1.0 - rng.f64()).ln() / (load * f64::from(workers) / MEAN);
-            tokio::time::sleep_until((start + Duration::from_secs_f64(due)).into()).await;
-            let is_counted = (WARM_UP..WARM_UP + SECONDS).contains(&due);
-            sent += u64::from(is_counted);
-            let (client, good) = (client.clone(), Arc::clone(&good));
+        let (start, mut due) = (now(), 0.0);
+        while due < span.end {
+            due += exponential(&mut rng) * mean / (load * f64::from(workers));
+            let at = start + Duration::from_secs_f64(due);
+            tokio::time::sleep_until(at.into()).await;
+            let is_counted = span.contains(&due);
+            if is_counted {
+                let late = at.elapsed().as_micros() as u64;
+                real.sent.fetch_add(1, Relaxed);
+                real.late.fetch_add(late, Relaxed);
+                real.latest.fetch_max(late, Relaxed);
+            }
+            let (client, real, span) = (client.clone(), Arc::clone(&real), span.clone());
             tokio::spawn(async move {
                 let begun = now();
                 let request = Request::get(format!("http://127.0.0.1:{port}/"));
                 let request = request.body(Empty::new()).expect("a sound request");
                 let Ok(response) = client.request(request).await else { return };
                 let is_ok = response.status() == StatusCode::OK;
-                let is_read = response.into_body().collect().await.is_ok();
-                let is_good = is_ok && is_read && begun.elapsed() <= DEADLINE;
-                good.fetch_add(u64::from(is_good && is_counted), Relaxed);
+                let Ok(text) = response.into_body().collect().await else { return };
+                if !is_ok || begun.elapsed() > DEADLINE {
+                    return;
+                }
+                real.good.fetch_add(u64::from(is_counted), Relaxed);
+                if span.contains(&start.elapsed().as_secs_f64()) {
+                    let text = text.to_bytes();
+                    let micros = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+                    real.work.fetch_add(micros.expect("a number"), Relaxed);
+                }
             });
         }
         tokio::time::sleep(2 * DEADLINE).await;
-        sent
     });
-    let mean = done.micros.load(Relaxed) as f64 / 1e6 / done.calls.load(Relaxed) as f64;
-    let capacity = f64::from(workers) / mean * SECONDS;
-    good.load(Relaxed) as f64 / capacity.min(sent as f64)
+    real
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is about real time")]
