@@ -3,13 +3,17 @@
 //! Both peers wait at their limit unless tower's `LoadShed` around them turns requests away. They
 //! hold a slot to the response's head, ours to the end of its body.
 
+use std::hint::black_box;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::time::Duration;
 
-use bartizan::core::Http;
+use bartizan::core::{Clock, Http};
 use bartizan::shed::{LoadShedLayer, LoadShedder, Settings, Slot};
 use bartizan_bench_peers::{Bars, Case, NoOp, Results, Serve, Traffic, run_with, two_threads};
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::Layer;
 use tower::limit::ConcurrencyLimit;
@@ -38,23 +42,45 @@ fn main() -> ExitCode {
                 .build();
             let limit = tower_acc::ConcurrencyLimit::new(inner(), gradient);
             Serve::new(LoadShed::new(limit), Traffic::default())
+        })
+        .beside("two clock readings", || {
+            Serve::new(inner(), Traffic { introduce: read, ..Traffic::default() })
         });
+    // At full speed one call in many is timed. Here all are, as where there are fewer than 5000 a second; their
+    // clock is one that costs next to nothing.
+    let slowly = || Traffic { introduce: tick, ..Traffic::default() };
+    let timed = Case::new(
+        "shed-admitted-timed",
+        move || Serve::new(inner(), slowly()),
+        move || {
+            let shedder = shedder(0).clock(SLOW.clone());
+            Serve::new(LoadShedLayer::new(shedder).layer(inner()), slowly())
+        },
+    );
     let queued = case("shed-admitted-with-queue", || layered(shedder(1024)));
     let refused =
         case("shed-refused", || refusing(Http::new())).beside("empty body", || refusing(curt()));
-    run_with(&[admitted, queued, refused], hold)
+    run_with(&[admitted, timed, queued, refused], hold)
 }
 
 fn hold(results: &Results<'_>, bars: &mut Bars) {
     let ours = results.over("shed-admitted", "bartizan");
     let theirs = results.over("shed-admitted", "tower-acc");
+    let clock = results.over("shed-admitted", "two clock readings");
+    println!("two clock readings: {:.0} ns", clock.nanoseconds);
+    // With the readings of the few calls that are timed; and of one that is timed, without them.
     bars.at_most("shed-admitted-instructions", ours.instructions.round(), 350.0);
+    let timed = results.over("shed-admitted-timed", "bartizan");
+    bars.at_most("shed-admitted-timed-instructions", timed.instructions.round(), 350.0);
     bars.at_most("shed-admitted-allocations", ours.allocations, 0.0);
     let ratio = ours.nanoseconds / theirs.nanoseconds;
     bars.at_most("shed-admitted-vs-tower-acc-time", ratio, 0.5);
     let whole = |case, contestant| results.whole(case, contestant).nanoseconds;
     let pass = whole("shed-admitted", "bartizan");
-    bars.at_most("shed-refused-vs-pass-time", whole("shed-refused", "empty body") / pass, 2.0);
+    for (name, contestant) in [("", "bartizan"), ("-empty-body", "empty body")] {
+        let ratio = whole("shed-refused", contestant) / pass;
+        bars.at_most(&format!("shed-refused{name}-vs-pass-time"), ratio, 2.0);
+    }
     let shared = shedder(0);
     let mut pairs = [[(); 2].map(|()| layered(shared.clone()))];
     let nanoseconds = two_threads(&mut pairs);
@@ -72,6 +98,17 @@ fn shedder(queue: u32) -> LoadShedder {
 
 fn layered(shedder: LoadShedder) -> Serve {
     Serve::new(LoadShedLayer::new(shedder).layer(inner()), Traffic::default())
+}
+
+fn read(_: &mut Request<()>, _: SocketAddr) {
+    black_box((Clock::system().now(), Clock::system().now()));
+}
+
+/// Of a call each millisecond.
+static SLOW: LazyLock<Clock> = LazyLock::new(Clock::manual);
+
+fn tick(_: &mut Request<()>, _: SocketAddr) {
+    SLOW.advance(Duration::from_millis(1));
 }
 
 fn curt() -> Http {

@@ -174,14 +174,22 @@ fn add_common(
     retry_after: Option<u64>,
     fields: Vec<(HeaderName, HeaderValue)>,
 ) {
-    if let Some(seconds) = retry_after {
-        // By way of a slice: as a number, it would be allocated twice.
-        if let Ok(value) = HeaderValue::from_str(itoa::Buffer::new().format(seconds)) {
-            headers.insert(RETRY_AFTER, value);
-        }
+    if let Some(value) = retry_after.and_then(whole) {
+        headers.insert(RETRY_AFTER, value);
     }
     for (name, value) in fields {
         headers.append(name, value);
+    }
+}
+
+/// Most waits are of a few seconds: these are not allocated.
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+fn whole(seconds: u64) -> Option<HeaderValue> {
+    match usize::try_from(seconds).ok().and_then(|seconds| DIGITS.get(seconds)) {
+        Some(digit) => Some(HeaderValue::from_static(digit)),
+        // By way of a slice: as a number, it would be allocated twice.
+        None => HeaderValue::from_str(itoa::Buffer::new().format(seconds)).ok(),
     }
 }
 
@@ -200,6 +208,10 @@ mod tests {
         assert_eq!(secs(Duration::from_millis(1001)), Some(2));
         assert_eq!(secs(Duration::MAX), Some(u64::MAX));
         assert_eq!(BUSY.retry_after_secs(), None);
+        for seconds in [1, 9, 10, 3600] {
+            let response = BUSY.retry_after(Duration::from_secs(seconds)).into_problem();
+            assert_eq!(response.headers()[RETRY_AFTER], seconds.to_string().as_str());
+        }
     }
 
     #[test]

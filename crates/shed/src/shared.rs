@@ -13,7 +13,7 @@ use crate::lobby::Lobby;
 use crate::observe::{self, Counts};
 use crate::priority::{Claim, Priority, level};
 use crate::queue::{Budget, Newcomer, PATIENCE, Place};
-use crate::slot::Held;
+use crate::slot::{Held, Times};
 use crate::usage::Usage;
 use crate::{Reason, Settings, Slot};
 
@@ -101,8 +101,7 @@ impl Shared {
         let is_timed = entry.number.wrapping_mul(SPREAD) >> 32 & self.mask.load(Relaxed) == 0;
         Slot::held(Held {
             shared: Arc::clone(self),
-            start: is_timed.then(|| self.clock.now()),
-            head: None,
+            times: if is_timed { Times::begun(self.clock.now()) } else { Times::UNTIMED },
             is_extra,
             outcome: Outcome::Abandoned,
         })
@@ -214,7 +213,7 @@ impl Shared {
         if served > 0 {
             self.door.served(served);
         }
-        if let Some(start) = held.start {
+        if let Some(start) = held.times.start() {
             self.learn(held, start, is_full);
         }
     }
@@ -244,7 +243,7 @@ impl Shared {
             is_overload,
             completed: ended.saturating_sub(self.failed.load(Relaxed)),
         };
-        if control.record(&sample, held.head.map(|head| head.saturating_since(start))) {
+        if control.record(&sample, held.times.to_head()) {
             self.publish(&control);
         }
         drop(control);

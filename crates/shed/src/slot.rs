@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bartizan_core::{Outcome, Timestamp, Watch};
 
@@ -11,14 +12,41 @@ pub struct Slot(Option<Held>);
 
 pub(crate) struct Held {
     pub(crate) shared: Arc<Shared>,
-    /// When it was taken; `None` for a call that nothing is learned from.
-    pub(crate) start: Option<Timestamp>,
-    /// When the response's head, or an error, came, if anybody needs to know.
-    pub(crate) head: Option<Timestamp>,
+    pub(crate) times: Times,
     /// Whether it is one of those beyond the limit.
     pub(crate) is_extra: bool,
     pub(crate) outcome: Outcome,
 }
+
+/// When things happened to an exchange. Two words, since it is moved with each response: what did not happen
+/// is at the clock's origin.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    start: Timestamp,
+    head: Timestamp,
+}
+
+impl Times {
+    /// Of a call that nothing is learned from.
+    pub(crate) const UNTIMED: Self = Self { start: ORIGIN, head: ORIGIN };
+
+    pub(crate) const fn begun(now: Timestamp) -> Self {
+        Self { start: now, head: ORIGIN }
+    }
+
+    /// When the slot was taken; `None` for a call that nothing is learned from.
+    #[inline]
+    pub(crate) fn start(self) -> Option<Timestamp> {
+        (self.start != ORIGIN).then_some(self.start)
+    }
+
+    /// The time to the response's head, or to an error, if anybody needs to know.
+    pub(crate) fn to_head(self) -> Option<Duration> {
+        (self.head != ORIGIN).then(|| self.head.saturating_since(self.start))
+    }
+}
+
+const ORIGIN: Timestamp = Timestamp::from_nanos(0);
 
 impl Slot {
     /// A slot for a request that is not counted.
@@ -34,10 +62,10 @@ impl Slot {
     #[inline]
     pub fn answered(&mut self) {
         if let Some(held) = &mut self.0
-            && held.start.is_some()
             && held.shared.times_heads()
+            && held.times.start().is_some()
         {
-            held.head = Some(held.shared.clock.now());
+            held.times.head = held.shared.clock.now();
         }
     }
 
