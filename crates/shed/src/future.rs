@@ -19,18 +19,9 @@ pin_project! {
         P: Protocol<Req, S::Response, S::Error>,
     {
         #[pin]
-        state: FullState<S, P, Req>,
+        state: State<S, S::Future, P, Req, P::Response<Slot>, P::Error>,
     }
 }
-
-type FullState<S, P, Req> = State<
-    S,
-    <S as Service<Req>>::Future,
-    P,
-    Req,
-    <P as Protocol<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Response<Slot>,
-    <P as Protocol<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Error,
->;
 
 pin_project! {
     #[project = StateProj]
@@ -59,6 +50,40 @@ where
     pub(crate) fn waiting(waiting: Waiting<S, Req>, protocol: P, until_head: bool) -> Self {
         Self { state: State::Waiting { waiting: Box::new(waiting), protocol, until_head } }
     }
+
+    /// A request that found no free slot: its refusal, or nothing if it has been admitted now. A function of
+    /// its own, so that the others are not laid out for all that this needs.
+    #[inline(never)]
+    fn poll_full(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<<Self as Future>::Output>> {
+        let mut state = self.project().state;
+        let next = match state.as_mut().project() {
+            StateProj::Admitted { .. } => return Poll::Ready(None),
+            StateProj::Refused { result } => {
+                return Poll::Ready(Some(result.take().expect("polled after completion")));
+            }
+            StateProj::Waiting { waiting, protocol, until_head } => {
+                let (mut inner, request, slot) = ready!(waiting.poll(cx));
+                match slot {
+                    Ok(slot) => State::Admitted {
+                        future: inner.call(request),
+                        protocol: protocol.clone(),
+                        slot: Some(slot),
+                        until_head: *until_head,
+                    },
+                    Err(reason) => {
+                        let dialect = protocol.dialect(&request);
+                        let result = protocol.refuse(dialect, rejection(reason));
+                        return Poll::Ready(Some(result));
+                    }
+                }
+            }
+        };
+        state.set(next);
+        Poll::Ready(None)
+    }
 }
 
 impl<S, P, Req> Future for ResponseFuture<S, P, Req>
@@ -69,12 +94,11 @@ where
     type Output = Result<P::Response<Slot>, P::Error>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             // A call that is cancelled drops its slot here.
             if let StateProj::Admitted { future, protocol, slot, until_head } =
-                state.as_mut().project()
+                self.as_mut().project().state.project()
             {
                 let result = ready!(future.poll(cx));
                 let mut slot = slot.take().expect("polled after completion");
@@ -86,48 +110,11 @@ where
                 }
                 return Poll::Ready(protocol.deliver(result, slot));
             }
-            if let Some(refused) = ready!(poll_full(state.as_mut(), cx)) {
+            if let Some(refused) = ready!(self.as_mut().poll_full(cx)) {
                 return Poll::Ready(refused);
             }
         }
     }
-}
-
-/// A request that found no free slot: its refusal, or nothing if it has been admitted now. A function of its own, so
-/// that the others are not laid out for all that this needs.
-#[inline(never)]
-fn poll_full<S, P, Req>(
-    mut state: Pin<&mut FullState<S, P, Req>>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<P::Response<Slot>, P::Error>>>
-where
-    S: Service<Req>,
-    P: Protocol<Req, S::Response, S::Error>,
-{
-    let next = match state.as_mut().project() {
-        StateProj::Admitted { .. } => return Poll::Ready(None),
-        StateProj::Refused { result } => {
-            return Poll::Ready(Some(result.take().expect("polled after completion")));
-        }
-        StateProj::Waiting { waiting, protocol, until_head } => {
-            let (mut inner, request, slot) = ready!(waiting.poll(cx));
-            match slot {
-                Ok(slot) => State::Admitted {
-                    future: inner.call(request),
-                    protocol: protocol.clone(),
-                    slot: Some(slot),
-                    until_head: *until_head,
-                },
-                Err(reason) => {
-                    let dialect = protocol.dialect(&request);
-                    let result = protocol.refuse(dialect, rejection(reason));
-                    return Poll::Ready(Some(result));
-                }
-            }
-        }
-    };
-    state.set(next);
-    Poll::Ready(None)
 }
 
 impl<S, P, Req> fmt::Debug for ResponseFuture<S, P, Req>
