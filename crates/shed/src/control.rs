@@ -10,8 +10,11 @@ use crate::settings::Settings;
 const MOST_TOLD: f64 = 5_000.0;
 const LEAST_TOLD: f64 = MOST_TOLD / 4.0;
 const MOST_MASK: u64 = 1023;
-/// How often that is looked at, in calls told.
+/// How often that is looked at, in calls told, …
 const ROUND: u32 = 128;
+/// … and at the least: a service of which few calls are told, and that can do next to nothing all at once, must not
+/// have to wait for so many.
+const LONGEST_ROUND: Duration = Duration::from_millis(250);
 /// How often what was learned is put to use, in calls told; a new limit is at once.
 const NEWS: u32 = 16;
 
@@ -68,21 +71,20 @@ impl Control {
         self.meter.add(sample.latency.as_secs_f64(), head.map(|time| time.as_secs_f64()));
         self.limit.record(sample);
         self.thin_out(sample.now);
-        self.round.calls % NEWS == 1 || self.limit.limit() != before
+        self.round.calls.is_multiple_of(NEWS) || self.limit.limit() != before
     }
 
     /// Adapts how many calls are told of to how many there are.
     fn thin_out(&mut self, now: Timestamp) {
         self.round.calls += 1;
-        if self.round.calls < ROUND {
+        let elapsed = now.saturating_since(self.round.start);
+        if self.round.calls < ROUND && elapsed < LONGEST_ROUND {
             return;
         }
-        let elapsed = now.saturating_since(self.round.start).as_secs_f64().max(1e-9);
-        let told = f64::from(self.round.calls) / elapsed;
-        if told > MOST_TOLD {
-            self.mask = (self.mask << 1 | 1) & MOST_MASK;
-        } else if told < LEAST_TOLD {
-            self.mask >>= 1;
+        let told = f64::from(self.round.calls) / elapsed.as_secs_f64().max(1e-9);
+        if !(LEAST_TOLD..=MOST_TOLD).contains(&told) {
+            let one_in = told * (self.mask + 1) as f64 / MOST_TOLD;
+            self.mask = ((one_in.ceil() as u64).next_power_of_two() - 1).min(MOST_MASK);
         }
         self.round = Round { start: now, calls: 0 };
     }
@@ -146,5 +148,45 @@ impl Meter {
         if let Some(head) = head {
             self.typical *= if head > self.typical { 1.01 } else { 1.0 / 1.01 };
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::limit::Fixed;
+
+    /// Tells of a second's calls of which there are so many; returns how many were told.
+    fn second(control: &mut Control, now: &mut u64, calls: u64) -> u64 {
+        let mut told = 0;
+        for call in 0..calls {
+            *now += 1_000_000_000 / calls;
+            if call & control.mask == 0 {
+                let sample = Sample {
+                    now: Timestamp::from_nanos(*now),
+                    latency: Duration::from_millis(1),
+                    in_flight: 1,
+                    is_full: false,
+                    is_overload: false,
+                    completed: call,
+                };
+                control.record(&sample, None);
+                told += 1;
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn of_many_calls_some_are_told_and_of_few_all_within_a_moment() {
+        let mut control = Control::new(Box::new(Fixed::new(9)));
+        let mut now = 1_000_000_000_000;
+        second(&mut control, &mut now, 1_000_000);
+        let told = second(&mut control, &mut now, 1_000_000);
+        assert!((LEAST_TOLD as u64..=MOST_TOLD as u64).contains(&told), "{told}");
+        // The next call that is told may be a while away.
+        second(&mut control, &mut now, 300);
+        second(&mut control, &mut now, 300);
+        assert_eq!(second(&mut control, &mut now, 300), 300);
     }
 }

@@ -41,17 +41,14 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let mode = self.shedder.shared.switch.mode(|| None);
         let slot = if mode == Mode::Off || self.triage.is_exempt(&request) {
-            Some(Slot::uncounted())
+            Slot::uncounted()
+        } else if let Some(slot) = self.shedder.shared.enter() {
+            slot
         } else {
-            self.shedder.shared.enter()
+            return self.call_full(mode, request);
         };
-        match slot {
-            Some(slot) => {
-                let future = self.inner.call(request);
-                ResponseFuture::admitted(future, self.protocol.clone(), slot, self.until_head)
-            }
-            None => self.call_full(mode, request),
-        }
+        let future = self.inner.call(request);
+        ResponseFuture::admitted(future, self.protocol.clone(), slot, self.until_head)
     }
 }
 
