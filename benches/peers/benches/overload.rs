@@ -6,21 +6,27 @@
 
 #![allow(unsafe_code, reason = "to define the system's clock: see `clock_gettime`")]
 
+use std::convert::Infallible;
 use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bartizan::core::{Clock, Http};
 use bartizan::shed::{LoadShedLayer, LoadShedder};
+use bartizan_bench_peers::NoOp;
 use bartizan_bench_peers::overload::{
     Ask, Cell, Contestant, Plan, Suite, Variant, Worker, now, run,
 };
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::Full;
 use little_loadshedder::LoadShedResponse;
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_resilience_adaptive::{AdaptiveLimiterLayer, Aimd, ConcurrencyAlgorithm, Vegas};
 
 /// A point in time, as the system's clock tells it.
@@ -137,7 +143,47 @@ fn main() -> ExitCode {
     let best_peer = peers.map(|row| row.1.0).fold(0.0, f64::max);
     let mut bars = bartizan_bench_peers::Bars::default();
     bars.at_least("overload-worst-cell-vs-best-peer", table[0].1.0, best_peer);
+    bars.at_most("shed-slots-of-64-idle-ready-clones", idle().into(), 0.0);
+    bars.at_most("shed-slots-after-10000-cut-short", cut_short().into(), 0.0);
     bars.exit()
+}
+
+/// The slots that clones hold which are ready, and have nothing to do.
+fn idle() -> u32 {
+    let shedder = LoadShedder::new("idle");
+    let mut clones =
+        vec![LoadShedLayer::new(shedder.clone()).layer(NoOp::<Full<Bytes>>::new()); 64];
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(clones.iter_mut().all(|clone| clone.poll_ready(&mut cx).is_ready()));
+    shedder.in_flight()
+}
+
+/// The slots that are held, or waited for, after so many exchanges that were cancelled, panicked, or were not read
+/// to the end.
+fn cut_short() -> u32 {
+    let shedder = LoadShedder::new("cut short");
+    let layer = LoadShedLayer::new(shedder.clone());
+    let mut service = layer.layer(NoOp::<Full<Bytes>>::new());
+    let panics = |_: Request<()>| async {
+        std::panic::resume_unwind(Box::new("on purpose"));
+        #[expect(unreachable_code, reason = "says what would be answered")]
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    };
+    let mut panicking = layer.layer(service_fn(panics));
+    let mut cx = Context::from_waker(Waker::noop());
+    for round in 0..10_000 {
+        assert!(service.poll_ready(&mut cx).is_ready() && panicking.poll_ready(&mut cx).is_ready());
+        match round % 3 {
+            0 => drop(service.call(Request::new(()))),
+            1 => assert!(pin!(service.call(Request::new(()))).poll(&mut cx).is_ready()),
+            _ => {
+                let call = panicking.call(Request::new(()));
+                let poll = || pin!(call).poll(&mut cx).is_ready();
+                assert!(catch_unwind(AssertUnwindSafe(poll)).is_err());
+            }
+        }
+    }
+    shedder.in_flight() + shedder.waiting()
 }
 
 fn contestant<S, B>(name: &str, make: impl Fn(Worker) -> S + 'static) -> Contestant<'static>

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bartizan_core::Clock;
+use bartizan_core::{Clock, Engine};
 use bartizan_shed::{LoadShedLayer, LoadShedder, Settings};
 use bartizan_testing::{Inner, request};
 use bytes::Bytes;
@@ -171,6 +171,8 @@ async fn a_refusal_leaves_the_requests_body_unread() {
     let _held = shedder.admit().unwrap();
     let answer = service.oneshot(Request::new(Sealed)).await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let refused = shedder.snapshot().value("bartizan_shed_refusals_total", "limit");
+    assert_eq!(refused, Some(1.0));
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     let body = String::from_utf8(body.to_vec()).unwrap();
     assert!(body.contains("#temporary-reduced-capacity"), "{body}");
