@@ -8,6 +8,8 @@ use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
+use crate::Authenticator;
+
 pin_project! {
     /// Response future of [`Auth`](crate::Auth) and [`Require`](crate::Require).
     #[must_use = "futures do nothing unless polled"]
@@ -20,14 +22,20 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F, R> {
-        Admitted { #[pin] future: F, http: Http },
+        Admitted { #[pin] future: F, http: Http, unknown: Option<Authenticator> },
         Refused { response: Option<Response<ResponseBody<R>>> },
     }
 }
 
 impl<F, R: Body> ResponseFuture<F, R> {
     pub(crate) const fn admitted(future: F, http: Http) -> Self {
-        Self { state: State::Admitted { future, http } }
+        Self { state: State::Admitted { future, http, unknown: None } }
+    }
+
+    /// Lets a request pass of which `authenticator` does not know who calls: the service may want
+    /// to, and its own 401 gets the challenges.
+    pub(crate) const fn anonymous(future: F, http: Http, authenticator: Authenticator) -> Self {
+        Self { state: State::Admitted { future, http, unknown: Some(authenticator) } }
     }
 
     pub(crate) fn refused(http: &Http, dialect: HttpDialect, rejection: Rejection) -> Self {
@@ -47,8 +55,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Admitted { future, http } => {
-                let result = ready!(future.poll(cx));
+            StateProj::Admitted { future, http, unknown } => {
+                let mut result = ready!(future.poll(cx));
+                if let (Ok(response), Some(authenticator)) = (&mut result, unknown) {
+                    authenticator.challenge(response.status(), response.headers_mut());
+                }
                 Poll::Ready(Protocol::<Request<()>, _, _>::deliver(http, result, ()))
             }
             StateProj::Refused { response } => {

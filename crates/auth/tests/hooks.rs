@@ -69,17 +69,21 @@ async fn the_trail_says_who_what_and_why_and_no_secrets() {
     let events = seen.lock().unwrap();
     let told: Vec<_> = events
         .iter()
-        .map(|event| (event.stage, event.decision, event.reason, event.method.as_str()))
+        .map(|event| {
+            let method = event.method.as_str();
+            (event.stage, event.decision, event.reason, event.scheme, method)
+        })
         .collect();
     use {AuditDecision as Did, AuditStage as At};
+    let by_key = Some("ApiKey");
     assert_eq!(
         told,
         [
-            (At::Authenticate, Did::Allowed, "authenticated", "GET"),
-            (At::Authorize, Did::Allowed, "met", "GET"),
-            (At::Authenticate, Did::Refused, "unknown_key", "GET"),
-            (At::Authenticate, Did::ShadowRefused, "missing", "POST"),
-            (At::Authorize, Did::ShadowRefused, "missing", "POST"),
+            (At::Authenticate, Did::Allowed, "authenticated", by_key, "GET"),
+            (At::Authorize, Did::Allowed, "met", None, "GET"),
+            (At::Authenticate, Did::Refused, "unknown_key", by_key, "GET"),
+            (At::Authenticate, Did::ShadowRefused, "missing", None, "POST"),
+            (At::Authorize, Did::ShadowRefused, "missing", None, "POST"),
         ]
     );
     let allowed = &events[1];

@@ -206,7 +206,7 @@ async fn handlers_take_the_caller() {
 
     let keys = ApiKeys::new();
     keys.insert(KEY, Principal::new("alice")).unwrap();
-    let auth = Authenticator::new("api").scheme(keys).settings(Settings::default().optional(true));
+    let auth = Authenticator::new("shop").scheme(keys).settings(Settings::default().optional(true));
     let app: Router = Router::new()
         .route("/must", get(|Caller(who): Caller| async move { who.subject().to_owned() }))
         .route("/may", get(|who: Option<Caller>| async move { who.is_some().to_string() }))
@@ -222,6 +222,9 @@ async fn handlers_take_the_caller() {
         }
         let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = response.status();
+        let challenge = response.headers().get("www-authenticate").cloned();
+        assert_eq!(challenge.is_some(), status == StatusCode::UNAUTHORIZED);
+        assert!(challenge.is_none_or(|challenge| challenge == "ApiKey realm=\"shop\""));
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     };

@@ -4,6 +4,8 @@ use std::time::Duration;
 use bartizan_core::Principal;
 use serde_json::Value;
 
+use crate::pointer::Pointer;
+
 /// What a caller must be for a request to pass: scopes, roles, claims, tenants and ways of having
 /// logged in, put together by [`all`](Self::all), [`any`](Self::any) and [`not`](Self::not).
 ///
@@ -42,7 +44,7 @@ enum Node {
     Role(String),
     Tenant(String),
     Subject(String),
-    Claim { at: String, path: Vec<String>, value: Value },
+    Claim { at: Pointer, value: Value },
     Acr(Vec<String>),
     Mfa,
     MaxAge(Duration),
@@ -100,12 +102,7 @@ impl Requirement {
     /// Whose claim, where the JSON pointer `at` leads (RFC 6901), is `value`, or is an array that
     /// holds it. A pointer that does not begin with `/` leads nowhere.
     pub fn claim(at: impl Into<String>, value: impl Into<Value>) -> Self {
-        let at = at.into();
-        let path = at
-            .strip_prefix('/')
-            .map(|path| path.split('/').map(unescape).collect())
-            .unwrap_or_default();
-        Self(Node::Claim { at, path, value: value.into() })
+        Self(Node::Claim { at: Pointer::new(at), value: value.into() })
     }
 
     /// Who logged in by one of these authentication context classes (`acr`). Who did not is asked
@@ -191,7 +188,7 @@ impl Node {
             Self::Role(role) => principal.has_role(role),
             Self::Tenant(tenant) => principal.tenant() == Some(tenant),
             Self::Subject(subject) => principal.subject() == subject,
-            Self::Claim { path, value, .. } => find(principal, path).is_some_and(|found| {
+            Self::Claim { at, value } => at.find(principal.claims()).is_some_and(|found| {
                 found == value || found.as_array().is_some_and(|all| all.contains(value))
             }),
             Self::Acr(classes) => {
@@ -303,7 +300,7 @@ impl fmt::Display for Node {
             Self::Role(role) => write!(f, "role:{role}"),
             Self::Tenant(tenant) => write!(f, "tenant:{tenant}"),
             Self::Subject(subject) => write!(f, "subject:{subject}"),
-            Self::Claim { at, value, .. } => write!(f, "claim:{at}={value}"),
+            Self::Claim { at, value } => write!(f, "claim:{}={value}", at.as_str()),
             Self::Acr(classes) => write!(f, "acr:{}", classes.join("|")),
             Self::Mfa => f.write_str("mfa"),
             Self::MaxAge(age) => write!(f, "max_age:{}s", age.as_secs()),
@@ -312,19 +309,6 @@ impl fmt::Display for Node {
             Self::Not(node) => write!(f, "not({node})"),
         }
     }
-}
-
-fn unescape(token: &str) -> String {
-    token.replace("~1", "/").replace("~0", "~")
-}
-
-fn find<'a>(principal: &'a Principal, path: &[String]) -> Option<&'a Value> {
-    let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(principal.claims().get(first)?, |value, name| match value {
-        Value::Object(members) => members.get(name),
-        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
