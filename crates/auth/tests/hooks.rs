@@ -90,7 +90,7 @@ async fn the_trail_says_who_what_and_why_and_no_secrets() {
     assert_eq!(allowed.principal.as_ref().map(Principal::subject), Some("alice"));
     assert_eq!((&*allowed.engine, &*allowed.path), ("api", "/orders"));
     assert_eq!(allowed.request_id.as_deref(), Some("r-1"));
-    assert_eq!(allowed.requirement.as_deref(), Some("all(scope:read)"));
+    assert_eq!(allowed.requirement.as_deref(), Some("scope:read"));
     let shown = format!("{events:?}");
     for secret in [KEY, "bz_9876", "secret", "alice", "acme"] {
         assert!(!shown.contains(secret), "{secret}");

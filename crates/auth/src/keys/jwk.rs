@@ -254,6 +254,7 @@ mod tests {
                 }
             }
             assert_eq!(cases, 151);
+            println!("bar: wycheproof-ed25519-{backend:?} 151 151 ok");
         }
     }
 }
