@@ -5,7 +5,7 @@ use bartizan_core::{
     Clock, ConfigError, Engine, Live, Mode, Principal, Rejection, Snapshot, Switch,
 };
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::audit::{AuditDecision, AuditStage};
 use crate::challenge::challenge;
@@ -263,12 +263,15 @@ impl Authenticator {
 
     /// Adds the challenges to an answer of the service's own that lacks them, though 401 must have
     /// one (RFC 9110 §15.5.2).
-    pub(crate) fn challenge(&self, status: StatusCode, headers: &mut HeaderMap) {
+    pub(crate) fn complete<B>(&self, mut response: Response<B>) -> Response<B> {
+        let status = response.status();
+        let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
             for challenge in self.challenges(&[]) {
                 headers.append(WWW_AUTHENTICATE, challenge);
             }
         }
+        response
     }
 
     fn challenges(&self, parameters: &[(&str, &str)]) -> Vec<HeaderValue> {

@@ -56,11 +56,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Admitted { future, http, unknown } => {
-                let mut result = ready!(future.poll(cx));
-                if let (Ok(response), Some(authenticator)) = (&mut result, unknown) {
-                    authenticator.challenge(response.status(), response.headers_mut());
-                }
-                Poll::Ready(Protocol::<Request<()>, _, _>::deliver(http, result, ()))
+                let result = ready!(future.poll(cx));
+                let result = Protocol::<Request<()>, _, _>::deliver(http, result, ());
+                Poll::Ready(match unknown {
+                    None => result,
+                    Some(authenticator) => result.map(|response| authenticator.complete(response)),
+                })
             }
             StateProj::Refused { response } => {
                 Poll::Ready(Ok(response.take().expect("polled after completion")))
