@@ -218,6 +218,10 @@ impl<'de> Visitor<'de> for OfMember {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::{collection, sample};
+    use serde_json::Map;
+
     use super::*;
 
     #[test]
@@ -257,5 +261,63 @@ mod tests {
         }
         assert_eq!(members.words_at(&at("/l")).collect::<Vec<_>>(), ["x"]);
         assert!(members.bytes() > json.len());
+    }
+
+    /// What is believed of a token by its members is what is found later in the map of its claims.
+    fn agree(json: &str) {
+        let map = serde_json::from_str::<Map<String, Value>>(json);
+        let Ok(Members(members)) = serde_json::from_str(json) else { return };
+        let map = map.unwrap();
+        assert_eq!(members.len(), map.len(), "{json}");
+        assert!(members.iter().all(|(name, member)| *member == map[&*name.0]), "{json}");
+    }
+
+    #[test]
+    fn members_are_as_deep_as_maps() {
+        for depth in 100..140 {
+            for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+                let json = format!("{{\"a\":{}1{}}}", open.repeat(depth), close.repeat(depth));
+                agree(&json);
+                let (members, map) = (
+                    serde_json::from_str::<Members<'_>>(&json).is_ok(),
+                    serde_json::from_str::<Map<String, Value>>(&json).is_ok(),
+                );
+                assert_eq!(members, map, "{depth}");
+            }
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                collection::hash_map("[a-c\u{e9}\"]{0,2}", inner, 0..4)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn members_agree_with_maps(
+            members in collection::hash_map("[a-c\u{e9}\"]{0,2}", value(), 0..20),
+            at in any::<sample::Index>(), other in any::<char>(),
+        ) {
+            let json = members.into_iter().collect::<Value>().to_string();
+            agree(&json);
+            assert!(serde_json::from_str::<Members<'_>>(&json).is_ok());
+            // And with one character made another, if that is still JSON.
+            let mut spoilt: Vec<char> = json.chars().collect();
+            spoilt[at.index(json.chars().count())] = other;
+            agree(&spoilt.iter().collect::<String>());
+        }
     }
 }
