@@ -32,6 +32,9 @@ pub struct AuditEvent {
     /// Why, in one word: `authenticated`, `anonymous`, a denial's word as in the metrics, `met`,
     /// `insufficient_scope`, `insufficient_user_authentication`, or a policy's.
     pub reason: &'static str,
+    /// The name in challenges of the scheme that decided who calls: of [`AllOf`](crate::AllOf) the
+    /// first. None where there was no credential, or another question.
+    pub scheme: Option<&'static str>,
     /// The caller, if one was known.
     pub principal: Option<Principal>,
     /// What was required, where that was the question.
@@ -261,6 +264,7 @@ mod tests {
             stage: AuditStage::Authenticate,
             decision: AuditDecision::Refused,
             reason: "missing",
+            scheme: None,
             principal: None,
             requirement: None,
             method: Method::GET,

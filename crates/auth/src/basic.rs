@@ -165,7 +165,8 @@ impl Shared {
         });
         let fits = work.await.map_err(|_| Fault::Unavailable)?;
         let user = user.filter(|_| fits).ok_or(Fault::UnknownKey)?;
-        self.verified.put(&tag, &user.principal, now + REMEMBERED, generation);
+        // The claims are the table's, and held but once.
+        self.verified.put(&tag, &user.principal, 0, now + REMEMBERED, generation);
         Ok(user.principal)
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bartizan_core::Principal;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::pointer::find;
+use crate::members::Members;
+use crate::pointer::Pointer;
 use crate::{Audience, Fault, Issuer};
 
 /// The last second of the year 9999: what is later was not meant in seconds.
@@ -30,11 +31,10 @@ pub(crate) struct Rules {
     pub(crate) equal: Vec<(String, Vec<Value>)>,
     /// Claims that must not be there.
     pub(crate) refused: Vec<&'static str>,
-    /// JSON pointers (RFC 6901), as are all that follow.
-    pub(crate) scopes: Vec<String>,
-    pub(crate) roles: Vec<String>,
-    pub(crate) tenant: Option<String>,
-    pub(crate) tier: Option<String>,
+    pub(crate) scopes: Vec<Pointer>,
+    pub(crate) roles: Vec<Pointer>,
+    pub(crate) tenant: Option<Pointer>,
+    pub(crate) tier: Option<Pointer>,
 }
 
 impl Rules {
@@ -49,19 +49,15 @@ impl Rules {
             may_last: false,
             equal: Vec::new(),
             refused: ID_TOKENS_ONLY.to_vec(),
-            scopes: vec!["/scope".to_owned(), "/scp".to_owned()],
-            roles: vec!["/roles".to_owned()],
+            scopes: vec![Pointer::new("/scope"), Pointer::new("/scp")],
+            roles: vec![Pointer::new("/roles")],
             tenant: None,
             tier: None,
         }
     }
 
     /// Checks the claims at `now`, the time since 1970, and says until when they hold.
-    pub(crate) fn judge(
-        &self,
-        claims: &Map<String, Value>,
-        now: Duration,
-    ) -> Result<Duration, Fault> {
+    pub(crate) fn judge(&self, claims: &Members<'_>, now: Duration) -> Result<Duration, Fault> {
         let (now, leeway) = (now.as_secs_f64(), self.leeway.as_secs_f64());
         let expires = match date(claims, "exp")? {
             None if self.may_last => LAST_SECOND,
@@ -76,12 +72,12 @@ impl Rules {
             return Err(Fault::Audience);
         }
         let differs = |(name, values): &(String, Vec<Value>)| {
-            !claims.get(name).is_some_and(|value| values.contains(value))
+            !claims.get(name).is_some_and(|member| values.iter().any(|value| *member == *value))
         };
         // A token that is bound to a key proves nothing without a proof of that key, which is not
         // looked for here (RFC 9449 §7.1, RFC 8705 §3).
-        if claims.contains_key("cnf")
-            || self.refused.iter().any(|name| claims.contains_key(*name))
+        if claims.contains("cnf")
+            || self.refused.iter().any(|name| claims.contains(name))
             || self.equal.iter().any(differs)
         {
             return Err(Fault::Claims);
@@ -100,49 +96,35 @@ impl Rules {
         Ok(Duration::from_secs_f64(expires) + self.leeway)
     }
 
-    /// Takes the principal from claims that were judged well.
-    pub(crate) fn principal(&self, claims: Map<String, Value>) -> Result<Principal, Fault> {
-        let named = |name: &String| claims.get(name)?.as_str().filter(|name| !name.is_empty());
+    /// Takes the principal from claims that were judged well, but for the claims themselves.
+    pub(crate) fn principal(&self, claims: &Members<'_>) -> Result<Principal, Fault> {
+        let named = |name: &String| claims.text(name).filter(|name| !name.is_empty());
         let subject = self.subjects.iter().find_map(named).ok_or(Fault::Claims)?;
-        let mut principal = Principal::new(subject).with_scopes(
-            self.scopes.iter().flat_map(|at| words(find(&claims, at))).map(str::to_owned),
-        );
-        let roles: Vec<_> = self.roles.iter().flat_map(|at| words(find(&claims, at))).collect();
-        if !roles.is_empty() {
-            principal = principal.with_roles(roles);
-        }
-        if let Some(issuer) = claims.get("iss").and_then(Value::as_str) {
+        let mut principal = Principal::new(subject)
+            .with_scopes(self.scopes.iter().flat_map(|at| claims.words_at(at)))
+            .with_roles(self.roles.iter().flat_map(|at| claims.words_at(at)));
+        if let Some(issuer) = claims.text("iss") {
             principal = principal.with_issuer(issuer);
         }
-        let text = |at: &Option<String>| at.as_ref().and_then(|at| find(&claims, at)?.as_str());
+        let text = |at: &Option<Pointer>| at.as_ref().and_then(|at| claims.text_at(at));
         if let Some(tenant) = text(&self.tenant) {
             principal = principal.with_tenant(tenant);
         }
         if let Some(tier) = text(&self.tier) {
             principal = principal.with_tier(tier);
         }
-        Ok(principal.with_claims(claims))
+        Ok(principal)
     }
 }
 
 /// A `NumericDate` (RFC 7519 §2) that may be left out, but must be a number within reason.
-fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Fault> {
+fn date(claims: &Members<'_>, name: &str) -> Result<Option<f64>, Fault> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     value
         .as_f64()
         .filter(|seconds| (0.0..=LAST_SECOND).contains(seconds))
         .map(Some)
         .ok_or(Fault::Claims)
-}
-
-/// The words of a list by spaces (RFC 6749 §3.3) or of an array; providers use both.
-fn words(value: Option<&Value>) -> impl Iterator<Item = &str> {
-    let (text, array) = match value {
-        Some(Value::String(text)) => (text.as_str(), &[][..]),
-        Some(Value::Array(array)) => ("", array.as_slice()),
-        _ => ("", &[][..]),
-    };
-    text.split(' ').filter(|word| !word.is_empty()).chain(array.iter().filter_map(Value::as_str))
 }
 
 #[cfg(test)]
@@ -154,11 +136,19 @@ mod tests {
 
     fn rules() -> Rules {
         Rules {
-            roles: vec!["/roles".into(), "/realm_access/roles".into()],
-            tenant: Some("/org~1id".into()),
-            tier: Some("/plan".into()),
+            roles: vec![Pointer::new("/roles"), Pointer::new("/realm_access/roles")],
+            tenant: Some(Pointer::new("/org~1id")),
+            tier: Some(Pointer::new("/plan")),
             ..Rules::new("https://id.test".into(), "api".into())
         }
+    }
+
+    fn judged(rules: &Rules, claims: &Value, now: Duration) -> Result<Duration, Fault> {
+        rules.judge(&serde_json::from_str(&claims.to_string()).unwrap(), now)
+    }
+
+    fn principal(claims: &Value) -> Result<Principal, Fault> {
+        rules().principal(&serde_json::from_str(&claims.to_string()).unwrap())
     }
 
     #[allow(clippy::needless_pass_by_value, reason = "`json!` makes values")]
@@ -167,7 +157,7 @@ mod tests {
         for (name, value) in change.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        rules.judge(claims.as_object().unwrap(), Duration::from_secs(1000)).map(drop)
+        judged(rules, &claims, Duration::from_secs(1000)).map(drop)
     }
 
     #[test]
@@ -197,7 +187,7 @@ mod tests {
             }
         }
         assert_eq!(judge(&rules(), json!({"exp": 2000.5})), Ok(()));
-        let none = rules().judge(json!({}).as_object().unwrap(), Duration::ZERO);
+        let none = judged(&rules(), &json!({}), Duration::ZERO);
         assert_eq!(none, Err(Fault::Claims));
     }
 
@@ -216,10 +206,10 @@ mod tests {
         }
         let absent = json!({"exp": 2000, "iss": "https://id.test"});
         let now = Duration::from_secs(1000);
-        assert_eq!(rules().judge(absent.as_object().unwrap(), now), Err(Fault::Audience));
+        assert_eq!(judged(&rules(), &absent, now), Err(Fault::Audience));
         let waived = Rules { issuer: Issuer::Unchecked, audience: Audience::Unchecked, ..rules() };
         let until = Duration::from_secs(2030);
-        assert_eq!(waived.judge(json!({"exp": 2000}).as_object().unwrap(), now), Ok(until));
+        assert_eq!(judged(&waived, &json!({"exp": 2000}), now), Ok(until));
     }
 
     #[test]
@@ -228,15 +218,14 @@ mod tests {
             "sub": "a", "iss": "https://id.test", "scope": "read  write", "scp": ["admin"],
             "roles": ["x"], "realm_access": {"roles": ["y"]}, "org/id": "acme", "plan": "gold",
         });
-        let alice = rules().principal(claims.as_object().unwrap().clone()).unwrap();
+        let alice = principal(&claims).unwrap();
         assert_eq!(alice.subject(), "a");
         assert_eq!(alice.issuer(), Some("https://id.test"));
         assert_eq!(alice.scopes(), ["read", "write", "admin"]);
         assert_eq!(alice.roles(), ["x", "y"]);
         assert_eq!((alice.tenant(), alice.tier()), (Some("acme"), Some("gold")));
         for subject in [json!({}), json!({"sub": ""}), json!({"sub": 1})] {
-            let result = rules().principal(subject.as_object().unwrap().clone());
-            assert_eq!(result.unwrap_err(), Fault::Claims);
+            assert_eq!(principal(&subject).unwrap_err(), Fault::Claims);
         }
     }
 
@@ -260,7 +249,7 @@ mod tests {
             } else {
                 Err(Fault::Expired)
             };
-            prop_assert_eq!(rules.judge(claims.as_object().unwrap(), now_at).map(drop), expected);
+            prop_assert_eq!(judged(&rules, &claims, now_at).map(drop), expected);
         }
     }
 }

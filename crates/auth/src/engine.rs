@@ -5,7 +5,7 @@ use bartizan_core::{
     Clock, ConfigError, Engine, Live, Mode, Principal, Rejection, Snapshot, Switch,
 };
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::audit::{AuditDecision, AuditStage};
 use crate::challenge::challenge;
@@ -178,9 +178,9 @@ impl Authenticator {
         let Shared { name, schemes, counts, settings, hooks, .. } = &*self.shared;
         let record = |decision, reason, principal| {
             let stage = (now, AuditStage::Authenticate);
-            hooks.record(name, stage, asked, (decision, reason), principal, None);
+            hooks.record(name, stage, asked, (decision, reason), (principal, found.scheme), None);
         };
-        match found {
+        match found.caller {
             Ok(Some(principal)) => {
                 counts.authenticated.add(1);
                 record(AuditDecision::Allowed, "authenticated", Some(&principal));
@@ -255,14 +255,34 @@ impl Authenticator {
         mut rejection: Rejection,
         parameters: &[(&str, &str)],
     ) -> Rejection {
+        for challenge in self.challenges(parameters) {
+            rejection = rejection.field(WWW_AUTHENTICATE, challenge);
+        }
+        rejection
+    }
+
+    /// Adds the challenges to an answer of the service's own that lacks them, though 401 must have
+    /// one (RFC 9110 §15.5.2).
+    pub(crate) fn complete<B>(&self, mut response: Response<B>) -> Response<B> {
+        let status = response.status();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
+            for challenge in self.challenges(&[]) {
+                headers.append(WWW_AUTHENTICATE, challenge);
+            }
+        }
+        response
+    }
+
+    fn challenges(&self, parameters: &[(&str, &str)]) -> Vec<HeaderValue> {
         let Shared { name: realm, schemes, metadata, .. } = &*self.shared;
         let metadata = metadata.as_deref().map(|url| ("resource_metadata", url));
         let told: Vec<_> = parameters.iter().copied().chain(metadata).collect();
-        for &scheme in schemes.names() {
-            let shown = if scheme == "Bearer" { &*told } else { &[] };
-            rejection = rejection.field(WWW_AUTHENTICATE, challenge(scheme, realm, shown));
-        }
-        rejection
+        let of = |scheme: &&'static str| {
+            let shown = if *scheme == "Bearer" { &*told } else { &[] };
+            challenge(scheme, realm, shown)
+        };
+        schemes.names().iter().map(of).collect()
     }
 
     /// True for a CORS preflight, if those pass.
@@ -311,7 +331,7 @@ impl Authenticator {
             let stage = (self.unix(), stage);
             let requirement = requirement();
             let what = (decision, reason);
-            hooks.record(name, stage, asked, what, principal, Some(&requirement));
+            hooks.record(name, stage, asked, what, (principal, None), Some(&requirement));
         }
     }
 }

@@ -6,9 +6,8 @@ use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum::response::{IntoResponse, Response};
 use bartizan_core::{Http, HttpDialect, Principal, Protocol, Rejection};
-use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
-use http::{HeaderValue, Request, StatusCode};
+use http::{Request, StatusCode};
 
 use crate::hooks::Asked;
 use crate::{Authenticator, Requirement};
@@ -20,17 +19,15 @@ use crate::{Authenticator, Requirement};
 #[allow(clippy::exhaustive_structs, reason = "handlers take it apart in their arguments")]
 pub struct Caller(pub Principal);
 
-/// Answer to a request without a principal.
+/// Answer to a request without a principal: 401, which [`AuthLayer`](crate::AuthLayer) adds its
+/// challenges to.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct NoCaller;
+pub struct NoCaller(HttpDialect);
 
 impl IntoResponse for NoCaller {
     fn into_response(self) -> Response {
-        let rejection =
-            Rejection::new(StatusCode::UNAUTHORIZED, "unauthenticated", "a credential is required")
-                .field(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"api\""));
-        render(HttpDialect::Problem, rejection)
+        let (status, code) = (StatusCode::UNAUTHORIZED, "unauthenticated");
+        render(self.0, Rejection::new(status, code, "a credential is required"))
     }
 }
 
@@ -45,7 +42,12 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = NoCaller;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoCaller> {
-        parts.extensions.get().cloned().map(Self).ok_or(NoCaller)
+        parts
+            .extensions
+            .get()
+            .cloned()
+            .map(Self)
+            .ok_or_else(|| NoCaller(HttpDialect::of(&parts.headers)))
     }
 }
 

@@ -6,6 +6,8 @@ use bartizan_core::Principal;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
+use crate::pointer::Pointer;
+
 /// The request fields that only this layer may write, and what each is to hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forward {
@@ -19,7 +21,7 @@ type Field = (HeaderName, Option<Told>);
 /// What a field tells of the principal.
 #[derive(Clone, Debug)]
 enum Told {
-    Claim(String),
+    Claim(Pointer),
     Roles,
     Scopes,
     Subject,
@@ -38,8 +40,11 @@ impl Forward {
             "scope" => Told::Scopes,
             "sub" => Told::Subject,
             "tenant" => Told::Tenant,
-            pointer if pointer.starts_with('/') => Told::Claim(pointer.to_owned()),
-            name => Told::Claim(format!("/{}", name.replace('~', "~0").replace('/', "~1"))),
+            pointer if pointer.starts_with('/') => Told::Claim(Pointer::new(pointer)),
+            name => {
+                let escaped = name.replace('~', "~0").replace('/', "~1");
+                Told::Claim(Pointer::new(format!("/{escaped}")))
+            }
         };
         self.with(field, Some(told))
     }
@@ -69,7 +74,7 @@ impl Told {
     fn value(&self, principal: &Principal) -> Option<HeaderValue> {
         let text = match self {
             Self::Claim(pointer) => {
-                return match crate::pointer::find(principal.claims(), pointer)? {
+                return match pointer.find(principal.claims())? {
                     Value::String(text) => value(text),
                     Value::Number(number) => value(&number.to_string()),
                     Value::Bool(flag) => value(&flag.to_string()),

@@ -8,6 +8,8 @@ use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
+use crate::Authenticator;
+
 pin_project! {
     /// Response future of [`Auth`](crate::Auth) and [`Require`](crate::Require).
     #[must_use = "futures do nothing unless polled"]
@@ -20,14 +22,20 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F, R> {
-        Admitted { #[pin] future: F, http: Http },
+        Admitted { #[pin] future: F, http: Http, unknown: Option<Authenticator> },
         Refused { response: Option<Response<ResponseBody<R>>> },
     }
 }
 
 impl<F, R: Body> ResponseFuture<F, R> {
     pub(crate) const fn admitted(future: F, http: Http) -> Self {
-        Self { state: State::Admitted { future, http } }
+        Self { state: State::Admitted { future, http, unknown: None } }
+    }
+
+    /// Lets a request pass of which `authenticator` does not know who calls: the service may want
+    /// to, and its own 401 gets the challenges.
+    pub(crate) const fn anonymous(future: F, http: Http, authenticator: Authenticator) -> Self {
+        Self { state: State::Admitted { future, http, unknown: Some(authenticator) } }
     }
 
     pub(crate) fn refused(http: &Http, dialect: HttpDialect, rejection: Rejection) -> Self {
@@ -47,9 +55,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Admitted { future, http } => {
+            StateProj::Admitted { future, http, unknown } => {
                 let result = ready!(future.poll(cx));
-                Poll::Ready(Protocol::<Request<()>, _, _>::deliver(http, result, ()))
+                let result = Protocol::<Request<()>, _, _>::deliver(http, result, ());
+                Poll::Ready(match unknown {
+                    None => result,
+                    Some(authenticator) => result.map(|response| authenticator.complete(response)),
+                })
             }
             StateProj::Refused { response } => {
                 Poll::Ready(Ok(response.take().expect("polled after completion")))

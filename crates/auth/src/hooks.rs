@@ -72,7 +72,7 @@ impl Hooks {
         (at, stage): (Duration, AuditStage),
         asked: &Asked<'_>,
         (decision, reason): (AuditDecision, &'static str),
-        principal: Option<&Principal>,
+        (principal, scheme): (Option<&Principal>, Option<&'static str>),
         requirement: Option<&str>,
     ) {
         let Some(audit) = &self.audit else { return };
@@ -85,6 +85,7 @@ impl Hooks {
             stage,
             decision,
             reason,
+            scheme,
             principal: principal.cloned(),
             requirement: requirement.map(str::to_owned),
             method: asked.method.clone(),

@@ -23,8 +23,26 @@ pub(crate) enum Identified {
     Later(Later<Found>),
 }
 
-/// Who calls, if it is known who.
-pub(crate) type Found = Result<Option<Principal>, Denial>;
+/// Who calls, if it is known who, and the name of the scheme that says so.
+pub(crate) struct Found {
+    pub(crate) caller: Result<Option<Principal>, Denial>,
+    pub(crate) scheme: Option<&'static str>,
+}
+
+impl Found {
+    /// What is said without a look at a credential.
+    const fn at_once(caller: Result<Option<Principal>, Denial>) -> Self {
+        Self { caller, scheme: None }
+    }
+
+    fn known(principal: Principal, scheme: &'static str) -> Self {
+        Self { caller: Ok(Some(principal)), scheme: Some(scheme) }
+    }
+
+    fn denied((fault, scheme): (Fault, &'static str)) -> Self {
+        Self { caller: Err(Denial::Invalid(fault)), scheme: Some(scheme) }
+    }
+}
 
 impl Schemes {
     pub(crate) fn add(&mut self, way: Way) {
@@ -70,10 +88,11 @@ impl Schemes {
         let headers = asked.headers;
         let presented = match self.presented(headers) {
             Ok(0) => {
-                return Identified::Now(if optional() { Ok(None) } else { Err(Denial::Missing) });
+                let caller = if optional() { Ok(None) } else { Err(Denial::Missing) };
+                return Identified::Now(Found::at_once(caller));
             }
             Ok(presented) => presented,
-            Err(denial) => return Identified::Now(Err(denial)),
+            Err(denial) => return Identified::Now(Found::at_once(Err(denial))),
         };
         let mut furthest = None;
         // Nothing that came may be left unlooked at: a second opinion would be a second identity.
@@ -81,26 +100,26 @@ impl Schemes {
         let mut ways = self.ways.iter().filter(open);
         while let Some(way) = ways.next() {
             if let Err(denial) = hooks.admit_all(asked, way) {
-                return Identified::Now(Err(denial));
+                return Identified::Now(Found::at_once(Err(denial)));
             }
             let verdict = match way.verify(headers, now) {
                 Verdict::Now(found) => found.and_then(|found| hooks.check(found, now)),
                 Verdict::Later(answer) => {
-                    let rest = ways.map(|way| way.steps(headers)).collect();
-                    let found = later(furthest, answer, rest, now, hooks.clone());
+                    let rest = ways.map(|way| (way.name(), way.steps(headers))).collect();
+                    let found = later(furthest, (way.name(), answer), rest, now, hooks.clone());
                     return Identified::Later(Box::pin(found));
                 }
             };
             match verdict {
-                Ok(principal) => return Identified::Now(Ok(Some(principal))),
-                Err(fault) => furthest = furthest.max(Some(fault)),
+                Ok(principal) => return Identified::Now(Found::known(principal, way.name())),
+                Err(fault) => furthest = furthest.max(Some((fault, way.name()))),
             }
         }
-        Identified::Now(Err(match furthest {
-            Some(fault) => Denial::Invalid(fault),
-            None if self.falls_short(headers) => Denial::Missing,
-            None => Denial::Ambiguous,
-        }))
+        Identified::Now(match furthest {
+            Some(furthest) => Found::denied(furthest),
+            None if self.falls_short(headers) => Found::at_once(Err(Denial::Missing)),
+            None => Found::at_once(Err(Denial::Ambiguous)),
+        })
     }
 
     /// In how many fields there is a credential. Two in one are one too many (RFC 6750 §2).
@@ -129,22 +148,23 @@ impl Schemes {
 
 /// Waits for `answer`, and asks the `rest` as long as nobody is known.
 async fn later(
-    mut furthest: Option<Fault>,
-    answer: Later<Result<Principal, Fault>>,
-    rest: Vec<Vec<Step>>,
+    mut furthest: Option<(Fault, &'static str)>,
+    (mut name, answer): (&'static str, Later<Result<Principal, Fault>>),
+    rest: Vec<(&'static str, Vec<Step>)>,
     now: Duration,
     hooks: Hooks,
 ) -> Found {
     let mut found = answer.await;
-    for steps in rest {
+    for (next, steps) in rest {
         match found.and_then(|found| hooks.check(found, now)) {
-            Ok(principal) => return Ok(Some(principal)),
-            Err(fault) => furthest = furthest.max(Some(fault)),
+            Ok(principal) => return Found::known(principal, name),
+            Err(fault) => furthest = furthest.max(Some((fault, name))),
         }
         found = Step::all(steps, now).await;
+        name = next;
     }
     match found.and_then(|found| hooks.check(found, now)) {
-        Ok(principal) => Ok(Some(principal)),
-        Err(fault) => Err(Denial::Invalid(furthest.unwrap_or(fault).max(fault))),
+        Ok(principal) => Found::known(principal, name),
+        Err(fault) => Found::denied(furthest.unwrap_or((fault, name)).max((fault, name))),
     }
 }

@@ -18,7 +18,8 @@ use tokio::sync::Semaphore;
 
 use crate::claims::Rules;
 use crate::client::HttpClient;
-use crate::members::Members;
+use crate::flights::Flights;
+use crate::members::{Member, Members};
 use crate::verified::Verified;
 use crate::{Audience, Fault, Issuer, Scheme, Verdict, bearer, observe};
 
@@ -34,7 +35,7 @@ const INACTIVE: usize = 4096;
 ///
 /// What it says is remembered: of an active token until it expires, and for a minute at most, since
 /// it may be revoked; of an inactive one for ten seconds, in a fixed room. Without an answer within
-/// the client's deadline a request gets 503.
+/// the client's deadline a request gets 503. Requests with the same token at once ask but once.
 #[derive(Clone)]
 #[must_use]
 pub struct Introspection(Arc<Inner>);
@@ -50,6 +51,7 @@ struct Inner {
     inactive_for: Duration,
     active: Arc<Verified>,
     inactive: Arc<Cache<[u8; 32], Duration, UnitWeighter, RandomState>>,
+    flights: Arc<Flights<Result<Principal, Fault>>>,
     places: Arc<Semaphore>,
 }
 
@@ -87,6 +89,7 @@ impl Introspection {
             // By digest: what opaque tokens end with is not known to be random.
             active: Arc::new(Verified::new(CACHE_BYTES, true)),
             inactive: Arc::new(inactive),
+            flights: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
         })))
     }
@@ -96,6 +99,7 @@ impl Introspection {
         set(inner);
         // What was said under other rules is asked anew.
         inner.active = Arc::new(inner.active.anew());
+        inner.flights = Arc::default();
         self
     }
 
@@ -128,27 +132,32 @@ impl Introspection {
 }
 
 impl Inner {
-    async fn ask(self: Arc<Self>, token: Vec<u8>, now: Duration) -> Result<Principal, Fault> {
+    /// Asks about `token`, together with whoever else shows it now.
+    async fn find_out(self: Arc<Self>, token: Vec<u8>, now: Duration) -> Result<Principal, Fault> {
+        self.flights.join(digest(&token), self.ask(&token, now)).await
+    }
+
+    async fn ask(&self, token: &[u8], now: Duration) -> Result<Principal, Fault> {
         let place = self.places.try_acquire().map_err(|_| Fault::Unavailable)?;
-        let answer = self.client.ask(self.request(&token)).await.map_err(|fault| {
+        let answer = self.client.ask(self.request(token)).await.map_err(|fault| {
             observe::not_introspected(self.uri.host().unwrap_or_default(), fault.as_str());
             Fault::Unavailable
         })?;
         drop(place);
         // Whatever cannot be read says nothing of the token.
-        let Members(answer) =
-            serde_json::from_slice(answer.body()).map_err(|_| Fault::Unavailable)?;
-        match answer.get("active") {
-            Some(Value::Bool(true)) => {}
-            Some(Value::Bool(false)) => {
-                self.inactive.insert(digest(&token), now + self.inactive_for);
+        let text = str::from_utf8(answer.body()).map_err(|_| Fault::Unavailable)?;
+        let claims: Members<'_> = serde_json::from_str(text).map_err(|_| Fault::Unavailable)?;
+        match claims.get("active") {
+            Some(Member::Other(Value::Bool(true))) => {}
+            Some(Member::Other(Value::Bool(false))) => {
+                self.inactive.insert(digest(token), now + self.inactive_for);
                 return Err(Fault::Inactive);
             }
             _ => return Err(Fault::Unavailable),
         }
-        let until = self.rules.judge(&answer, now)?.min(now + self.active_for);
-        let principal = self.rules.principal(answer)?;
-        self.active.put(&token, &principal, until, 0);
+        let until = self.rules.judge(&claims, now)?.min(now + self.active_for);
+        let principal = self.rules.principal(&claims)?.with_claims_text(text);
+        self.active.put(token, &principal, text.len() + claims.bytes(), until, 0);
         Ok(principal)
     }
 
@@ -190,7 +199,7 @@ impl Scheme for Introspection {
         if inner.inactive.get(&digest(credential)).is_some_and(|until| now < until) {
             return Verdict::Now(Err(Fault::Inactive));
         }
-        Verdict::later(Arc::clone(inner).ask(credential.to_vec(), now))
+        Verdict::later(Arc::clone(inner).find_out(credential.to_vec(), now))
     }
 
     fn name(&self) -> &'static str {

@@ -8,6 +8,9 @@ use crate::{Auth, Authenticator};
 
 /// [`Layer`] that applies [`Auth`].
 ///
+/// If the service itself answers 401 to a request without a principal, and without a challenge, the
+/// authenticator's are added, since one there must be (RFC 9110 §15.5.2).
+///
 /// See the [crate docs](crate) for examples.
 #[derive(Clone, Debug)]
 #[must_use]

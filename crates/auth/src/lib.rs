@@ -100,15 +100,21 @@
 //!
 //! # Features
 //!
-//! - `aws-lc` (default): tokens are verified with AWS-LC. If both backends are on, by this one.
+//! - `aws-lc` (default): tokens are verified with AWS-LC.
 //! - `rust-crypto`: tokens are verified with RustCrypto, by way of jsonwebtoken.
 //! - `hyper` (default): `HttpClient::https`, hyper over rustls. Without it one brings a service.
 //! - `reqwest`: `HttpClient::reqwest`.
 //! - `basic`: `Basic`.
 //! - `axum`: the extractors `Caller` and `Permit`.
 //!
-//! Without a backend there are API keys and schemes of one's own only. The backend is named
-//! explicitly: the process-wide provider of jsonwebtoken is neither read nor set.
+//! Without a backend there are API keys and schemes of one's own only. If both are on, each set of
+//! keys is read by one or the other (`Backend`), by default by AWS-LC: the process-wide provider of
+//! jsonwebtoken is neither read nor set.
+
+#![cfg_attr(
+    not(any(feature = "aws-lc", feature = "rust-crypto")),
+    allow(dead_code, reason = "much is for tokens only")
+)]
 
 mod admit;
 mod api_key;
@@ -126,6 +132,7 @@ mod engine;
 mod error;
 #[cfg(feature = "axum")]
 mod extract;
+mod flights;
 mod forward;
 mod future;
 mod hooks;
@@ -172,7 +179,7 @@ pub use self::introspect::Introspection;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 pub use self::jwt::Jwt;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-pub use self::keys::{Algorithm, Jwks, KeySet, Keys};
+pub use self::keys::{Algorithm, Backend, Jwks, KeySet, Keys};
 pub use self::layer::AuthLayer;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 pub use self::oidc::Oidc;

@@ -168,7 +168,7 @@ pub(crate) fn audit_failed(error: &std::io::Error) {
 }
 
 pub(crate) fn audited(event: &AuditEvent) {
-    let AuditEvent { at, engine, stage, decision, reason, method, path, .. } = event;
+    let AuditEvent { at, engine, stage, decision, reason, scheme, method, path, .. } = event;
     let (stage, decision) = (stage.as_str(), decision.as_str());
     let (at, method) = (at.as_secs_f64(), method.as_str());
     let caller = event.principal.as_ref();
@@ -179,14 +179,14 @@ pub(crate) fn audited(event: &AuditEvent) {
     if event.decision == AuditDecision::Allowed {
         tracing::info!(
             target: "bartizan::audit",
-            at, engine, stage, decision, reason, subject, issuer, tenant, requirement, method, path,
-            request_id,
+            at, engine, stage, decision, reason, scheme, subject, issuer, tenant, requirement, method,
+            path, request_id,
         );
     } else {
         tracing::warn!(
             target: "bartizan::audit",
-            at, engine, stage, decision, reason, subject, issuer, tenant, requirement, method, path,
-            request_id,
+            at, engine, stage, decision, reason, scheme, subject, issuer, tenant, requirement, method,
+            path, request_id,
         );
     }
 }

@@ -1,4 +1,6 @@
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::members::{Member, Members};
 
 /// Whom tokens must be from.
 #[derive(Clone, Debug)]
@@ -25,13 +27,13 @@ pub enum Audience {
 }
 
 impl Issuer {
-    pub(crate) fn accepts(&self, claims: &Map<String, Value>) -> bool {
-        match (self, claims.get("iss")) {
+    pub(crate) fn accepts(&self, claims: &Members<'_>) -> bool {
+        match (self, claims.text("iss")) {
             (Self::Unchecked, _) => true,
-            (Self::OneOf(known), Some(Value::String(issuer))) => known.contains(issuer),
-            (Self::PerTenant(template), Some(Value::String(issuer))) => {
-                let tenant = claims.get("tid").and_then(Value::as_str).filter(|id| is_id(id));
-                tenant.is_some_and(|id| *issuer == template.replace("{tenantid}", id))
+            (Self::OneOf(known), Some(issuer)) => known.iter().any(|one| one == issuer),
+            (Self::PerTenant(template), Some(issuer)) => {
+                let tenant = claims.text("tid").filter(|id| is_id(id));
+                tenant.is_some_and(|id| issuer == template.replace("{tenantid}", id))
             }
             _ => false,
         }
@@ -50,11 +52,13 @@ impl From<&str> for Issuer {
 }
 
 impl Audience {
-    pub(crate) fn accepts(&self, claim: Option<&Value>) -> bool {
+    pub(crate) fn accepts(&self, claim: Option<&Member<'_>>) -> bool {
         match (self, claim) {
             (Self::Unchecked, _) => true,
-            (Self::OneOf(known), Some(Value::String(audience))) => known.contains(audience),
-            (Self::OneOf(known), Some(Value::Array(audiences))) => {
+            (Self::OneOf(known), Some(Member::Text(audience))) => {
+                known.iter().any(|one| one == audience)
+            }
+            (Self::OneOf(known), Some(Member::Other(Value::Array(audiences)))) => {
                 audiences.iter().all(Value::is_string)
                     && audiences
                         .iter()

@@ -8,12 +8,11 @@ use ahash::RandomState;
 use bartizan_core::{Counter, Principal};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// What an entry takes beside its texts: the cache's own, the principal and a node of its claims.
 const ENTRY_BYTES: usize = 1024;
-const MEMBER_BYTES: usize = 64;
+const WORD_BYTES: usize = 64;
 /// The bytes at a credential's end that it is hashed by.
 const HASHED: usize = 32;
 
@@ -37,6 +36,8 @@ struct Entry {
     until: Duration,
     /// What it was verified by.
     generation: u64,
+    /// What its claims take.
+    bytes: usize,
 }
 
 impl Verified {
@@ -91,10 +92,12 @@ impl Verified {
         }
     }
 
+    /// Remembers who showed `credential`, whose claims take `bytes` once they are read.
     pub(crate) fn put(
         &self,
         credential: &[u8],
         principal: &Principal,
+        bytes: usize,
         until: Duration,
         generation: u64,
     ) {
@@ -102,7 +105,7 @@ impl Verified {
         let Some(cache) = &self.cache else { return };
         let key =
             if self.digests { Sha256::digest(credential)[..].into() } else { credential.into() };
-        cache.insert(Whole(key), Entry { principal: principal.clone(), until, generation });
+        cache.insert(Whole(key), Entry { principal: principal.clone(), until, generation, bytes });
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -161,21 +164,8 @@ impl Weighter<Whole, Entry> for Weigh {
     fn weight(&self, Whole(key): &Whole, entry: &Entry) -> u64 {
         let principal = &entry.principal;
         let words = principal.scopes().iter().chain(principal.roles());
-        let words: usize = words.map(|word| word.len() + MEMBER_BYTES).sum();
-        (ENTRY_BYTES + key.len() + words + members(principal.claims())) as u64
-    }
-}
-
-fn members(members: &Map<String, Value>) -> usize {
-    members.iter().map(|(name, value)| MEMBER_BYTES + name.len() + size(value)).sum()
-}
-
-fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(values) => values.iter().map(|value| MEMBER_BYTES + size(value)).sum(),
-        Value::Object(object) => ENTRY_BYTES + members(object),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        let words: usize = words.map(|word| word.len() + WORD_BYTES).sum();
+        (ENTRY_BYTES + key.len() + words + entry.bytes) as u64
     }
 }
 
@@ -189,7 +179,7 @@ mod tests {
     fn entries_die_with_time_and_generation_and_are_told_apart() {
         for digests in [false, true] {
             let verified = Verified::new(1 << 20, digests);
-            verified.put(b"a.b.c", &Principal::new("alice"), HOUR, 1);
+            verified.put(b"a.b.c", &Principal::new("alice"), 0, HOUR, 1);
             let get = |credential: &[u8], now, generation| {
                 let found = verified.get(credential, now, generation)?;
                 Some(found.subject().to_owned())
@@ -199,7 +189,7 @@ mod tests {
             assert_eq!(get(b"a.b.", Duration::ZERO, 1), None);
             assert_eq!(get(b"a.b.c", HOUR, 1), None);
             assert_eq!(get(b"a.b.c", Duration::ZERO, 1), None, "it is gone");
-            verified.put(b"a.b.c", &Principal::new("alice"), HOUR, 1);
+            verified.put(b"a.b.c", &Principal::new("alice"), 0, HOUR, 1);
             assert_eq!(get(b"a.b.c", Duration::ZERO, 2), None);
         }
     }
@@ -207,15 +197,14 @@ mod tests {
     #[test]
     fn bytes_are_bounded_by_whatever_is_put_in() {
         let verified = Verified::new(1 << 20, false);
-        let claims = Map::from_iter([("filler".to_owned(), Value::from("x".repeat(500)))]);
+        let alice = Principal::new("alice");
         for index in 0..20_000_u32 {
-            let principal = Principal::new("a").with_claims(claims.clone());
-            verified.put(&index.to_be_bytes(), &principal, HOUR, 1);
+            verified.put(&index.to_be_bytes(), &alice, 500, HOUR, 1);
             assert!(verified.held() <= 1 << 20);
         }
         assert!(verified.held() > 1 << 18);
         let none = Verified::new(0, false);
-        none.put(b"a", &Principal::new("a"), HOUR, 1);
+        none.put(b"a", &Principal::new("a"), 0, HOUR, 1);
         assert!(none.get(b"a", Duration::ZERO, 1).is_none());
     }
 }

@@ -84,7 +84,12 @@ where
         admission: &Admission,
         decision: Decision,
     ) -> Self {
+        let is_anonymous = matches!(decision, Decision::Anonymous);
         let future = match admission.admit::<_, R, S::Error>(&mut request, decision) {
+            Ok(()) if is_anonymous => {
+                let Admission { authenticator, http, .. } = admission.clone();
+                ResponseFuture::anonymous(inner.call(request), http, authenticator)
+            }
             Ok(()) => ResponseFuture::admitted(inner.call(request), admission.http.clone()),
             Err((dialect, rejection)) => {
                 ResponseFuture::refused(&admission.http, dialect, *rejection)

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Router, body::Body};
 use bartizan_auth::{
-    ApiKeys, AuthLayer, Authenticator, AuthorizeLayer, Clock, Engine, Mode, Principal,
-    RequireLayer, Requirement, RouteGuards, Ruling, Settings,
+    ApiKeys, Authenticator, AuthorizeLayer, Clock, Engine, Mode, Principal, RequireLayer,
+    Requirement, RouteGuards, Ruling,
 };
 use http::{Method, Request, Response, StatusCode, request::Parts};
 use serde_json::json;
@@ -265,8 +265,10 @@ async fn a_policy_calls_the_instance_that_was_made_ready() {
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn a_handler_may_say_what_it_requires() {
-    use bartizan_auth::{Permit, Requires};
     use std::sync::LazyLock;
+
+    use axum::routing::post;
+    use bartizan_auth::{AuthLayer, Permit, Requires, Settings};
 
     struct Write;
 

@@ -69,24 +69,28 @@ async fn the_trail_says_who_what_and_why_and_no_secrets() {
     let events = seen.lock().unwrap();
     let told: Vec<_> = events
         .iter()
-        .map(|event| (event.stage, event.decision, event.reason, event.method.as_str()))
+        .map(|event| {
+            let method = event.method.as_str();
+            (event.stage, event.decision, event.reason, event.scheme, method)
+        })
         .collect();
     use {AuditDecision as Did, AuditStage as At};
+    let by_key = Some("ApiKey");
     assert_eq!(
         told,
         [
-            (At::Authenticate, Did::Allowed, "authenticated", "GET"),
-            (At::Authorize, Did::Allowed, "met", "GET"),
-            (At::Authenticate, Did::Refused, "unknown_key", "GET"),
-            (At::Authenticate, Did::ShadowRefused, "missing", "POST"),
-            (At::Authorize, Did::ShadowRefused, "missing", "POST"),
+            (At::Authenticate, Did::Allowed, "authenticated", by_key, "GET"),
+            (At::Authorize, Did::Allowed, "met", None, "GET"),
+            (At::Authenticate, Did::Refused, "unknown_key", by_key, "GET"),
+            (At::Authenticate, Did::ShadowRefused, "missing", None, "POST"),
+            (At::Authorize, Did::ShadowRefused, "missing", None, "POST"),
         ]
     );
     let allowed = &events[1];
     assert_eq!(allowed.principal.as_ref().map(Principal::subject), Some("alice"));
     assert_eq!((&*allowed.engine, &*allowed.path), ("api", "/orders"));
     assert_eq!(allowed.request_id.as_deref(), Some("r-1"));
-    assert_eq!(allowed.requirement.as_deref(), Some("all(scope:read)"));
+    assert_eq!(allowed.requirement.as_deref(), Some("scope:read"));
     let shown = format!("{events:?}");
     for secret in [KEY, "bz_9876", "secret", "alice", "acme"] {
         assert!(!shown.contains(secret), "{secret}");

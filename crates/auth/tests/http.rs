@@ -14,6 +14,7 @@ use common::{KEY, Signer, ask, bearer, jwks, whoami, with_keys};
 use http::{Request, StatusCode};
 use serde_json::json;
 use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_http::cors::{Any, CorsLayer};
 
 #[tokio::test]
 async fn u21_only_true_preflights_pass_and_only_if_told() {
@@ -43,6 +44,25 @@ async fn u21_only_true_preflights_pass_and_only_if_told() {
     let service = ServiceBuilder::new().layer(RequireLayer::new(auth.clone())).service_fn(whoami);
     let response = service.oneshot(preflight().body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn u21_with_cors_outside_preflights_never_get_here_and_refusals_can_be_read() {
+    let auth = AuthLayer::new(Authenticator::new("api").scheme(ApiKeys::new()));
+    let cors = CorsLayer::new().allow_origin(Any).allow_methods(Any);
+    let service = ServiceBuilder::new().layer(cors).layer(auth).service_fn(whoami);
+    let ask = async |request: http::request::Builder| {
+        let request = request.header("origin", "https://app.test");
+        service.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    };
+    let preflight = Request::options("/").header("access-control-request-method", "GET");
+    for (request, status) in
+        [(preflight, StatusCode::OK), (Request::get("/"), StatusCode::UNAUTHORIZED)]
+    {
+        let response = ask(request).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    }
 }
 
 #[tokio::test]
@@ -206,7 +226,7 @@ async fn handlers_take_the_caller() {
 
     let keys = ApiKeys::new();
     keys.insert(KEY, Principal::new("alice")).unwrap();
-    let auth = Authenticator::new("api").scheme(keys).settings(Settings::default().optional(true));
+    let auth = Authenticator::new("shop").scheme(keys).settings(Settings::default().optional(true));
     let app: Router = Router::new()
         .route("/must", get(|Caller(who): Caller| async move { who.subject().to_owned() }))
         .route("/may", get(|who: Option<Caller>| async move { who.is_some().to_string() }))
@@ -222,6 +242,9 @@ async fn handlers_take_the_caller() {
         }
         let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = response.status();
+        let challenge = response.headers().get("www-authenticate").cloned();
+        assert_eq!(challenge.is_some(), status == StatusCode::UNAUTHORIZED);
+        assert!(challenge.is_none_or(|challenge| challenge == "ApiKey realm=\"shop\""));
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     };

@@ -92,6 +92,8 @@ async fn au_issuer_floods_of_unknown_keys_cause_a_fetch_per_window_at_most() {
     assert!((2..=6).contains(&fetches), "{fetches}");
     let rotated_at = rotated_at.unwrap();
     assert!(rotated_at <= 500 + 201, "accepted within one cooldown: {rotated_at}");
+    println!("bar: fetches-for-1000-unknown-keys-in-five-windows {fetches} 6 ok");
+    println!("bar: rotated-key-accepted-after-milliseconds {} 2010 ok", (rotated_at - 500) * 10);
     assert_eq!(issuer.others(), 0, "no key identifier is in an address");
 }
 
@@ -145,6 +147,71 @@ async fn u23_an_issuer_may_be_down_for_an_hour() {
     issuer.listen();
     time.pass_until(|| figure(&auth, "bartizan_auth_key_fetches_total", "changed") == 2.0).await;
     assert_eq!(status(&auth, &good).await, OK, "without a restart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc9110_10_2_3_an_issuer_that_wants_to_be_left_alone_is() {
+    let (time, a, b) = (Time::hold(), Signer::ed(), Signer::ed());
+    let mut busy = Published::of(&[]).field("retry-after", "300");
+    busy.status = StatusCode::TOO_MANY_REQUESTS;
+    let issuer = Issuer::start(Published::of(&[a.jwk("a")]));
+    let auth = authenticator(Jwks::new(client(), &issuer.url("/keys")).unwrap(), &time.clock);
+    assert_eq!(status(&auth, &token(&a, "a", &time)).await, OK);
+    issuer.publish(busy);
+    time.pass(Duration::from_secs(31)).await;
+    assert_eq!(status(&auth, &token(&b, "b", &time)).await, UNAUTHORIZED);
+    assert_eq!(issuer.fetches().0, 2);
+
+    issuer.publish(Published::of(&[a.jwk("a"), b.jwk("b")]));
+    for _ in 0..9 {
+        time.pass_slowly(31).await;
+        assert_eq!(status(&auth, &token(&b, "b", &time)).await, UNAUTHORIZED);
+        assert_eq!(status(&auth, &token(&a, "a", &time)).await, OK);
+    }
+    assert_eq!(issuer.fetches().0, 2, "neither of its own nor for a key");
+    time.pass_until(|| figure(&auth, "bartizan_auth_key_fetches_total", "changed") == 2.0).await;
+    assert_eq!(status(&auth, &token(&b, "b", &time)).await, OK);
+}
+
+#[tokio::test]
+async fn keys_are_ready_once_they_are_put_in() {
+    let keys = Keys::pending();
+    let waiting = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.ready().await })
+    };
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    keys.replace_jwks(&common::jwks(&[Signer::ed().jwk("k")])).unwrap();
+    waiting.await.unwrap();
+    keys.ready().await;
+}
+
+/// The same by reqwest, which would follow redirects if it were let.
+#[cfg(feature = "reqwest")]
+#[tokio::test(start_paused = true)]
+async fn api7_reqwest_fetches_keys_and_follows_nothing() {
+    let (time, signer) = (Time::hold(), Signer::ed());
+    let issuer = Issuer::start(Published::of(&[signer.jwk("k")]).field("etag", "\"1\""));
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(3));
+    let client = bartizan_auth::HttpClient::reqwest(builder).unwrap().allow_loopback_http();
+    let auth = authenticator(Jwks::new(client, &issuer.url("/keys")).unwrap(), &time.clock);
+    assert_eq!(status(&auth, &token(&signer, "k", &time)).await, OK);
+    time.pass(Duration::from_secs(700)).await;
+    until(|| issuer.fetches() == (2, 1)).await;
+
+    let mut redirect = Published::of(&[]).field("location", issuer.url("/other"));
+    redirect.status = StatusCode::FOUND;
+    issuer.publish(redirect);
+    time.pass(Duration::from_secs(700)).await;
+    until(|| figure(&auth, "bartizan_auth_key_fetches_total", "failed") == 1.0).await;
+    let mut endless = Published::of(&[signer.jwk("k")]);
+    endless.body.push_str(&" ".repeat(257 * 1024));
+    issuer.publish(endless);
+    time.pass(Duration::from_secs(700)).await;
+    until(|| figure(&auth, "bartizan_auth_key_fetches_total", "failed") == 2.0).await;
+    assert_eq!(issuer.others(), 0);
+    assert_eq!(status(&auth, &token(&signer, "k", &time)).await, OK);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use bartizan_auth::{
     KeyRecord, KeySet, KeyTable, Peppers, Principal, Scheme, Settings, Verdict,
 };
 use common::issuer::{Issuer, Keys as Published, Time, client};
-use common::{KEY, Signer, ask, bearer, jwks, status, with_keys};
+use common::{KEY, Signer, ask, bearer, jwks, status};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
 use tower::{Layer, Service, ServiceExt};
@@ -267,6 +267,31 @@ async fn rfc7662_active_tokens_are_remembered_for_a_while_and_inactive_ones_too(
 }
 
 #[tokio::test(start_paused = true)]
+async fn rfc7662_one_question_for_all_who_show_the_token_at_once() {
+    let time = Time::hold();
+    let issuer = Issuer::start(Published::of(&[]));
+    let opaque = Introspection::new(client(), &issuer.url("/introspect"), "id", "secret").unwrap();
+    let auth = Authenticator::new("api").scheme(opaque).clock(time.clock.clone());
+    issuer.introspects(json!({"active": true, "sub": "alice"}));
+    let show = |token: &'static str| {
+        let auth = auth.clone();
+        tokio::spawn(async move { status(&auth, token).await })
+    };
+    let shown: Vec<_> = (0..50).map(|_| show("opaque")).collect();
+    for one in shown {
+        assert_eq!(one.await.unwrap(), OK);
+    }
+    assert_eq!(issuer.introspected().len(), 1);
+
+    // Whoever asks for all gives up: the others are not left waiting.
+    let (first, second) = (show("another"), show("another"));
+    tokio::task::yield_now().await;
+    first.abort();
+    assert_eq!(second.await.unwrap(), OK);
+    assert!(issuer.introspected().len() <= 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn rfc7662_without_the_issuer_the_answer_is_503() {
     let time = Time::hold();
     let issuer = Issuer::stopped(Published::of(&[]));
@@ -319,7 +344,7 @@ async fn rfc7617_users_beside_tokens_in_the_same_field() {
     let hash = argon2.hash_password("p\u{e4}ss:word".as_bytes()).unwrap().to_string();
     let basic = Basic::new().unwrap().user("bob", &hash, Principal::new("bob")).unwrap();
     let keys = KeySet::from_jwks(&jwks(&[signer.jwk("k")])).unwrap();
-    let auth = with_keys(keys, &clock).scheme(basic);
+    let auth = common::with_keys(keys, &clock).scheme(basic);
     let pair = |text: &str| format!("Basic {}", STANDARD.encode(text));
     let by = |value: String| Request::get("/").header("authorization", value);
     let response = ask(&auth, by(pair("bob:p\u{e4}ss:word"))).await;

@@ -79,3 +79,4 @@ pub use self::outcome::{Outcome, Verdict, Watch};
 pub use self::principal::Principal;
 pub use self::protocol::{Http, HttpDialect, Plain, Protocol};
 pub use self::rejection::{Refused, Rejection};
+pub use self::retry_after::retry_after;

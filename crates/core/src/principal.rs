@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -17,7 +17,14 @@ struct Inner {
     roles: Vec<String>,
     tenant: Option<String>,
     tier: Option<String>,
-    claims: Map<String, Value>,
+    claims: Claims,
+}
+
+/// A JSON object that is read when it is first asked for: most requests ask for none of it.
+#[derive(Clone, Default)]
+struct Claims {
+    text: String,
+    read: OnceLock<Map<String, Value>>,
 }
 
 impl Principal {
@@ -60,7 +67,14 @@ impl Principal {
     /// Sets everything else that the credential says.
     #[must_use]
     pub fn with_claims(self, claims: Map<String, Value>) -> Self {
-        self.change(|inner| inner.claims = claims)
+        self.change(|inner| inner.claims = Claims { text: String::new(), read: claims.into() })
+    }
+
+    /// Sets everything else that the credential says, as a JSON object that is read when it is
+    /// first asked for. Anything else is read as no claims.
+    #[must_use]
+    pub fn with_claims_text(self, json: impl Into<String>) -> Self {
+        self.change(|inner| inner.claims = Claims { text: json.into(), read: OnceLock::new() })
     }
 
     fn change(mut self, set: impl FnOnce(&mut Inner)) -> Self {
@@ -107,7 +121,8 @@ impl Principal {
     /// Everything else that the credential says.
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
-        &self.0.claims
+        let Claims { text, read } = &self.0.claims;
+        read.get_or_init(|| serde_json::from_str(text).unwrap_or_default())
     }
 
     /// True if `scope` was granted.
@@ -136,6 +151,21 @@ impl fmt::Debug for Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_are_read_when_they_are_asked_for() {
+        let alice = Principal::new("alice");
+        assert!(alice.claims().is_empty());
+        let known = alice.clone().with_claims_text(r#"{"email":"alice@acme.test","level":2}"#);
+        assert_eq!(known.clone().claims()["level"], 2);
+        assert_eq!(known.claims()["email"], "alice@acme.test");
+        for other in ["", "[1]", "{", "7"] {
+            assert!(known.clone().with_claims_text(other).claims().is_empty());
+        }
+        let replaced = known.with_claims(Map::from_iter([("a".to_owned(), Value::Null)]));
+        assert_eq!(replaced.claims().len(), 1);
+        assert!(!format!("{replaced:?}").contains("alice"));
+    }
 
     #[test]
     fn debug_tells_no_names() {

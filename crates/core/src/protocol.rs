@@ -180,7 +180,7 @@ where
                 let pending = match self.judge(&response) {
                     Verdict::Known(outcome) => {
                         if outcome == Outcome::Failure
-                            && let Some(wait) = retry_after::of(response.headers())
+                            && let Some(wait) = retry_after(response.headers())
                         {
                             watch.retry_after(wait);
                         }

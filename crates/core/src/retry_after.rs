@@ -1,13 +1,12 @@
-//! `Retry-After` (RFC 9110 §10.2.3), as a service sends it.
-
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-/// The wait that the fields ask for. A date is taken from the response's own `Date`, so that
+/// The wait that a response's fields ask for by `Retry-After` (RFC 9110 §10.2.3). A date is taken from the response's own `Date`, so that
 /// nobody's clock matters but the sender's; without one it says nothing.
-pub(crate) fn of(fields: &HeaderMap) -> Option<Duration> {
+#[must_use]
+pub fn retry_after(fields: &HeaderMap) -> Option<Duration> {
     let value = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a number has room for are still a long wait.
@@ -33,7 +32,7 @@ mod tests {
         if let Some(date) = date {
             fields.insert(DATE, HeaderValue::from_static(date));
         }
-        of(&fields)
+        super::retry_after(&fields)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bartizan_core::{Http, Mode, Principal, Protocol, Rejection};
+use bartizan_core::{Http, HttpDialect, Mode, Principal, Rejection};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
@@ -22,15 +22,23 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body,
 {
-    let principal = request.extensions().get::<Principal>();
-    if let Err(rejection) = authenticator.guard(&Asked::of(&request), principal, wanted) {
-        let dialect = Protocol::<_, S::Response, S::Error>::dialect(http, &request);
-        return ResponseFuture::refused(http, dialect, *rejection);
+    match authenticator.check(&request, wanted) {
+        Ok(()) => ResponseFuture::admitted(inner.call(request), http.clone()),
+        Err((dialect, rejection)) => ResponseFuture::refused(http, dialect, *rejection),
     }
-    ResponseFuture::admitted(inner.call(request), http.clone())
 }
 
 impl Authenticator {
+    fn check<B>(
+        &self,
+        request: &Request<B>,
+        wanted: &Requirement,
+    ) -> Result<(), (HttpDialect, Box<Rejection>)> {
+        let principal = request.extensions().get::<Principal>();
+        self.guard(&Asked::of(request), principal, wanted)
+            .map_err(|rejection| (HttpDialect::of(request.headers()), rejection))
+    }
+
     /// Decides at a guard, counts it, and leaves a trail.
     pub(crate) fn guard(
         &self,

@@ -47,7 +47,7 @@ impl RequireLayer {
 
     /// Wants all of these scopes.
     pub fn scopes<T: Into<String>>(self, scopes: impl IntoIterator<Item = T>) -> Self {
-        self.requirement(Requirement::all(scopes.into_iter().map(Requirement::scope)))
+        scopes.into_iter().map(Requirement::scope).fold(self, Self::requirement)
     }
 
     /// Wants one of these scopes. If there are none, nobody passes.
@@ -57,7 +57,7 @@ impl RequireLayer {
 
     /// Wants all of these roles.
     pub fn roles<T: Into<String>>(self, roles: impl IntoIterator<Item = T>) -> Self {
-        self.requirement(Requirement::all(roles.into_iter().map(Requirement::role)))
+        roles.into_iter().map(Requirement::role).fold(self, Self::requirement)
     }
 
     /// Wants one of these roles. If there are none, nobody passes.

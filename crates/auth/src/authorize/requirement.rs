@@ -4,6 +4,8 @@ use std::time::Duration;
 use bartizan_core::Principal;
 use serde_json::Value;
 
+use crate::pointer::Pointer;
+
 /// What a caller must be for a request to pass: scopes, roles, claims, tenants and ways of having
 /// logged in, put together by [`all`](Self::all), [`any`](Self::any) and [`not`](Self::not).
 ///
@@ -32,7 +34,11 @@ use serde_json::Value;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
-pub struct Requirement(Node);
+pub struct Requirement {
+    node: Node,
+    /// It takes the time to judge.
+    timed: bool,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Node {
@@ -42,7 +48,7 @@ enum Node {
     Role(String),
     Tenant(String),
     Subject(String),
-    Claim { at: String, path: Vec<String>, value: Value },
+    Claim { at: Pointer, value: Value },
     Acr(Vec<String>),
     Mfa,
     MaxAge(Duration),
@@ -67,104 +73,103 @@ pub enum Finding {
 }
 
 impl Requirement {
+    fn of(node: Node) -> Self {
+        Self { timed: node.has_age(), node }
+    }
+
     /// Anyone, known or not.
     pub const fn public() -> Self {
-        Self(Node::Public)
+        Self { node: Node::Public, timed: false }
     }
 
     /// Anyone who is known.
     pub const fn caller() -> Self {
-        Self(Node::Caller)
+        Self { node: Node::Caller, timed: false }
     }
 
     /// Who was granted this scope.
     pub fn scope(scope: impl Into<String>) -> Self {
-        Self(Node::Scope(scope.into()))
+        Self::of(Node::Scope(scope.into()))
     }
 
     /// Who has this role.
     pub fn role(role: impl Into<String>) -> Self {
-        Self(Node::Role(role.into()))
+        Self::of(Node::Role(role.into()))
     }
 
     /// Who belongs to this tenant.
     pub fn tenant(tenant: impl Into<String>) -> Self {
-        Self(Node::Tenant(tenant.into()))
+        Self::of(Node::Tenant(tenant.into()))
     }
 
     /// This one caller.
     pub fn subject(subject: impl Into<String>) -> Self {
-        Self(Node::Subject(subject.into()))
+        Self::of(Node::Subject(subject.into()))
     }
 
     /// Whose claim, where the JSON pointer `at` leads (RFC 6901), is `value`, or is an array that
     /// holds it. A pointer that does not begin with `/` leads nowhere.
     pub fn claim(at: impl Into<String>, value: impl Into<Value>) -> Self {
-        let at = at.into();
-        let path = at
-            .strip_prefix('/')
-            .map(|path| path.split('/').map(unescape).collect())
-            .unwrap_or_default();
-        Self(Node::Claim { at, path, value: value.into() })
+        Self::of(Node::Claim { at: Pointer::new(at), value: value.into() })
     }
 
     /// Who logged in by one of these authentication context classes (`acr`). Who did not is asked
     /// to step up (RFC 9470).
     pub fn acr<T: Into<String>>(classes: impl IntoIterator<Item = T>) -> Self {
-        Self(Node::Acr(classes.into_iter().map(Into::into).collect()))
+        Self::of(Node::Acr(classes.into_iter().map(Into::into).collect()))
     }
 
     /// Who logged in by more than one factor: `amr` holds `mfa` (RFC 8176). Who did not is asked
     /// to step up.
     pub const fn mfa() -> Self {
-        Self(Node::Mfa)
+        Self { node: Node::Mfa, timed: false }
     }
 
     /// Who logged in (`auth_time`) no longer than `age` ago. Who did is asked to step up.
     pub const fn max_age(age: Duration) -> Self {
-        Self(Node::MaxAge(age))
+        Self { node: Node::MaxAge(age), timed: true }
     }
 
     /// Who meets all of these; of none, any caller.
     pub fn all(requirements: impl IntoIterator<Item = Self>) -> Self {
-        Self(Node::All(requirements.into_iter().map(|requirement| requirement.0).collect()))
+        Self::of(Node::All(requirements.into_iter().map(|one| one.node).collect()))
     }
 
     /// Who meets one of these; of none, nobody.
     pub fn any(requirements: impl IntoIterator<Item = Self>) -> Self {
-        Self(Node::Any(requirements.into_iter().map(|requirement| requirement.0).collect()))
+        Self::of(Node::Any(requirements.into_iter().map(|one| one.node).collect()))
     }
 
     /// The caller who does not meet `requirement`.
     #[allow(clippy::should_implement_trait, reason = "beside `all` and `any`")]
     pub fn not(requirement: Self) -> Self {
-        Self(Node::Not(Box::new(requirement.0)))
+        Self::of(Node::Not(Box::new(requirement.node)))
     }
 
     /// Who meets this one and `other`.
     pub fn and(self, other: Self) -> Self {
-        match (self.0, other.0) {
-            (Node::Caller, other) => Self(other),
+        Self::of(match (self.node, other.node) {
+            (Node::Caller, other) => other,
             (Node::All(mut all), other) => {
                 all.push(other);
-                Self(Node::All(all))
+                Node::All(all)
             }
-            (this, other) => Self(Node::All(vec![this, other])),
-        }
+            (this, other) => Node::All(vec![this, other]),
+        })
     }
 
     /// Judges a caller at `now`, the time since 1970, of which only
     /// [`max_age`](Self::max_age) takes notice.
     #[must_use]
     pub fn judge(&self, principal: Option<&Principal>, now: Duration) -> Finding {
-        if self.0 == Node::Public {
+        if matches!(self.node, Node::Public) {
             return Finding::Met;
         }
         let Some(principal) = principal else { return Finding::Unknown };
-        let holds = |logged_in| self.0.holds(&Caller { principal, now, logged_in });
+        let holds = |logged_in| self.node.holds(&Caller { principal, now, logged_in });
         if holds(false) {
             Finding::Met
-        } else if self.0.asks_for_login() && holds(true) {
+        } else if self.node.asks_for_login() && holds(true) {
             Finding::StepUp
         } else {
             Finding::Lacking
@@ -191,7 +196,7 @@ impl Node {
             Self::Role(role) => principal.has_role(role),
             Self::Tenant(tenant) => principal.tenant() == Some(tenant),
             Self::Subject(subject) => principal.subject() == subject,
-            Self::Claim { path, value, .. } => find(principal, path).is_some_and(|found| {
+            Self::Claim { at, value } => at.find(principal.claims()).is_some_and(|found| {
                 found == value || found.as_array().is_some_and(|all| all.contains(value))
             }),
             Self::Acr(classes) => {
@@ -260,7 +265,7 @@ impl Requirement {
     pub(crate) fn terms(&self) -> Terms {
         let (mut scopes, mut classes) = (Vec::new(), Vec::new());
         let mut most: Option<Duration> = None;
-        for node in self.0.parts() {
+        for node in self.node.parts() {
             match node {
                 Node::Scope(scope) if !scopes.contains(&&**scope) => scopes.push(&**scope),
                 Node::Acr(named) => classes.extend(named.iter().map(|class| &**class)),
@@ -276,14 +281,14 @@ impl Requirement {
     }
 
     /// True if it takes the time to judge.
-    pub(crate) fn is_timed(&self) -> bool {
-        self.0.has_age()
+    pub(crate) const fn is_timed(&self) -> bool {
+        self.timed
     }
 }
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.node.fmt(f)
     }
 }
 
@@ -303,7 +308,7 @@ impl fmt::Display for Node {
             Self::Role(role) => write!(f, "role:{role}"),
             Self::Tenant(tenant) => write!(f, "tenant:{tenant}"),
             Self::Subject(subject) => write!(f, "subject:{subject}"),
-            Self::Claim { at, value, .. } => write!(f, "claim:{at}={value}"),
+            Self::Claim { at, value } => write!(f, "claim:{}={value}", at.as_str()),
             Self::Acr(classes) => write!(f, "acr:{}", classes.join("|")),
             Self::Mfa => f.write_str("mfa"),
             Self::MaxAge(age) => write!(f, "max_age:{}s", age.as_secs()),
@@ -312,19 +317,6 @@ impl fmt::Display for Node {
             Self::Not(node) => write!(f, "not({node})"),
         }
     }
-}
-
-fn unescape(token: &str) -> String {
-    token.replace("~1", "/").replace("~0", "~")
-}
-
-fn find<'a>(principal: &'a Principal, path: &[String]) -> Option<&'a Value> {
-    let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(principal.claims().get(first)?, |value, name| match value {
-        Value::Object(members) => members.get(name),
-        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bartizan_core::ConfigError;
+use bartizan_core::{ConfigError, retry_after};
 use bytes::Bytes;
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Uri};
@@ -141,6 +141,9 @@ impl HttpClient {
         match response.status() {
             StatusCode::OK | StatusCode::NOT_MODIFIED => Ok(response),
             status if status.is_redirection() => Err(FetchFault::Redirect),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Err(retry_after(response.headers()).map_or(FetchFault::Status, FetchFault::Busy))
+            }
             _ => Err(FetchFault::Status),
         }
     }
@@ -164,6 +167,8 @@ impl fmt::Debug for HttpClient {
 pub(crate) enum FetchFault {
     /// It broke off, or is too long.
     Body,
+    /// It is to be asked again after this time.
+    Busy(Duration),
     /// It is not what was asked for.
     Document,
     /// The address must not be asked.
@@ -184,6 +189,7 @@ impl FetchFault {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Body => "body",
+            Self::Busy(_) => "busy",
             Self::Document => "document",
             Self::Insecure => "insecure",
             Self::Issuer => "issuer",

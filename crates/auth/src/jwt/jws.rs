@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
 
 use crate::keys::VerifyKey;
 use crate::members::Members;
@@ -15,45 +14,43 @@ const REFUSED: [&str; 6] = ["crit", "b64", "enc", "zip", "p2c", "epk"];
 /// A token that was taken apart. Keys and addresses of keys in its header (`jwk`, `jku`, `x5c`,
 /// `x5u`) are never used.
 pub(crate) struct Compact<'a> {
-    pub(crate) typ: Option<String>,
-    pub(crate) kid: Option<String>,
-    algorithm: Algorithm,
+    header: Vec<u8>,
     message: &'a [u8],
     payload: &'a [u8],
     signature: &'a [u8],
 }
 
+/// What a token's header says. Nothing in it is proven.
+pub(crate) struct Header<'a> {
+    members: Members<'a>,
+    algorithm: Algorithm,
+}
+
 impl<'a> Compact<'a> {
-    /// Takes `token` apart. Nothing in it is proven yet.
+    /// Takes `token` apart.
     pub(crate) fn read(token: &'a [u8]) -> Result<Self, Fault> {
-        let mut dots =
-            token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
-        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+        let dot = |byte: &u8| *byte == b'.';
+        let first = token.iter().position(dot).ok_or(Fault::Malformed)?;
+        let last = token.iter().rposition(dot).ok_or(Fault::Malformed)?;
+        let payload = token.get(first + 1..last).ok_or(Fault::Malformed)?;
+        if payload.contains(&b'.') {
             return Err(Fault::Malformed);
-        };
-        let header: Members =
-            serde_json::from_slice(&decode(&token[..first])?).map_err(|_| Fault::Malformed)?;
-        if REFUSED.iter().any(|name| header.0.contains_key(*name)) {
-            return Err(Fault::Header);
         }
         Ok(Self {
-            algorithm: header.text("alg").and_then(Algorithm::named).ok_or(Fault::Algorithm)?,
-            kid: text(&header, "kid")?,
-            typ: text(&header, "typ")?,
-            message: &token[..second],
-            payload: &token[first + 1..second],
-            signature: &token[second + 1..],
+            header: decode(&token[..first])?,
+            message: &token[..last],
+            payload,
+            signature: &token[last + 1..],
         })
     }
 
-    /// The key of `keys` that the header asks for.
-    pub(crate) fn key<'k>(&self, keys: &'k KeySet) -> Result<&'k VerifyKey, Fault> {
-        keys.select(self.kid.as_deref(), self.algorithm).ok_or(Fault::UnknownKey)
+    pub(crate) fn header(&self) -> Result<Header<'_>, Fault> {
+        Header::read(&self.header)
     }
 
     /// Verifies the signature by `key`, and by no algorithm but that key's.
-    pub(crate) fn verify(&self, key: &VerifyKey) -> Result<(), Fault> {
-        if key.algorithm != self.algorithm {
+    pub(crate) fn verify(&self, header: &Header<'_>, key: &VerifyKey) -> Result<(), Fault> {
+        if key.algorithm != header.algorithm {
             return Err(Fault::Algorithm);
         }
         let verified = key.verifies(self.message, &decode(self.signature)?);
@@ -65,12 +62,33 @@ impl<'a> Compact<'a> {
     }
 }
 
-/// A member that may be left out, but must be a string.
-fn text(header: &Members, name: &str) -> Result<Option<String>, Fault> {
-    match header.0.get(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(Fault::Malformed),
+impl<'a> Header<'a> {
+    fn read(json: &'a [u8]) -> Result<Self, Fault> {
+        let text = str::from_utf8(json).map_err(|_| Fault::Malformed)?;
+        let members: Members<'a> = serde_json::from_str(text).map_err(|_| Fault::Malformed)?;
+        if REFUSED.iter().any(|name| members.contains(name)) {
+            return Err(Fault::Header);
+        }
+        let algorithm = members.text("alg").and_then(Algorithm::named).ok_or(Fault::Algorithm)?;
+        let is_text = |name| members.get(name).is_none_or(|member| member.as_str().is_some());
+        if is_text("kid") && is_text("typ") {
+            Ok(Self { members, algorithm })
+        } else {
+            Err(Fault::Malformed)
+        }
+    }
+
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.members.text("kid")
+    }
+
+    pub(crate) fn typ(&self) -> Option<&str> {
+        self.members.text("typ")
+    }
+
+    /// The key of `keys` that is asked for.
+    pub(crate) fn key<'k>(&self, keys: &'k KeySet) -> Result<&'k VerifyKey, Fault> {
+        keys.select(self.kid(), self.algorithm).ok_or(Fault::UnknownKey)
     }
 }
 

@@ -6,9 +6,10 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use self::jws::Compact;
+use self::jws::{Compact, Header};
 use crate::claims::Rules;
 use crate::members::Members;
+use crate::pointer::Pointer;
 use crate::verified::Verified;
 use crate::{Audience, Fault, Issuer, Keys, Scheme, Verdict, bearer, observe};
 
@@ -154,23 +155,23 @@ impl Jwt {
     /// Also takes scopes from where this JSON pointer leads, as `"/permissions"`. `/scope` and
     /// `/scp` are always looked at.
     pub fn scopes_at(self, pointer: impl Into<String>) -> Self {
-        self.change(|rules| rules.scopes.push(pointer.into()))
+        self.change(|rules| rules.scopes.push(Pointer::new(pointer)))
     }
 
     /// Also takes roles from where this JSON pointer leads, as `"/realm_access/roles"`. `/roles`
     /// is always looked at.
     pub fn roles_at(self, pointer: impl Into<String>) -> Self {
-        self.change(|rules| rules.roles.push(pointer.into()))
+        self.change(|rules| rules.roles.push(Pointer::new(pointer)))
     }
 
     /// Takes the tenant from where this JSON pointer leads.
     pub fn tenant_at(self, pointer: impl Into<String>) -> Self {
-        self.change(|rules| rules.tenant = Some(pointer.into()))
+        self.change(|rules| rules.tenant = Some(Pointer::new(pointer)))
     }
 
     /// Takes the tier from where this JSON pointer leads.
     pub fn tier_at(self, pointer: impl Into<String>) -> Self {
-        self.change(|rules| rules.tier = Some(pointer.into()))
+        self.change(|rules| rules.tier = Some(Pointer::new(pointer)))
     }
 }
 
@@ -180,19 +181,21 @@ impl Checks {
         // First the number: what is verified by a newer set than it says is verified once more.
         let generation = self.keys.generation();
         let compact = Compact::read(token)?;
+        let header = compact.header()?;
         self.keys.with(|set| {
-            let set = set.ok_or_else(|| Unproven::no_key(&compact, Fault::Unavailable))?;
-            let key = compact.key(set).map_err(|fault| Unproven::no_key(&compact, fault))?;
-            Ok::<_, Unproven>(compact.verify(key)?)
+            let set = set.ok_or_else(|| Unproven::no_key(&header, Fault::Unavailable))?;
+            let key = header.key(set).map_err(|fault| Unproven::no_key(&header, fault))?;
+            Ok::<_, Unproven>(compact.verify(&header, key)?)
         })?;
-        if !self.accepts_type(compact.typ.as_deref()) {
+        if !self.accepts_type(header.typ()) {
             return Err(Fault::Header.into());
         }
-        let Members(claims) =
-            serde_json::from_slice(&compact.payload()?).map_err(|_| Fault::Claims)?;
+        let text = String::from_utf8(compact.payload()?).map_err(|_| Fault::Claims)?;
+        let claims: Members<'_> = serde_json::from_str(&text).map_err(|_| Fault::Claims)?;
         let until = self.rules.judge(&claims, now)?;
-        let principal = self.rules.principal(claims)?;
-        self.verified.put(token, &principal, until, generation);
+        let (principal, bytes) = (self.rules.principal(&claims)?, text.len() + claims.bytes());
+        let principal = principal.with_claims_text(text);
+        self.verified.put(token, &principal, bytes, until, generation);
         Ok(principal)
     }
 
@@ -225,8 +228,8 @@ struct Unproven {
 }
 
 impl Unproven {
-    fn no_key(token: &Compact<'_>, fault: Fault) -> Self {
-        Self { fault, wanted: Some(token.kid.clone()) }
+    fn no_key(header: &Header<'_>, fault: Fault) -> Self {
+        Self { fault, wanted: Some(header.kid().map(str::to_owned)) }
     }
 }
 

@@ -1,6 +1,4 @@
 use bartizan_core::ConfigError;
-#[cfg(all(feature = "rust-crypto", not(feature = "aws-lc")))]
-use jsonwebtoken::Algorithm as Backend;
 
 /// How a token is signed (RFC 7518 §3.1, RFC 8037).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -103,24 +101,6 @@ impl Algorithm {
             Self::Es256 | Self::EdDsa | Self::Hs256 | Self::Ps256 | Self::Rs256 => 32,
             Self::Es384 | Self::Hs384 | Self::Ps384 | Self::Rs384 => 48,
             Self::Hs512 | Self::Ps512 | Self::Rs512 => 64,
-        }
-    }
-
-    #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc")))]
-    pub(crate) const fn backend(self) -> Backend {
-        match self {
-            Self::EdDsa => Backend::EdDSA,
-            Self::Es256 => Backend::ES256,
-            Self::Es384 => Backend::ES384,
-            Self::Hs256 => Backend::HS256,
-            Self::Hs384 => Backend::HS384,
-            Self::Hs512 => Backend::HS512,
-            Self::Ps256 => Backend::PS256,
-            Self::Ps384 => Backend::PS384,
-            Self::Ps512 => Backend::PS512,
-            Self::Rs256 => Backend::RS256,
-            Self::Rs384 => Backend::RS384,
-            Self::Rs512 => Backend::RS512,
         }
     }
 }

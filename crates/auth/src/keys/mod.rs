@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use bartizan_core::{ConfigError, Live, Snapshot};
+use tokio::sync::Notify;
 
 mod algorithm;
 mod backend;
@@ -13,6 +14,7 @@ mod set;
 mod small_order;
 
 pub use self::algorithm::Algorithm;
+pub use self::backend::Backend;
 pub(crate) use self::jwk::VerifyKey;
 pub use self::remote::Jwks;
 pub(crate) use self::remote::Refresh;
@@ -28,12 +30,15 @@ struct Shared {
     set: Live<Option<KeySet>>,
     /// Goes up after each change of the set.
     generation: AtomicU64,
+    /// Told after each change.
+    put: Notify,
     remote: Option<Remote>,
 }
 
 impl Keys {
     fn build(set: Option<KeySet>, remote: Option<Remote>) -> Self {
-        Self(Arc::new(Shared { set: Live::new(set), generation: AtomicU64::new(0), remote }))
+        let (set, generation, put) = (Live::new(set), AtomicU64::new(0), Notify::new());
+        Self(Arc::new(Shared { set, generation, put, remote }))
     }
 
     /// Starts with `set`.
@@ -65,11 +70,16 @@ impl Keys {
 
     /// Waits until there is a set.
     pub async fn ready(&self) {
-        while self.0.set.load().is_none() {
-            match self.0.remote.as_ref().and_then(|remote| remote.join(&self.0, true)) {
-                Some(refresh) => refresh.done().await,
-                None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        if let Some(remote) = &self.0.remote {
+            remote.ensure_started(&self.0);
+        }
+        loop {
+            // Before the look: what is put in after it is told.
+            let put = self.0.put.notified();
+            if self.0.set.load().is_some() {
+                return;
             }
+            put.await;
         }
     }
 
@@ -108,6 +118,7 @@ impl Shared {
     fn put(&self, set: Option<KeySet>) {
         self.set.store(set);
         self.generation.fetch_add(1, SeqCst);
+        self.put.notify_waiters();
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use super::jwk::{self, Flaw, VerifyKey};
 use crate::jwt::jws::Compact;
 use crate::members::Members;
-use crate::{Algorithm, Fault};
+use crate::{Algorithm, Backend, Fault};
 
 /// The most keys that a set may hold, and the most bytes of its document.
 const MAX_KEYS: usize = 128;
@@ -21,8 +21,9 @@ pub struct KeySet {
 }
 
 #[derive(Deserialize)]
-struct Document {
-    keys: Vec<Members>,
+struct Document<'a> {
+    #[serde(borrow)]
+    keys: Vec<Members<'a>>,
 }
 
 impl KeySet {
@@ -36,7 +37,16 @@ impl KeySet {
     /// If the document is none, holds secrets beside public keys or an identifier twice, or no key
     /// of it can be used.
     pub fn from_jwks(json: &str) -> Result<Self, ConfigError> {
-        let set = Self::from_secret_jwks(json)?;
+        Self::from_jwks_by(Backend::default(), json)
+    }
+
+    /// As [`KeySet::from_jwks`], by the cryptography of `backend`.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::from_jwks`].
+    pub fn from_jwks_by(backend: Backend, json: &str) -> Result<Self, ConfigError> {
+        let set = Self::from_secret_jwks_by(backend, json)?;
         if set.keys.iter().any(|key| key.algorithm.is_for_secrets()) {
             return Err(ConfigError::new(
                 "keys",
@@ -53,23 +63,37 @@ impl KeySet {
     ///
     /// As [`KeySet::from_jwks`].
     pub fn from_secret_jwks(json: &str) -> Result<Self, ConfigError> {
+        Self::from_secret_jwks_by(Backend::default(), json)
+    }
+
+    /// As [`KeySet::from_secret_jwks`], by the cryptography of `backend`.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::from_jwks`].
+    pub fn from_secret_jwks_by(backend: Backend, json: &str) -> Result<Self, ConfigError> {
         let error = |problem, fix| Err(ConfigError::new("keys", problem, fix));
         if json.len() > MAX_BYTES {
             return error("a document of more than 256 KiB", "publish fewer keys");
         }
         // What serde says could hold a part of the document.
-        let Ok(document) = serde_json::from_str::<Document>(json) else {
+        let Ok(document) = serde_json::from_str::<Document<'_>>(json) else {
             return error("not a JWKS document", "see RFC 7517, section 5");
         };
         if document.keys.len() > MAX_KEYS {
             return error("more than 128 keys", "publish fewer keys");
         }
         // A key that is left out as unsound still makes its set ambiguous.
-        let meant = |jwk| Some((Members::text(jwk, "kid"), jwk::meant_for(jwk).ok()?));
-        unambiguous(&document.keys.iter().filter_map(meant).collect::<Vec<_>>())?;
+        let mut meant = Vec::new();
+        for jwk in &document.keys {
+            if let Ok(algorithm) = jwk::meant_for(jwk) {
+                meant.push((jwk.text("kid"), algorithm));
+            }
+        }
+        unambiguous(&meant)?;
         let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
         for (index, jwk) in document.keys.iter().enumerate() {
-            match VerifyKey::from_jwk(jwk) {
+            match VerifyKey::from_jwk(backend, jwk) {
                 Ok(key) => set.keys.push(key),
                 Err(flaw) => set.skipped.push(flawed(format!("keys[{index}]"), flaw)),
             }
@@ -86,7 +110,20 @@ impl KeySet {
     ///
     /// If it is shorter, or the algorithm is not one of HMAC.
     pub fn secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
-        VerifyKey::from_secret(algorithm, secret)
+        Self::secret_by(Backend::default(), algorithm, secret)
+    }
+
+    /// As [`KeySet::secret`], by the cryptography of `backend`.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::secret`].
+    pub fn secret_by(
+        backend: Backend,
+        algorithm: Algorithm,
+        secret: &[u8],
+    ) -> Result<Self, ConfigError> {
+        VerifyKey::from_secret(backend, algorithm, secret)
             .map(Self::one)
             .map_err(|flaw| flawed("secret".into(), flaw))
     }
@@ -97,7 +134,20 @@ impl KeySet {
     ///
     /// If it is none, of another kind than the algorithm's, or too weak.
     pub fn public_pem(algorithm: Algorithm, pem: &str) -> Result<Self, ConfigError> {
-        VerifyKey::from_pem(algorithm, pem.as_bytes())
+        Self::public_pem_by(Backend::default(), algorithm, pem)
+    }
+
+    /// As [`KeySet::public_pem`], by the cryptography of `backend`.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::public_pem`].
+    pub fn public_pem_by(
+        backend: Backend,
+        algorithm: Algorithm,
+        pem: &str,
+    ) -> Result<Self, ConfigError> {
+        VerifyKey::from_pem(backend, algorithm, pem.as_bytes())
             .map(Self::one)
             .map_err(|flaw| flawed("pem".into(), flaw))
     }
@@ -155,7 +205,8 @@ impl KeySet {
     /// Says which check failed.
     pub fn verify(&self, token: &str) -> Result<Vec<u8>, Fault> {
         let token = Compact::read(token.as_bytes())?;
-        token.verify(token.key(self)?)?;
+        let header = token.header()?;
+        token.verify(&header, header.key(self)?)?;
         token.payload()
     }
 

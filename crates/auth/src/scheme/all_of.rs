@@ -62,6 +62,11 @@ impl Way {
         self.schemes.iter()
     }
 
+    /// The name of the scheme that says who calls.
+    pub(crate) fn name(&self) -> &'static str {
+        self.schemes.first().map_or("", |scheme| scheme.name())
+    }
+
     pub(crate) fn fields(&self) -> usize {
         self.fields
     }

@@ -8,8 +8,9 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use serde::Deserialize;
 
-use crate::KeySet;
+use super::Jwks;
 use crate::client::{FetchFault, HttpClient};
+use crate::{Backend, KeySet};
 
 /// Where keys are to be had.
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ pub(super) enum Source {
 pub(super) struct Fetcher {
     client: HttpClient,
     source: Source,
+    backend: Backend,
     found: Option<Uri>,
     etag: Option<HeaderValue>,
     document: Bytes,
@@ -46,8 +48,9 @@ struct Configuration {
 }
 
 impl Fetcher {
-    pub(super) fn new(client: HttpClient, source: Source) -> Self {
-        Self { client, source, found: None, etag: None, document: Bytes::new() }
+    pub(super) fn new(jwks: &Jwks) -> Self {
+        let Jwks { client, source, backend, .. } = jwks.clone();
+        Self { client, source, backend, found: None, etag: None, document: Bytes::new() }
     }
 
     /// Asks for the keys.
@@ -90,7 +93,7 @@ impl Fetcher {
         }
         if body != self.document {
             let text = std::str::from_utf8(&body).map_err(|_| FetchFault::Document)?;
-            let set = KeySet::from_jwks(text).map_err(|_| FetchFault::Document)?;
+            let set = KeySet::from_jwks_by(self.backend, text).map_err(|_| FetchFault::Document)?;
             self.etag = head.headers.get(ETAG).cloned();
             self.document = body;
             return Ok(Fetched { set: Some(set), fresh });

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use self::fetch::{Fetcher, Source};
 use self::misses::Misses;
-use super::{Keys, Shared};
+use super::{Backend, Keys, Shared};
 use crate::client::HttpClient;
 use crate::observe::KeyFigures;
 
@@ -34,6 +34,7 @@ pub struct Jwks {
     client: HttpClient,
     source: Source,
     policy: Policy,
+    backend: Backend,
 }
 
 /// When to ask.
@@ -87,7 +88,7 @@ impl Jwks {
             cooldown: Duration::from_secs(30),
             max_age: Duration::from_secs(24 * 3600),
         };
-        Self { client, source, policy }
+        Self { client, source, policy, backend: Backend::default() }
     }
 
     /// Refuses a discovered address on another host than this.
@@ -117,6 +118,12 @@ impl Jwks {
     /// that the answer is 503.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.policy.max_age = age;
+        self
+    }
+
+    /// Has keys read by the cryptography of `backend`, instead of the default one.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
         self
     }
 
@@ -157,6 +164,8 @@ struct Flight {
     flies: bool,
     /// When the last one was begun.
     last: Option<Instant>,
+    /// Until when the issuer asked to be left alone.
+    rests_until: Option<Instant>,
 }
 
 /// A fetch to wait for.
@@ -210,7 +219,8 @@ impl Remote {
         let mut flight = self.flight.lock();
         if !flight.flies {
             let rests = |last: &Instant| last.elapsed() < self.jwks.policy.cooldown;
-            if pending || flight.last.as_ref().is_some_and(rests) {
+            let busy = flight.rests_until.is_some_and(|until| Instant::now() < until);
+            if pending || busy || flight.last.as_ref().is_some_and(rests) {
                 return None;
             }
             flight.flies = true;
@@ -220,14 +230,14 @@ impl Remote {
         Some(Refresh(self.ended.subscribe()))
     }
 
-    fn ensure_started(&self, shared: &Arc<Shared>) {
+    pub(super) fn ensure_started(&self, shared: &Arc<Shared>) {
         if self.runs.load(SeqCst) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         if !self.runs.swap(true, SeqCst) {
             self.flight.lock().flies = true;
-            let fetcher = Fetcher::new(self.jwks.client.clone(), self.jwks.source.clone());
+            let fetcher = Fetcher::new(&self.jwks);
             let task = task::Task {
                 shared: Arc::downgrade(shared),
                 fetcher,
@@ -243,6 +253,11 @@ impl Remote {
         let mut flight = self.flight.lock();
         flight.flies = true;
         flight.last = Some(Instant::now());
+    }
+
+    /// Has no request begin a fetch for so long.
+    fn rest(&self, wait: Duration) {
+        self.flight.lock().rests_until = Instant::now().checked_add(wait);
     }
 
     fn end(&self) {

@@ -16,6 +16,8 @@ use crate::observe;
 /// The first wait after a failure; each further one doubles it.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// The longest wait that an issuer may ask for.
+const LONGEST_REST: Duration = Duration::from_secs(600);
 /// How much waits are varied, so that a fleet does not ask in step.
 const JITTER: f64 = 0.1;
 
@@ -53,9 +55,9 @@ impl Task {
                     loaded = Some(now);
                     self.policy.wait(fetched.fresh)
                 }
-                Err(_) => {
+                Err(fault) => {
                     failures += 1;
-                    retry(failures)
+                    retry(failures).max(rest(*fault))
                 }
             };
             if !self.settle(result) {
@@ -87,6 +89,7 @@ impl Task {
                 }
             }
             Err(fault) => {
+                remote.rest(rest(fault));
                 remote.figures.failed();
                 observe::keys_not_fetched(
                     self.fetcher.host(),
@@ -129,6 +132,14 @@ impl Policy {
     }
 }
 
+/// How long an issuer wants to be left alone.
+fn rest(fault: FetchFault) -> Duration {
+    match fault {
+        FetchFault::Busy(wait) => wait.min(LONGEST_REST),
+        _ => Duration::ZERO,
+    }
+}
+
 fn retry(failures: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_RETRY)
 }
@@ -140,6 +151,8 @@ mod tests {
     #[test]
     fn waits_are_bounded() {
         let second = Duration::from_secs(1);
+        assert_eq!(rest(FetchFault::Busy(Duration::MAX)), 600 * second);
+        assert_eq!(rest(FetchFault::Status), Duration::ZERO);
         assert_eq!((retry(1), retry(3), retry(u32::MAX)), (second, 4 * second, 60 * second));
         let policy = Policy { refresh: 600 * second, cooldown: second, max_age: second };
         assert_eq!(policy.wait(None), 600 * second);

@@ -1,0 +1,101 @@
+//! One question for all who want the same answer at once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+/// What is being asked, each by one of those who wait for it. When that one gives up, the next one
+/// asks.
+pub(crate) struct Flights<T>(Mutex<HashMap<[u8; 32], Arc<OnceCell<T>>, RandomState>>);
+
+impl<T> Default for Flights<T> {
+    fn default() -> Self {
+        Self(Mutex::new(HashMap::with_hasher(RandomState::new())))
+    }
+}
+
+impl<T: Clone> Flights<T> {
+    /// The answer to what `key` stands for: by `ask`, unless someone else is asking already.
+    pub(crate) async fn join(&self, key: [u8; 32], ask: impl Future<Output = T>) -> T {
+        let seat =
+            Seat { flights: self, key, cell: Arc::clone(self.0.lock().entry(key).or_default()) };
+        seat.cell.get_or_init(|| ask).await.clone()
+    }
+}
+
+/// The place of one who waits.
+struct Seat<'a, T> {
+    flights: &'a Flights<T>,
+    key: [u8; 32],
+    cell: Arc<OnceCell<T>>,
+}
+
+impl<T> Drop for Seat<'_, T> {
+    fn drop(&mut self) {
+        let mut flights = self.flights.0.lock();
+        // Whoever comes after the answer asks anew; whoever leaves last clears up.
+        let over = self.cell.initialized() || Arc::strong_count(&self.cell) == 2;
+        if over && flights.get(&self.key).is_some_and(|cell| Arc::ptr_eq(cell, &self.cell)) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Flights<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights").field("under_way", &self.0.lock().len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::{pending, ready};
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn one_asks_and_the_next_one_if_it_gives_up() {
+        let (flights, asked) = (Flights::default(), Cell::new(0));
+        let mut cx = Context::from_waker(Waker::noop());
+        let never = || async {
+            asked.set(asked.get() + 1);
+            pending::<u8>().await
+        };
+        let mut leader = Box::pin(flights.join([1; 32], never()));
+        let mut second = Box::pin(flights.join([1; 32], never()));
+        let mut third = pin!(flights.join([1; 32], ready(7)));
+        assert!(leader.as_mut().poll(&mut cx).is_pending());
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        assert!(third.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(asked.get(), 1);
+        drop(leader);
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(asked.get(), 2, "it takes over");
+        drop(second);
+        assert_eq!(third.as_mut().poll(&mut cx), Poll::Ready(7));
+        assert!(flights.0.lock().is_empty());
+        let mut other = pin!(flights.join([1; 32], ready(8)));
+        assert_eq!(other.as_mut().poll(&mut cx), Poll::Ready(8), "an answer is for its time");
+        assert!(flights.0.lock().is_empty());
+    }
+
+    #[test]
+    fn those_who_give_up_leave_nothing_behind() {
+        let flights = Flights::<u8>::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            let mut both = [(); 2].map(|()| Box::pin(flights.join([1; 32], pending())));
+            assert!(both.iter_mut().all(|one| one.as_mut().poll(&mut cx).is_pending()));
+            assert_eq!(flights.0.lock().len(), 1);
+            drop(both);
+            assert!(flights.0.lock().is_empty());
+        }
+    }
+}
