@@ -54,7 +54,8 @@ struct Engines {
 impl Engines {
     fn new(limit: u32) -> Self {
         Self {
-            shedder: LoadShedder::new("test"),
+            // Room for all that is sent at once: who refuses here is the limiter.
+            shedder: LoadShedder::new("test").settings(roomy()).unwrap(),
             limiter: RateLimiter::new(Quota::per_day(1).unwrap().burst(limit).unwrap()),
             auth: authenticator(),
             flags: Flags::empty(),
@@ -67,6 +68,10 @@ impl Engines {
         assert_eq!(self.shedder.in_flight(), 0);
         assert!(self.breaker.try_acquire().is_ok());
     }
+}
+
+fn roomy() -> bartizan::shed::Settings {
+    bartizan::shed::Settings::default().limits(128, 128, 1000)
 }
 
 const KEY: &str = "bz_7Qm2xVt9LkR4cWn8Zs3Fd6Yh";

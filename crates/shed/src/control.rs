@@ -4,6 +4,7 @@ use bartizan_core::Timestamp;
 
 use crate::limit::{Base, Bounds, HEADROOM, Limit, SPARE, Sample};
 use crate::queue::Budget;
+use crate::refusals::Refusals;
 use crate::settings::Settings;
 
 /// So many calls per second are told to the limit, at the most; of more, a part is.
@@ -32,13 +33,18 @@ const MOST_SPREAD: f64 = 6.0;
 const STANDING: f64 = 0.25;
 /// But not below the time in which so many are served.
 const READY: f64 = 8.0;
+/// A queue stands that has not been empty for so many of the longest waits.
+const INTERVAL: u32 = 16;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// What the longest wait loses of itself with the share that is refused.
+const VAIN: f64 = 1.25;
 
 /// What the engine has learned, and what it concludes.
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) limit: Box<dyn Limit>,
     meter: Meter,
+    pub(crate) refusals: Refusals,
     round: Round,
     /// A call is told if its hash has none of these bits.
     pub(crate) mask: u64,
@@ -61,7 +67,13 @@ struct Round {
 
 impl Control {
     pub(crate) fn new(limit: Box<dyn Limit>) -> Self {
-        Self { limit, meter: Meter::default(), round: Round::default(), mask: 0 }
+        Self {
+            limit,
+            meter: Meter::default(),
+            refusals: Refusals::default(),
+            round: Round::default(),
+            mask: 0,
+        }
     }
 
     /// Takes note of a call. `head` is its time to the response's head, if that came. Returns whether
@@ -112,17 +124,19 @@ impl Control {
         if latency.is_zero() {
             return None;
         }
-        let places = ((f64::from(self.limit.limit()) - SPARE) / HEADROOM).max(1.0);
+        // A limit that knows no base has only an average, and whatever waits inside is in it.
+        let latency = if self.limit.base().is_some() { latency } else { latency / 2 };
+        let places = ((f64::from(self.limit.settled()) - SPARE) / HEADROOM).max(1.0);
         let spread = spread.min(MOST_SPREAD).powf(0.75);
         let calm = latency.mul_f64(PLAIN_WAIT / places + WAIT * spread / places.sqrt());
         let calm = calm.min(settings.max_wait());
         // Not below what it takes to have somebody there when a place is free.
-        let standing = calm.mul_f64(STANDING).max(latency.mul_f64(READY / places));
-        Some(Budget {
-            calm,
-            standing: standing.min(calm),
-            interval: SHORTEST_INTERVAL.max(16 * calm),
-        })
+        let ready = latency.mul_f64(READY / places);
+        let standing = calm.mul_f64(STANDING).max(ready).min(calm);
+        let interval = SHORTEST_INTERVAL.max(INTERVAL * calm);
+        // Bursts are what waiting is for. The more is refused anyway, the less is gained by it.
+        let use_of_it = (1.0 - VAIN * self.refusals.share()).max(0.0);
+        Some(Budget { calm: calm.mul_f64(use_of_it).max(standing), standing, interval })
     }
 
     pub(crate) fn bound(&mut self, bounds: Bounds) {

@@ -88,6 +88,7 @@ mod observe;
 mod priority;
 mod queue;
 mod reason;
+mod refusals;
 mod rejection;
 mod service;
 mod settings;

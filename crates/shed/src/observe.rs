@@ -38,13 +38,16 @@ impl Counts {
         }
     }
 
+    pub(crate) fn all_refused(&self) -> u64 {
+        self.refused.iter().map(Counter::get).sum()
+    }
+
     pub(crate) fn describe(&self, snapshot: Snapshot, shared: &Shared) -> Snapshot {
-        let refused: u64 = self.refused.iter().map(Counter::get).sum();
         let gate = &shared.lobby.gate;
         let (admitted, in_flight) = gate.count();
         let mut snapshot = snapshot
             .sample(&REQUESTS, "admitted", admitted as f64)
-            .sample(&REQUESTS, "refused", refused as f64)
+            .sample(&REQUESTS, "refused", self.all_refused() as f64)
             .sample(&REQUESTS, "shadow_refused", self.shadow_refused.get() as f64)
             .sample(&LIMIT, "", gate.limit().into())
             .sample(&IN_FLIGHT, "", in_flight.into())

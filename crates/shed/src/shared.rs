@@ -243,6 +243,7 @@ impl Shared {
             is_overload,
             completed: ended.saturating_sub(self.failed.load(Relaxed)),
         };
+        control.refusals.note(now, ended, || self.counts.all_refused());
         if control.record(&sample, held.times.to_head()) {
             self.publish(&control);
         }

@@ -10,6 +10,7 @@ mod bandwidth_delay;
 mod envoy_gradient;
 mod fixed;
 mod gradient2;
+mod moments;
 mod vegas;
 mod window;
 
@@ -37,6 +38,11 @@ pub trait Limit: fmt::Debug + Send {
 
     /// The limit as it stands: at least 1, within the bounds.
     fn limit(&self) -> u32;
+
+    /// The limit, but for a moment in which it is lowered to measure something.
+    fn settled(&self) -> u32 {
+        self.limit()
+    }
 
     /// Keeps the limit within new bounds from now on.
     fn bound(&mut self, bounds: Bounds);

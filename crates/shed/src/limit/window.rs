@@ -58,6 +58,10 @@ impl Window {
         self.time / f64::from(self.calls.max(1))
     }
 
+    pub(crate) fn square(&self) -> f64 {
+        self.squares / f64::from(self.calls.max(1))
+    }
+
     /// The square of the latencies' coefficient of variation.
     pub(crate) fn variation(&self) -> f64 {
         let mean = self.mean();

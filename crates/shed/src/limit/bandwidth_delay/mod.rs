@@ -1,7 +1,10 @@
+mod probe;
+
 use std::time::Duration;
 
 use bartizan_core::Timestamp;
 
+use super::moments::Moments;
 use super::{Base, Bounds, Limit, Sample, Window};
 
 /// The limit over what the service works on at once. Without loss for a service with workers and
@@ -12,13 +15,14 @@ pub(crate) const HEADROOM: f64 = 1.3;
 pub(crate) const SPARE: f64 = 2.0;
 
 /// A window is over when the standard error of its mean latency is this share of the mean, …
-const WINDOW_ERROR: f64 = 0.12;
-const SEARCH_ERROR: f64 = 0.1;
+const ERROR: f64 = 0.12;
+/// … or this, while the base is not known, …
 const START_ERROR: f64 = 0.2;
-const PROBE_ERROR: f64 = 0.08;
 /// … within so many calls.
 const LEAST_CALLS: f64 = 32.0;
 const MOST_CALLS: f64 = 1000.0;
+/// While the base is not known there are at least so many, so that rare long calls are among them.
+const START_CALLS: f64 = 100.0;
 /// And not before so many times the latency of its calls: where all take the same time they end in
 /// bursts, and a burst more or less must not matter.
 const LEAST_ROUNDS: f64 = 4.0;
@@ -37,32 +41,19 @@ const GROWTH: f64 = 1.5;
 /// was, a probe looks first.
 const DECAY: f64 = 0.8;
 
-/// Halving the limit has made calls faster if they take less than this share of what they took.
-const FASTER: f64 = 0.75;
-/// Three standard errors, of this probe and of what it is held against: within them, the base is
-/// what it was, and the two are averaged.
-const TRUST: f64 = 0.7;
-const BLEND: f64 = 0.3;
 /// At the start, calls take longer than before if they take so many times as long.
 const LONGER: f64 = 1.4;
-/// How deep the first step of a probe goes: on trust, or to find the base in the first place.
-const SHALLOW: f64 = 0.6;
-const DEEP: f64 = 0.5;
-
-/// It made no difference at all, so that both measurements are of the same, above this share.
-const ALIKE: f64 = 0.9;
+/// After so many windows in which the limit was in the way now and then, and the base still not known,
+/// a probe looks for it.
+const MOST_UNSURE: u32 = 10;
+/// How much a window of calls that did not wait counts in the base, at the least.
+const REST_GAIN: f64 = 0.1;
 
 /// A service that has just got more than it can take may be rid of it soon: it is probed after so long.
 const FIRST_PROBE: Duration = Duration::from_secs(2);
-/// The time between probes in the time that they take: they cost a third of it at most.
-const REST: f64 = 40.0;
-const SHORT_REST: f64 = 10.0;
+/// The longest time between probes, in seconds.
 const LONGEST_REST: f64 = 120.0;
-/// In seconds.
-const SHORTEST_REST: f64 = 0.5;
-/// The longest that a probe waits for calls of before it to end, in seconds.
-const LONGEST_SETTLE: f64 = 1.0;
-/// And then for the calls in flight to be no more than the limit.
+/// The longest that a probe waits for the calls in flight to be no more than its limit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The limit that needs no telling: what the service works on at once (its rate times the latency
@@ -91,8 +82,9 @@ pub struct BandwidthDelay {
     rate: f64,
     /// Calls per second while the limit is in the way now and then.
     busy_rate: f64,
-    /// Of latencies: the squared coefficient.
-    variation: Option<f64>,
+    /// How many calls the base rests on.
+    base_calls: f64,
+    moments: Moments,
     /// The longest call before the last step of a probe, in seconds.
     longest: f64,
     is_climbing: bool,
@@ -122,7 +114,6 @@ enum Next {
 
 #[derive(Clone, Copy, Debug)]
 struct Probe {
-    start: Timestamp,
     /// The limit before.
     limit: f64,
     /// The latency at the limit of the step before, in seconds.
@@ -143,7 +134,8 @@ impl BandwidthDelay {
             is_sure: false,
             rate: 0.0,
             busy_rate: 0.0,
-            variation: None,
+            base_calls: 0.0,
+            moments: Moments::default(),
             longest: 0.0,
             is_climbing: true,
             streak: 0,
@@ -155,17 +147,14 @@ impl BandwidthDelay {
 
     /// Whether the window's mean is known well enough.
     fn is_over(&self, window: &Window, now: Timestamp) -> bool {
-        let error = match self.phase {
-            Phase::Probe(_) if self.is_sure => PROBE_ERROR,
-            Phase::Probe(_) => SEARCH_ERROR,
-            Phase::Follow | Phase::Settle { .. } if self.is_sure => WINDOW_ERROR,
-            Phase::Follow | Phase::Settle { .. } => START_ERROR,
-        };
+        let is_probing = matches!(self.phase, Phase::Probe(_));
+        let error = if self.is_sure || is_probing { ERROR } else { START_ERROR };
         // A window without a rare long call looks steadier than it is.
-        let variation = self.variation.unwrap_or(1.0).max(window.variation());
-        let calls = (variation / (error * error)).clamp(LEAST_CALLS, MOST_CALLS);
+        let variation = self.moments.variation().max(window.variation());
+        let least = if self.is_sure { LEAST_CALLS } else { START_CALLS };
+        let calls = (variation / (error * error)).clamp(least, MOST_CALLS);
         // After the limit was lowered all begin at once, and the short calls end first.
-        let longest = if matches!(self.phase, Phase::Probe(_)) { self.longest } else { 0.0 };
+        let longest = if is_probing { self.longest } else { 0.0 };
         let least = longest.max(LEAST_ROUNDS * window.mean());
         f64::from(window.calls) >= calls && window.elapsed(now) >= least
     }
@@ -182,25 +171,12 @@ impl BandwidthDelay {
             self.streak = 0;
             // The limit was not in the way. If there was room to spare, nothing waited.
             if f64::from(window.most_in_flight) < 0.75 * self.limit {
-                self.learn_variation(window);
-                self.base = match self.base {
-                    0.0 => latency,
-                    base => base + 0.1 * (latency.min(1.3 * base) - base),
-                };
-                if !self.is_sure {
-                    self.is_sure = true;
-                    self.probe_at = sample.now;
-                }
+                self.rest(window, sample.now);
             }
             return;
         }
-        if !self.is_sure && share > 0.5 {
-            return self.start(window, sample.now);
-        }
-        if self.base == 0.0 {
-            // Whatever waits inside is in it too: an upper bound, which the first probe lowers.
-            self.base = latency;
-            self.is_sure = false;
+        if !self.is_sure {
+            return self.start(window, sample);
         }
         if share <= 0.5 {
             self.streak = 0;
@@ -239,21 +215,40 @@ impl BandwidthDelay {
         }
     }
 
+    /// Learns from calls of which none waited.
+    fn rest(&mut self, window: &Window, now: Timestamp) {
+        self.moments.learn(window);
+        let (latency, calls) = (window.mean(), f64::from(window.calls));
+        let gain = REST_GAIN.max(calls / self.moments.calls());
+        self.base = match self.base {
+            0.0 => latency,
+            base => base + gain * (latency.min(1.3 * base) - base),
+        };
+        self.base_calls += calls;
+        if !self.is_sure && self.moments.calls() >= START_CALLS {
+            self.is_sure = true;
+            self.probe_at = now;
+        }
+    }
+
     /// While nothing is known: grows as long as calls do not take longer for it, and then looks for the
     /// base.
-    fn start(&mut self, window: &Window, now: Timestamp) {
+    fn start(&mut self, window: &Window, sample: &Sample) {
         self.streak += 1;
         let latency = window.mean();
         if self.streak == 1 {
             // The first calls that end are the short ones.
         } else if window.overloads * 2 > window.calls {
             // Calls are given up or fail: whatever they take, that is no reason for more.
-            self.begin_probe(window, now);
+            self.begin_probe(window, sample.now);
         } else if self.base == 0.0 || latency < LONGER * self.base && self.limit < self.most() {
             self.base = if self.base == 0.0 { latency } else { self.base };
-            self.raise(GROWTH * self.limit);
-        } else {
-            self.begin_probe(window, now);
+            let is_in_the_way = window.full_share() > 0.5;
+            // Now and then: room for what is there is enough.
+            let target = HEADROOM * window.rate(sample) * latency + SPARE;
+            self.raise(if is_in_the_way { GROWTH * self.limit } else { target });
+        } else if window.full_share() > 0.5 || self.streak > MOST_UNSURE {
+            self.begin_probe(window, sample.now);
         }
     }
 
@@ -262,72 +257,11 @@ impl BandwidthDelay {
     }
 
     /// A mean latency below so many times the base is none at which calls wait, as they do where the
-    /// limit has its headroom: by more than two standard errors.
+    /// limit has its headroom: by more than two standard errors, of the window and of the base.
     fn idle_bound(&self, window: &Window) -> f64 {
-        let error = (self.variation.unwrap_or(1.0) / f64::from(window.calls.max(1))).sqrt();
+        let per_call = 1.0 / f64::from(window.calls.max(1)) + 1.0 / self.base_calls.max(1.0);
+        let error = (self.moments.variation() * per_call).sqrt();
         (HEADROOM * (1.0 - 2.2 * error)).min(1.1)
-    }
-
-    fn begin_probe(&mut self, window: &Window, now: Timestamp) {
-        let depth = if self.is_sure { SHALLOW } else { DEEP };
-        let probe = Probe { start: now, limit: self.limit, before: window.mean(), is_first: true };
-        self.step_down(depth, window.longest, now, probe);
-    }
-
-    fn step_down(&mut self, depth: f64, longest: f64, now: Timestamp, probe: Probe) {
-        self.set((self.limit * depth).round());
-        self.longest = longest.min(LONGEST_SETTLE);
-        let settle = self.longest;
-        let until = now.saturating_add(Duration::from_secs_f64(settle));
-        self.phase = Phase::Settle { until, then: Next::Probe(probe) };
-    }
-
-    fn probed(&mut self, probe: Probe, window: &Window, sample: &Sample) {
-        let latency = window.mean();
-        if window.full_share() < 0.5 {
-            // The overload is over, so nothing waits in there.
-            if !self.is_sure {
-                self.base = latency;
-                self.is_sure = true;
-            }
-            self.set(probe.limit);
-            self.phase = Phase::Follow;
-            self.streak = 0;
-            return;
-        }
-        self.rate = self.rate.max(window.rate(sample));
-        if probe.is_first && self.is_sure && (TRUST..1.0 / TRUST).contains(&(latency / self.base)) {
-            self.base += BLEND * (latency - self.base);
-            return self.end_probe(probe, window, sample.now);
-        }
-        let is_faster = latency < FASTER * probe.before;
-        if self.limit > self.least() && (is_faster || probe.is_first) {
-            let next = Probe { before: latency, is_first: false, ..probe };
-            return self.step_down(DEEP, window.longest, sample.now, next);
-        }
-        // A lower limit made no difference: nothing waits in there any more.
-        let is_alike = latency > ALIKE * probe.before;
-        self.base = if is_alike { (latency + probe.before) / 2.0 } else { latency };
-        self.is_sure = true;
-        self.end_probe(probe, window, sample.now);
-    }
-
-    fn end_probe(&mut self, probe: Probe, window: &Window, now: Timestamp) {
-        self.learn_variation(window);
-        let took = now.saturating_since(probe.start).as_secs_f64();
-        // A base that was just found is looked at again sooner.
-        let rest = if probe.is_first { REST } else { SHORT_REST };
-        let rest = (rest * took).clamp(SHORTEST_REST, LONGEST_REST);
-        self.probe_at = now.saturating_add(Duration::from_secs_f64(rest));
-        self.set(self.target().min(GROWTH * probe.limit));
-        self.proven = self.limit;
-        let until = now.saturating_add(Duration::from_secs_f64(self.base.min(LONGEST_SETTLE)));
-        self.phase = Phase::Settle { until, then: Next::Follow };
-    }
-
-    fn learn_variation(&mut self, window: &Window) {
-        let new = window.variation();
-        self.variation = Some(self.variation.map_or(new, |old| (old + new) / 2.0));
     }
 
     fn raise(&mut self, target: f64) {
@@ -382,6 +316,15 @@ impl Limit for BandwidthDelay {
         self.limit as u32
     }
 
+    fn settled(&self) -> u32 {
+        match self.phase {
+            Phase::Probe(probe) | Phase::Settle { then: Next::Probe(probe), .. } => {
+                probe.limit as u32
+            }
+            Phase::Follow | Phase::Settle { .. } => self.limit(),
+        }
+    }
+
     fn bound(&mut self, bounds: Bounds) {
         self.bounds = bounds;
         self.limit = bounds.clamp(self.limit);
@@ -389,6 +332,6 @@ impl Limit for BandwidthDelay {
 
     fn base(&self) -> Option<Base> {
         let latency = Duration::from_secs_f64(self.base);
-        (self.base > 0.0).then_some(Base { latency, spread: self.variation.unwrap_or(1.0) })
+        (self.base > 0.0).then_some(Base { latency, spread: self.moments.variation() })
     }
 }
