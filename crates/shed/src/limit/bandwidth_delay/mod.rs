@@ -21,6 +21,11 @@ const START_ERROR: f64 = 0.2;
 /// … within so many calls.
 const LEAST_CALLS: f64 = 32.0;
 const MOST_CALLS: f64 = 1000.0;
+/// A probe goes on until the error is this, or for so many calls, or, if neither comes soon, so many
+/// seconds: what it finds is built upon for long, and where calls are many it is cheap.
+const FINE_ERROR: f64 = 0.05;
+const MOST_PROBE_CALLS: f64 = 3000.0;
+const LONG_PROBE: f64 = 1.0;
 /// While the base is not known there are at least so many, so that rare long calls are among them.
 const START_CALLS: f64 = 100.0;
 /// And not before so many times the latency of its calls: where all take the same time they end in
@@ -147,16 +152,23 @@ impl BandwidthDelay {
 
     /// Whether the window's mean is known well enough.
     fn is_over(&self, window: &Window, now: Timestamp) -> bool {
-        let is_probing = matches!(self.phase, Phase::Probe(_));
-        let error = if self.is_sure || is_probing { ERROR } else { START_ERROR };
+        let elapsed = window.elapsed(now);
+        let rounds = LEAST_ROUNDS * window.mean();
+        if !matches!(self.phase, Phase::Probe(_)) {
+            let error = if self.is_sure { ERROR } else { START_ERROR };
+            return elapsed >= rounds && self.is_within(error, window, MOST_CALLS);
+        }
+        // After the limit was lowered all begin at once, and the short calls end first.
+        elapsed >= self.longest.max(rounds)
+            && self.is_within(ERROR, window, MOST_CALLS)
+            && (elapsed >= LONG_PROBE || self.is_within(FINE_ERROR, window, MOST_PROBE_CALLS))
+    }
+
+    fn is_within(&self, error: f64, window: &Window, most: f64) -> bool {
         // A window without a rare long call looks steadier than it is.
         let variation = self.moments.variation().max(window.variation());
         let least = if self.is_sure { LEAST_CALLS } else { START_CALLS };
-        let calls = (variation / (error * error)).clamp(least, MOST_CALLS);
-        // After the limit was lowered all begin at once, and the short calls end first.
-        let longest = if is_probing { self.longest } else { 0.0 };
-        let least = longest.max(LEAST_ROUNDS * window.mean());
-        f64::from(window.calls) >= calls && window.elapsed(now) >= least
+        f64::from(window.calls) >= (variation / (error * error)).clamp(least, most)
     }
 
     /// What the limit should be.
