@@ -95,6 +95,21 @@ fn the_default_follows_a_service_that_loses_workers_or_becomes_slower() {
 }
 
 #[test]
+fn an_overload_that_ends_during_a_probe_brings_no_limit_back_that_was_too_high() {
+    // 60 at once is far too many, so the base is looked for right away.
+    let (mut limit, mut model) = (BandwidthDelay::new(60), Model::new(4.0, 0.01));
+    while limit.settled() == limit.limit() {
+        model.saturate(&mut limit, 10);
+    }
+    assert!(limit.settled() >= 60, "what a probe does for a moment is not settled: {limit:?}");
+    let lowered = limit.limit();
+    assert!(lowered <= limit.settled() / 2);
+    model.rest(&mut limit, 3, 2_000);
+    assert_eq!(limit.limit(), limit.settled());
+    assert!(limit.limit() <= lowered, "{} after {lowered}", limit.limit());
+}
+
+#[test]
 fn a_service_at_rest_moves_no_limit() {
     let limits: [Box<dyn Limit>; 6] = [
         Box::new(Aimd::new(20, Duration::from_millis(100))),
