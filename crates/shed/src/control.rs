@@ -27,7 +27,7 @@ const MEMORY: f64 = 256.0;
 /// services need longer ones, and those whose calls differ much; and these can afford it, since some
 /// of their calls take as long anyway.
 const PLAIN_WAIT: f64 = 3.6;
-const WAIT: f64 = 4.5;
+const WAIT: f64 = 4.75;
 const MOST_SPREAD: f64 = 6.0;
 /// A queue that stands is cut to this share of it.
 const STANDING: f64 = 0.25;

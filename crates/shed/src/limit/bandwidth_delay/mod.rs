@@ -21,8 +21,9 @@ const START_ERROR: f64 = 0.2;
 /// … within so many calls.
 const LEAST_CALLS: f64 = 32.0;
 const MOST_CALLS: f64 = 1000.0;
-/// A probe goes on until the error is this, or for so many calls, or, if neither comes soon, so many
-/// seconds: what it finds is built upon for long, and where calls are many it is cheap.
+/// A probe that looks at a known base goes on until the error is this, or for so many calls, or, if
+/// neither comes soon, so many seconds: what it finds is built upon for long, and where calls are many
+/// it is cheap.
 const FINE_ERROR: f64 = 0.05;
 const MOST_PROBE_CALLS: f64 = 3000.0;
 const LONG_PROBE: f64 = 1.0;
@@ -161,7 +162,9 @@ impl BandwidthDelay {
         // After the limit was lowered all begin at once, and the short calls end first.
         elapsed >= self.longest.max(rounds)
             && self.is_within(ERROR, window, MOST_CALLS)
-            && (elapsed >= LONG_PROBE || self.is_within(FINE_ERROR, window, MOST_PROBE_CALLS))
+            && (!self.is_sure
+                || elapsed >= LONG_PROBE
+                || self.is_within(FINE_ERROR, window, MOST_PROBE_CALLS))
     }
 
     fn is_within(&self, error: f64, window: &Window, most: f64) -> bool {
@@ -193,7 +196,10 @@ impl BandwidthDelay {
         if share <= 0.5 {
             self.streak = 0;
             // The service keeps up most of the time: there may be room for more, not for less.
-            self.busy_rate += STEADY * (rate - self.busy_rate);
+            self.busy_rate = match self.busy_rate {
+                0.0 => rate,
+                known => known + STEADY * (rate - known),
+            };
             let target = HEADROOM * self.busy_rate * self.base + SPARE;
             self.raise(target);
             return;
