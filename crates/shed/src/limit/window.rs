@@ -47,10 +47,14 @@ impl Window {
         now.saturating_since(self.start).as_secs_f64()
     }
 
-    /// Calls that ended well, per second.
+    /// Calls that ended well, told or not.
+    pub(crate) fn completed(&self, sample: &Sample) -> u64 {
+        sample.completed.saturating_sub(self.completed)
+    }
+
+    /// The same, per second.
     pub(crate) fn rate(&self, sample: &Sample) -> f64 {
-        let calls = sample.completed.saturating_sub(self.completed) as f64;
-        calls / self.elapsed(sample.now).max(1e-9)
+        self.completed(sample) as f64 / self.elapsed(sample.now).max(1e-9)
     }
 
     /// The mean latency in seconds.

@@ -52,6 +52,8 @@ const LONGER: f64 = 1.4;
 /// After so many windows in which the limit was in the way now and then, and the base still not known,
 /// a probe looks for it.
 const MOST_UNSURE: u32 = 10;
+/// A limit that has not been in the way for so many windows has room to spare, however little.
+const CALM: u32 = 10;
 /// How much a window of calls that did not wait counts in the base, at the least.
 const REST_GAIN: f64 = 0.1;
 
@@ -96,10 +98,14 @@ pub struct BandwidthDelay {
     is_climbing: bool,
     /// How many windows the limit has been in the way for.
     streak: u32,
+    /// How many windows it has not been for.
+    calm: u32,
     window: Option<Window>,
     phase: Phase,
-    /// When the next probe is due.
+    /// The next probe is due then, …
     probe_at: Timestamp,
+    /// … if so many calls have ever ended well.
+    probe_after: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,9 +151,11 @@ impl BandwidthDelay {
             longest: 0.0,
             is_climbing: true,
             streak: 0,
+            calm: 0,
             window: None,
             phase: Phase::Follow,
             probe_at: Timestamp::default(),
+            probe_after: 0,
         }
     }
 
@@ -184,12 +192,14 @@ impl BandwidthDelay {
         let share = window.full_share();
         if share == 0.0 {
             self.streak = 0;
+            self.calm += 1;
             // The limit was not in the way. If there was room to spare, nothing waited.
-            if f64::from(window.most_in_flight) < 0.75 * self.limit {
+            if f64::from(window.most_in_flight) < 0.75 * self.limit || self.calm >= CALM {
                 self.rest(window, sample.now);
             }
             return;
         }
+        self.calm = 0;
         if !self.is_sure {
             return self.start(window, sample);
         }
@@ -216,7 +226,7 @@ impl BandwidthDelay {
             let soon = sample.now.saturating_add(FIRST_PROBE);
             self.probe_at = self.probe_at.max(soon);
         }
-        if sample.now >= self.probe_at {
+        if self.is_probe_due(sample) {
             return self.begin_probe(window, sample.now);
         }
         let (target, before) = (self.target(), self.limit);
@@ -259,8 +269,10 @@ impl BandwidthDelay {
         } else if window.overloads * 2 > window.calls {
             // Calls are given up or fail: whatever they take, that is no reason for more.
             self.begin_probe(window, sample.now);
-        } else if self.base == 0.0 || latency < LONGER * self.base && self.limit < self.most() {
-            self.base = if self.base == 0.0 { latency } else { self.base };
+        } else if self.base == 0.0 || latency < self.longer(window) && self.limit < self.most() {
+            let calls = f64::from(window.calls);
+            self.base_calls += calls;
+            self.base += calls / self.base_calls * (latency - self.base);
             let is_in_the_way = window.full_share() > 0.5;
             // Now and then: room for what is there is enough.
             let target = HEADROOM * window.rate(sample) * latency + SPARE;
@@ -268,6 +280,12 @@ impl BandwidthDelay {
         } else if window.full_share() > 0.5 || self.streak > MOST_UNSURE {
             self.begin_probe(window, sample.now);
         }
+    }
+
+    /// A mean latency above this is longer than before: by a standard error at least.
+    fn longer(&self, window: &Window) -> f64 {
+        let error = (window.variation() / f64::from(window.calls.max(1))).sqrt();
+        LONGER * self.base * (1.0 + error)
     }
 
     fn most(&self) -> f64 {

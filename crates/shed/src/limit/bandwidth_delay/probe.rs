@@ -16,18 +16,24 @@ const SHALLOW: f64 = 0.6;
 const DEEP: f64 = 0.5;
 /// It made no difference at all, so that both measurements are of the same, above this share.
 const ALIKE: f64 = 0.9;
-/// The time between probes, in the time that one takes, …
+/// The time between probes, in the calls that one takes, …
 const REST: f64 = 40.0;
 /// … if the base rests on as many calls as so many probes have, and less if it rests on fewer, down
 /// to this.
 const ENOUGH: f64 = 3.0;
 const SHORT_REST: f64 = 4.0;
-/// In seconds.
-const SHORTEST_REST: f64 = 0.5;
+/// But not less than this, nor more than [`LONGEST_REST`].
+const SHORTEST_REST: Duration = Duration::from_millis(500);
 /// The longest that a probe waits for calls of before it to end, in seconds.
 const LONGEST_SETTLE: f64 = 1.0;
 
 impl BandwidthDelay {
+    pub(super) fn is_probe_due(&self, sample: &Sample) -> bool {
+        let since = sample.now.saturating_since(self.probe_at).as_secs_f64();
+        sample.now >= self.probe_at
+            && (sample.completed >= self.probe_after || since > LONGEST_REST)
+    }
+
     pub(super) fn begin_probe(&mut self, window: &Window, now: Timestamp) {
         let depth = if self.is_sure { SHALLOW } else { DEEP };
         let probe = Probe { limit: self.limit, before: window.mean(), is_first: true };
@@ -63,7 +69,7 @@ impl BandwidthDelay {
         if self.is_sure && (TRUST..1.0 / TRUST).contains(&(latency / self.base)) {
             self.base_calls += calls;
             self.base += BLEND.max(calls / self.base_calls) * (latency - self.base);
-            return self.end_probe(probe, window, sample.now);
+            return self.end_probe(probe, window, sample);
         }
         let is_faster = latency < FASTER * probe.before;
         if self.limit > self.least() && (is_faster || probe.is_first) {
@@ -75,19 +81,21 @@ impl BandwidthDelay {
         self.base = if is_alike { (latency + probe.before) / 2.0 } else { latency };
         self.base_calls = calls;
         self.is_sure = true;
-        self.end_probe(probe, window, sample.now);
+        self.end_probe(probe, window, sample);
     }
 
-    fn end_probe(&mut self, probe: Probe, window: &Window, now: Timestamp) {
+    fn end_probe(&mut self, probe: Probe, window: &Window, sample: &Sample) {
         self.moments.learn(window);
         // The fewer calls the base rests on, the sooner it is looked at again.
         let enough = ENOUGH * self.moments.variation() / (ERROR * ERROR);
         let rest = (REST * (self.base_calls / enough).min(1.0)).max(SHORT_REST);
-        let rest = (rest * window.elapsed(now)).clamp(SHORTEST_REST, LONGEST_REST);
-        self.probe_at = now.saturating_add(Duration::from_secs_f64(rest));
+        let calls = window.completed(sample) as f64;
+        self.probe_after = sample.completed + (rest * calls) as u64;
+        self.probe_at = sample.now.saturating_add(SHORTEST_REST);
         self.set(self.target().min(GROWTH * probe.limit));
         self.proven = self.limit;
-        let until = now.saturating_add(Duration::from_secs_f64(self.base.min(LONGEST_SETTLE)));
+        let until =
+            sample.now.saturating_add(Duration::from_secs_f64(self.base.min(LONGEST_SETTLE)));
         self.phase = Phase::Settle { until, then: Next::Follow };
     }
 }
