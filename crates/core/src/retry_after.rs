@@ -3,8 +3,9 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-/// The wait that a response's fields ask for by `Retry-After` (RFC 9110 §10.2.3). A date is taken from the response's own `Date`, so that
-/// nobody's clock matters but the sender's; without one it says nothing.
+/// The wait that a response's fields ask for by `Retry-After` (RFC 9110 §10.2.3). A date is taken from
+/// the response's own `Date`, so that nobody's clock matters but the sender's; without one it says
+/// nothing.
 #[must_use]
 pub fn retry_after(fields: &HeaderMap) -> Option<Duration> {
     let value = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();

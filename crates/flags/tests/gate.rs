@@ -2,34 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bartizan_flags::{Flag, Flags, GateLayer};
+use bartizan_testing::UnreadBody;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower::{Layer, ServiceExt, service_fn};
 
 static BETA: Flag<bool> = Flag::new("beta", false);
-
-/// A body that nobody may read.
-struct Untouched;
-
-impl Body for Untouched {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        panic!("the body is read")
-    }
-}
 
 fn flags(on: bool) -> Flags {
     Flags::from_json(&format!(
@@ -39,14 +22,14 @@ fn flags(on: bool) -> Flags {
     .unwrap()
 }
 
-async fn handle(_: Request<Untouched>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn handle(_: Request<UnreadBody>) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(Response::new(Full::from("beta")))
 }
 
 async fn answer(gate: GateLayer, content_type: &str) -> Response<Bytes> {
     let request = Request::post("/beta").header("content-type", content_type);
     let service = gate.layer(service_fn(handle));
-    let response = service.oneshot(request.body(Untouched).unwrap()).await.unwrap();
+    let response = service.oneshot(request.body(UnreadBody).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     Response::from_parts(head, body.collect().await.unwrap().to_bytes())
 }
@@ -86,12 +69,12 @@ async fn grpc_callers_get_a_status() {
 
 #[tokio::test]
 async fn another_service_answers_otherwise() {
-    let fallback = service_fn(|_: Request<Untouched>| async {
+    let fallback = service_fn(|_: Request<UnreadBody>| async {
         Ok::<_, Infallible>(Response::new(Full::from("old")))
     });
     for (on, expected) in [(true, "beta"), (false, "old")] {
         let gate = GateLayer::new(flags(on), BETA).otherwise(fallback);
-        let response = gate.layer(service_fn(handle)).oneshot(Request::new(Untouched)).await;
+        let response = gate.layer(service_fn(handle)).oneshot(Request::new(UnreadBody)).await;
         let body = response.unwrap().into_body().collect().await.unwrap();
         assert_eq!(body.to_bytes(), expected);
     }

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Ready, pending, ready};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -13,10 +12,9 @@ use std::time::Duration;
 
 use bartizan_core::{Clock, Engine};
 use bartizan_shed::{LoadShedLayer, LoadShedder, Settings};
-use bartizan_testing::{Inner, request};
+use bartizan_testing::{Inner, UnreadBody, request};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use tokio_test::task::spawn;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -51,21 +49,6 @@ impl Service<Request<()>> for Slow {
 
     fn call(&mut self, _: Request<()>) -> Self::Future {
         ready(Ok(Response::new(Full::from("hi"))))
-    }
-}
-
-/// A body that nobody may look into.
-struct Sealed;
-
-impl Body for Sealed {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        panic!("the body of a request that is refused was read")
     }
 }
 
@@ -167,9 +150,9 @@ async fn upgrades_and_streams_without_an_end_can_be_exempt() {
 #[tokio::test]
 async fn a_refusal_leaves_the_requests_body_unread() {
     let shedder = one_slot();
-    let service = LoadShedLayer::new(shedder.clone()).layer(service_fn(hello::<Sealed>));
+    let service = LoadShedLayer::new(shedder.clone()).layer(service_fn(hello::<UnreadBody>));
     let _held = shedder.admit().unwrap();
-    let answer = service.oneshot(Request::new(Sealed)).await.unwrap();
+    let answer = service.oneshot(Request::new(UnreadBody)).await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let refused = shedder.snapshot().value("bartizan_shed_refusals_total", "limit");
     assert_eq!(refused, Some(1.0));

@@ -7,6 +7,7 @@
 mod alloc;
 mod contract;
 mod inner;
+mod unread;
 
 pub use self::alloc::allocations;
 pub use self::contract::{
@@ -14,6 +15,7 @@ pub use self::contract::{
     panics_leave_nothing, readied_instance_is_called, readiness_is_not_hoarded,
 };
 pub use self::inner::{Inner, InnerBody, InnerFuture, request};
+pub use self::unread::UnreadBody;
 
 /// Writes the contract's tests for one layer.
 ///

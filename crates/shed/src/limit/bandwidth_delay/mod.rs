@@ -65,12 +65,12 @@ const LONGEST_REST: f64 = 120.0;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The limit that needs no telling: what the service works on at once (its rate times the latency
-/// of a call that does not wait, by Little's law), and two fifths more.
+/// of a call that does not wait, by Little's law), three tenths more, and two.
 ///
 /// The rate is measured while the limit is in the way. The base latency is measured by probes: the
 /// limit is lowered for a moment, and as long as that makes calls faster, lowered further. As with
 /// BBR (Cardwell et al., 2016), where bandwidth and delay cannot be seen at once either, probes are
-/// rare: where they find what they expect, they take a fortieth of the time and cost a fraction of
+/// rare: where they find what they expect, they take a fortieth of the calls and cost a fraction of
 /// that. A service that is not saturated is not probed; what its calls take is its base latency.
 ///
 /// Averages are over windows that are as long as the spread of latencies asks for: some 32 calls of
@@ -84,7 +84,7 @@ pub struct BandwidthDelay {
     proven: f64,
     /// In seconds; 0 while nothing is known.
     base: f64,
-    /// Whether the last probe found the base as expected.
+    /// Whether the base is known, by a probe or by calls that did not wait.
     is_sure: bool,
     /// Calls per second at saturation; 0 while nothing is known.
     rate: f64,
@@ -192,7 +192,7 @@ impl BandwidthDelay {
         let share = window.full_share();
         if share == 0.0 {
             self.streak = 0;
-            self.calm += 1;
+            self.calm = self.calm.saturating_add(1);
             // The limit was not in the way. If there was room to spare, nothing waited.
             if f64::from(window.most_in_flight) < 0.75 * self.limit || self.calm >= CALM {
                 self.rest(window, sample.now);
@@ -206,23 +206,20 @@ impl BandwidthDelay {
         if share <= 0.5 {
             self.streak = 0;
             // The service keeps up most of the time: there may be room for more, not for less.
-            self.busy_rate = match self.busy_rate {
-                0.0 => rate,
-                known => known + STEADY * (rate - known),
-            };
+            self.busy_rate = averaged(self.busy_rate, rate, STEADY);
             let target = HEADROOM * self.busy_rate * self.base + SPARE;
             self.raise(target);
             return;
         }
-        self.streak += 1;
+        self.streak = self.streak.saturating_add(1);
         let weight = match () {
             // Nothing waits inside, so the rate is what the limit makes it.
             () if latency < self.base * self.idle_bound(window) => 1.0,
             () if self.is_climbing || self.streak <= NEW => CLIMBING,
             () => STEADY,
         };
-        self.rate = if self.rate == 0.0 { rate } else { self.rate + weight * (rate - self.rate) };
-        if self.streak == 1 && self.is_sure {
+        self.rate = averaged(self.rate, rate, weight);
+        if self.streak == 1 {
             let soon = sample.now.saturating_add(FIRST_PROBE);
             self.probe_at = self.probe_at.max(soon);
         }
@@ -248,10 +245,8 @@ impl BandwidthDelay {
         self.moments.learn(window);
         let (latency, calls) = (window.mean(), f64::from(window.calls));
         let gain = REST_GAIN.max(calls / self.moments.calls());
-        self.base = match self.base {
-            0.0 => latency,
-            base => base + gain * (latency.min(1.3 * base) - base),
-        };
+        let most = if self.base == 0.0 { latency } else { 1.3 * self.base };
+        self.base = averaged(self.base, latency.min(most), gain);
         self.base_calls += calls;
         if !self.is_sure && self.moments.calls() >= START_CALLS {
             self.is_sure = true;
@@ -262,7 +257,7 @@ impl BandwidthDelay {
     /// While nothing is known: grows as long as calls do not take longer for it, and then looks for the
     /// base.
     fn start(&mut self, window: &Window, sample: &Sample) {
-        self.streak += 1;
+        self.streak = self.streak.saturating_add(1);
         let latency = window.mean();
         if self.streak == 1 {
             // The first calls that end are the short ones.
@@ -314,6 +309,11 @@ impl BandwidthDelay {
     fn set(&mut self, limit: f64) {
         self.limit = self.bounds.clamp(limit);
     }
+}
+
+/// The average with a new figure in it; the figure itself, if there was none.
+fn averaged(known: f64, new: f64, weight: f64) -> f64 {
+    if known == 0.0 { new } else { known + weight * (new - known) }
 }
 
 impl Limit for BandwidthDelay {
