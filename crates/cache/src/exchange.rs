@@ -8,6 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body::Body;
 
+use crate::engine::Epoch;
 use crate::entry::Entry;
 use crate::fields;
 use crate::flight::{Flight, Stage};
@@ -35,7 +36,7 @@ pub(crate) struct Fetch {
     pub(crate) site: Site,
     pub(crate) suffix: Suffix,
     /// Where the changes of the resource and the purges stood when it was sent.
-    pub(crate) epoch: u32,
+    pub(crate) epoch: Epoch,
     pub(crate) position: u64,
     /// And the purges that the store behind memory knew of.
     pub(crate) known: AtomicU64,
@@ -69,7 +70,8 @@ pub(crate) enum Concluded<B, E> {
 impl Fetch {
     /// Whether the resource was changed, or anything purged, since it was sent.
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.cache.epoch(self.keyed.key) != self.epoch || self.cache.position() != self.position
+        self.cache.is_changed_since(self.epoch, self.keyed.key)
+            || self.cache.position() != self.position
     }
 
     pub(crate) fn count(&self, fate: Fate) {
@@ -87,7 +89,7 @@ impl Fetch {
         self.count(if stored.is_some() { Fate::Stored } else { Fate::Overtaken });
     }
 
-    fn put(&self, entry: Entry, epoch: u32, confirmed: bool) -> Option<Arc<Entry>> {
+    fn put(&self, entry: Entry, epoch: Epoch, confirmed: bool) -> Option<Arc<Entry>> {
         let mut keyed = self.keyed;
         let mut learned = None;
         if self.cache.keys().learns()
@@ -259,7 +261,7 @@ fn is_representation(fetch: &Fetch, parts: &response::Parts) -> bool {
 }
 
 /// How the answer is stored; `None` if it is not, or is too long, or of no clear length.
-fn fill<B: Body>(fetch: &Fetch, parts: &response::Parts, body: &B, epoch: u32) -> Option<Fill> {
+fn fill<B: Body>(fetch: &Fetch, parts: &response::Parts, body: &B, epoch: Epoch) -> Option<Fill> {
     let head = fetch.head(parts.status, &parts.headers, fetch.received())?;
     let limit = fetch.cache.body_limit();
     let hint = body.size_hint();

@@ -11,6 +11,7 @@ use slab::Slab;
 
 use crate::ResponseCache;
 use crate::body::{BoxError, BrokenOff};
+use crate::engine::Epoch;
 use crate::head::Head;
 use crate::observe::Fate;
 use crate::range::Part;
@@ -23,7 +24,7 @@ pub(crate) struct Fill {
     /// The whole length, where it is known from the start.
     pub(crate) expected: Option<u64>,
     pub(crate) limit: u64,
-    pub(crate) epoch: u32,
+    pub(crate) epoch: Epoch,
     pub(crate) position: u64,
 }
 

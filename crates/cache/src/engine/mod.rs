@@ -1,7 +1,8 @@
+mod changes;
 mod purging;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use http::uri::Scheme;
 use moka::sync::Cache;
 use serde_json::Value;
 
+use self::changes::Changes;
+pub(crate) use self::changes::Epoch;
 use crate::directives::RequestDirectives;
 use crate::entry::Entry;
 use crate::flights::Flights;
@@ -23,10 +26,6 @@ use crate::seen::Seen;
 use crate::status::CacheStatus;
 use crate::store::FirstTier;
 use crate::{KeyRules, Settings, Store};
-
-/// How many counters the invalidations share. Two keys on one counter may cost a fill, no more:
-/// with a hundred changes while a response is on its way, one fill in 1300.
-const EPOCHS: usize = 1 << 17;
 
 /// Of how many paths it is known what their responses say of queries.
 const MAX_LEARNED: u64 = 10_000;
@@ -69,8 +68,7 @@ struct Plan {
 struct Shared {
     plan: Plan,
     active: Live<Active>,
-    /// Invalidations, by a part of the key: a response that was on its way meanwhile is old.
-    epochs: Box<[AtomicU32]>,
+    changes: Changes,
     journal: Journal,
     flights: Flights,
     /// What the responses of a path said of its queries.
@@ -105,7 +103,7 @@ impl ResponseCache {
         let shared = Shared {
             status: CacheStatus::new(&plan.name),
             active: Live::new(Active::new(Arc::new(plan.settings.clone()))),
-            epochs: (0..EPOCHS).map(|_| AtomicU32::new(0)).collect(),
+            changes: Changes::default(),
             journal: Journal::default(),
             flights: Flights::default(),
             learned: Cache::new(MAX_LEARNED),
@@ -281,13 +279,14 @@ impl ResponseCache {
         (found, softened)
     }
 
-    fn epoch_of(&self, key: Key) -> &AtomicU32 {
-        &self.shared.epochs[key.as_u128() as usize % EPOCHS]
+    /// The state of the resource's changes, to be compared when the response is there.
+    pub(crate) fn epoch(&self, key: Key) -> Epoch {
+        self.shared.changes.epoch(key)
     }
 
-    /// The state of the resource's changes, to be compared when the response is there.
-    pub(crate) fn epoch(&self, key: Key) -> u32 {
-        self.epoch_of(key).load(SeqCst)
+    /// Whether the resource may have changed since.
+    pub(crate) fn is_changed_since(&self, epoch: Epoch, key: Key) -> bool {
+        self.shared.changes.any_since(epoch, key)
     }
 
     /// Stores a response to `request` that was asked for in `epoch`. `None` if the resource was
@@ -295,11 +294,11 @@ impl ResponseCache {
     pub(crate) fn put(
         &self,
         key: Key,
-        epoch: u32,
+        epoch: Epoch,
         entry: Entry,
         request: &HeaderMap,
     ) -> Option<Arc<Entry>> {
-        if self.epoch(key) != epoch {
+        if self.is_changed_since(epoch, key) {
             return None;
         }
         let active = self.shared.active.load();
@@ -307,7 +306,7 @@ impl ResponseCache {
         // Who changes the resource counts first and removes then: either that sees this entry, or
         // this sees that count.
         fence(SeqCst);
-        if self.epoch(key) == epoch {
+        if !self.is_changed_since(epoch, key) {
             return Some(put);
         }
         active.memory.remove(key);

@@ -61,16 +61,14 @@ impl ResponseCache {
 
     /// Removes all that is stored, and what is on its way to be.
     pub fn clear(&self) {
-        self.shared.epochs.iter().for_each(|epoch| {
-            epoch.fetch_add(1, SeqCst);
-        });
+        self.shared.changes.note_all();
         fence(SeqCst);
         self.shared.active.store(Active::new(self.current_settings()));
         observe::cleared(&self.shared.plan.name);
     }
 
     fn invalidate_key(&self, key: Key) -> bool {
-        self.epoch_of(key).fetch_add(1, SeqCst);
+        self.shared.changes.note(key);
         fence(SeqCst);
         let removed = self.shared.active.load().memory.remove(key);
         if removed {
