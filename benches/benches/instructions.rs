@@ -106,6 +106,15 @@ fn run(case: &str, requests: u64) {
             let layer = LoadShedLayer::new(LoadShedder::new("bench"));
             exchange(layer.layer(Inner::default()), requests);
         }
+        "shed-timed" => {
+            let clock = bartizan::core::Clock::manual();
+            let layer = LoadShedLayer::new(LoadShedder::new("bench").clock(clock.clone()));
+            let mut service = layer.layer(Inner::default());
+            for _ in 0..requests {
+                clock.advance(std::time::Duration::from_millis(1));
+                exchange(&mut service, 1);
+            }
+        }
         _ => panic!("unknown case {case}"),
     }
 }

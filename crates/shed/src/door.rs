@@ -15,6 +15,8 @@ const MARGIN: f64 = 1.5;
 const INTEGRAL: f64 = 0.5;
 const PROPORTIONAL: f64 = 0.2;
 const MOST_REFUSED: f64 = 0.99;
+/// As good as nothing.
+const LEAST_REFUSED: f64 = 0.001;
 
 /// Levels are cut into so many parts, so that a share of one can be let in.
 const PARTS: u32 = 256;
@@ -96,7 +98,11 @@ impl Door {
         let arrived = f64::from(self.arrived.load(Relaxed));
         let integral = f64::from_bits(self.integral.load(Relaxed));
         if arrived < LEAST_ARRIVALS {
-            self.set(integral / 2.0, integral / 2.0);
+            // Most of the time there is nothing to forget.
+            if self.share() > 0.0 {
+                let rest = if integral > LEAST_REFUSED { integral / 2.0 } else { 0.0 };
+                self.set(rest, rest);
+            }
             return;
         }
         self.arrived.store(0, Relaxed);
@@ -127,6 +133,6 @@ impl Door {
         for count in &self.levels {
             count.store(count.load(Relaxed) / 2, Relaxed);
         }
-        if share > 0.999 { ALL } else { threshold.unwrap_or(ALL) }
+        if share > 1.0 - LEAST_REFUSED { ALL } else { threshold.unwrap_or(ALL) }
     }
 }

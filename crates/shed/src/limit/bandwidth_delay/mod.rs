@@ -165,21 +165,25 @@ impl BandwidthDelay {
         let rounds = LEAST_ROUNDS * window.mean();
         if !matches!(self.phase, Phase::Probe(_)) {
             let error = if self.is_sure { ERROR } else { START_ERROR };
-            return elapsed >= rounds && self.is_within(error, window, MOST_CALLS);
+            return self.is_within(error, window, MOST_CALLS) && elapsed >= rounds;
         }
         // After the limit was lowered all begin at once, and the short calls end first.
-        elapsed >= self.longest.max(rounds)
-            && self.is_within(ERROR, window, MOST_CALLS)
+        self.is_within(ERROR, window, MOST_CALLS)
+            && elapsed >= self.longest.max(rounds)
             && (!self.is_sure
                 || elapsed >= LONG_PROBE
                 || self.is_within(FINE_ERROR, window, MOST_PROBE_CALLS))
     }
 
     fn is_within(&self, error: f64, window: &Window, most: f64) -> bool {
+        let least = if self.is_sure { LEAST_CALLS } else { START_CALLS };
+        let calls = f64::from(window.calls);
+        if calls < least {
+            return false;
+        }
         // A window without a rare long call looks steadier than it is.
         let variation = self.moments.variation().max(window.variation());
-        let least = if self.is_sure { LEAST_CALLS } else { START_CALLS };
-        f64::from(window.calls) >= (variation / (error * error)).clamp(least, most)
+        calls >= (variation / (error * error)).clamp(least, most)
     }
 
     /// What the limit should be.
@@ -335,12 +339,8 @@ impl Limit for BandwidthDelay {
             };
             self.window = None;
         }
-        let mut window = self.window.unwrap_or_else(|| Window::new(now, sample.completed));
-        window.add(sample);
-        if !self.is_over(&window, now) {
-            self.window = Some(window);
-            return;
-        }
+        self.window.get_or_insert(Window::new(now, sample.completed)).add(sample);
+        let Some(window) = self.window.filter(|window| self.is_over(window, now)) else { return };
         self.window = None;
         match self.phase {
             Phase::Probe(probe) => self.probed(probe, &window, sample),
