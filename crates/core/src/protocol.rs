@@ -22,6 +22,9 @@ pub trait Protocol<Req, Res, Err>: Clone {
     /// Notes how `request` wants to be answered.
     fn dialect(&self, request: &Req) -> Self::Dialect;
 
+    /// What the service's result says about the exchange before its body has come.
+    fn judge(&self, result: &Result<Res, Err>) -> Verdict;
+
     /// Hands the service's own result on, and has `watch` told how the exchange ends.
     ///
     /// # Errors
@@ -108,7 +111,7 @@ impl Http {
 
     // Not left to the optimiser: as a call it costs 60 instructions more per exchange and layer.
     #[inline(always)]
-    fn judge<B: Body>(&self, response: &Response<B>) -> Verdict {
+    fn judge_head<B: Body>(&self, response: &Response<B>) -> Verdict {
         if response.extensions().get::<Refused>().is_some() {
             return Verdict::Known(Outcome::Refused);
         }
@@ -169,6 +172,13 @@ where
         HttpDialect::of(request.headers())
     }
 
+    fn judge(&self, result: &Result<Response<ResBody>, E>) -> Verdict {
+        match result {
+            Ok(response) => self.judge_head(response),
+            Err(_) => Verdict::Known(Outcome::Failure),
+        }
+    }
+
     fn deliver<W: Watch>(
         &self,
         result: Result<Response<ResBody>, E>,
@@ -177,7 +187,7 @@ where
         match result {
             Ok(response) if !W::CARES => Ok(response.map(|body| ResponseBody::inner(body, None))),
             Ok(response) => {
-                let pending = match self.judge(&response) {
+                let pending = match self.judge_head(&response) {
                     Verdict::Known(outcome) => {
                         if outcome == Outcome::Failure
                             && let Some(wait) = retry_after(response.headers())
@@ -253,8 +263,12 @@ where
 
     fn dialect(&self, _: &Req) {}
 
+    fn judge(&self, result: &Result<Res, E>) -> Verdict {
+        Verdict::Known(outcome(result))
+    }
+
     fn deliver<W: Watch>(&self, result: Result<Res, E>, watch: W) -> Result<Res, E> {
-        watch.settle(if result.is_ok() { Outcome::Success } else { Outcome::Failure });
+        watch.settle(outcome(&result));
         result
     }
 
@@ -267,4 +281,8 @@ where
     fn error(&self, error: E) -> E {
         error
     }
+}
+
+fn outcome<Res, E>(result: &Result<Res, E>) -> Outcome {
+    if result.is_ok() { Outcome::Success } else { Outcome::Failure }
 }

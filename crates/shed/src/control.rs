@@ -36,6 +36,9 @@ const READY: f64 = 8.0;
 /// A queue stands that has not been empty for so many of the longest waits.
 const INTERVAL: u32 = 16;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// Who comes before others may wait so many times as long as the others may in a queue that does not
+/// stand.
+const PATIENCE: u32 = 4;
 /// What the longest wait loses of itself with the share that is refused.
 const VAIN: f64 = 1.25;
 
@@ -136,7 +139,9 @@ impl Control {
         let interval = SHORTEST_INTERVAL.max(INTERVAL * calm);
         // Bursts are what waiting is for. The more is refused anyway, the less is gained by it.
         let use_of_it = (1.0 - VAIN * self.refusals.share()).max(0.0);
-        Some(Budget { calm: calm.mul_f64(use_of_it).max(standing), standing, interval })
+        let calm = calm.mul_f64(use_of_it).max(standing);
+        let budget = Budget { calm, patient: PATIENCE * calm, standing, interval };
+        Some(budget.within(settings.max_wait()))
     }
 
     pub(crate) fn bound(&mut self, bounds: Bounds) {

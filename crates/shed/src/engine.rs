@@ -57,7 +57,19 @@ impl LoadShedder {
         Self { shared: Arc::new(Shared::new(name, clock, switch, settings, Box::new(limit))) }
     }
 
-    /// Takes a slot, unless all are taken. Does not wait.
+    /// Puts other settings in force while it runs. What is in flight stays, and a limit that was learned
+    /// is kept within the new bounds, unless the algorithm is another one.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot be; then nothing changes.
+    pub fn set(&self, settings: Settings) -> Result<(), ConfigError> {
+        self.shared.adopt(settings.validated()?);
+        observe::settings_changed(&self.shared.name);
+        Ok(())
+    }
+
+    /// Takes a slot, unless all are taken or an operator has it refused. Does not wait.
     ///
     /// In [`Mode::Off`] and [`Mode::Shadow`] there is always one.
     #[inline]
@@ -72,7 +84,7 @@ impl LoadShedder {
         }
         match self.shared.knock(mode, Claim::default(), false) {
             Decision::Admit(slot) => Some(slot),
-            Decision::Refuse(_) | Decision::Wait(_) => None,
+            Decision::Refuse(_) | Decision::Wait(..) => None,
         }
     }
 
@@ -123,8 +135,6 @@ impl Engine for LoadShedder {
         let settings: Settings = serde_json::from_value(settings).map_err(|error| {
             ConfigError::new("shed", error.to_string(), "see `bartizan_shed::Settings`")
         })?;
-        self.shared.adopt(settings.validated()?);
-        observe::settings_changed(&self.shared.name);
-        Ok(())
+        self.set(settings)
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bartizan_core::{Outcome, Protocol};
+use bartizan_core::{Outcome, Protocol, Verdict};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -104,8 +104,7 @@ where
                 let mut slot = slot.take().expect("polled after completion");
                 slot.answered();
                 if *until_head {
-                    let is_ok = result.is_ok();
-                    slot.release(if is_ok { Outcome::Success } else { Outcome::Failure });
+                    slot.release(at_head(protocol.judge(&result)));
                     slot = Slot::uncounted();
                 }
                 return Poll::Ready(protocol.deliver(result, slot));
@@ -115,6 +114,11 @@ where
             }
         }
     }
+}
+
+/// What becomes of the body is not waited for.
+fn at_head(verdict: Verdict) -> Outcome {
+    if let Verdict::Known(outcome) = verdict { outcome } else { Outcome::Success }
 }
 
 impl<S, P, Req> fmt::Debug for ResponseFuture<S, P, Req>

@@ -70,7 +70,9 @@ impl<P, T> LoadShedLayer<P, T> {
 
     /// Has those come first, of requests of the same priority, whose tenant has asked for less of
     /// late. `tenant` is a [`KeyExtractor`](bartizan_core::KeyExtractor), as
-    /// `key::principal()` or a closure `Fn(&Req) -> Option<Key>`.
+    /// `key::principal()` or a closure `Fn(&Req) -> Option<Key>`. Requests for which it is `None` are
+    /// one tenant's. Go by what callers have proved: who may choose a tenant for each request always
+    /// comes first.
     pub fn tenant<K>(self, tenant: K) -> LoadShedLayer<P, WithTenant<T, K>> {
         self.with_triage(|triage| WithTenant(triage, tenant))
     }

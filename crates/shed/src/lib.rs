@@ -23,18 +23,17 @@
 //!     .layer(LoadShedLayer::new(shedder).exempt_paths(["/livez"]));
 //! ```
 //!
-//! With priorities by route, fair shares by a field, and no wait beyond the caller's own:
+//! With priorities by route, fair shares by address, and no wait beyond the caller's own:
 //!
 //! ```
 //! use axum::{Router, routing::get};
 //! use bartizan_core::key;
 //! use bartizan_shed::{Deadlines, LoadShedLayer, LoadShedder, Priority, by_route};
-//! use http::header::HeaderName;
 //!
 //! let routes = [("/checkout", Priority::Critical), ("/recommended", Priority::Sheddable)];
 //! let layer = LoadShedLayer::new(LoadShedder::new("shop"))
 //!     .priority(by_route(routes))
-//!     .tenant(key::header(HeaderName::from_static("x-tenant")))
+//!     .tenant(key::ip())
 //!     .deadlines(Deadlines::grpc());
 //! let app: Router = Router::new().route("/checkout", get(|| async { "thanks" })).layer(layer);
 //! ```
@@ -70,7 +69,8 @@
 //! There is no store. A call that is cancelled, panics, or is dropped in mid-body gives its slot
 //! back, and so does one that waits. A call that is cancelled or fails after longer than usual counts
 //! for the time that it took, as a lower bound; a fast error counts for nothing. Waits are ended by
-//! tokio's timer; without a tokio runtime, by the next request that comes or ends.
+//! tokio's timer; without a tokio runtime, by the next request that comes or ends. A runtime that is
+//! built by hand needs `enable_time`, or tokio panics where a request has to wait.
 
 mod control;
 mod deadlines;

@@ -19,6 +19,7 @@ pub(crate) struct Lobby {
     queue: Mutex<Queue>,
     /// The parts of a [`Budget`], in nanoseconds.
     calm: AtomicU64,
+    patient: AtomicU64,
     standing: AtomicU64,
     interval: AtomicU64,
 }
@@ -30,6 +31,7 @@ impl Lobby {
             gate: Gate::new(limit),
             queue: Mutex::new(Queue::default()),
             calm: nanos(budget.calm),
+            patient: nanos(budget.patient),
             standing: nanos(budget.standing),
             interval: nanos(budget.interval),
         }
@@ -39,6 +41,7 @@ impl Lobby {
         let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Relaxed));
         Budget {
             calm: time(&self.calm),
+            patient: time(&self.patient),
             standing: time(&self.standing),
             interval: time(&self.interval),
         }
@@ -46,6 +49,7 @@ impl Lobby {
 
     pub(crate) fn set_budget(&self, budget: Budget) {
         self.calm.store(budget.calm.as_nanos() as u64, Relaxed);
+        self.patient.store(budget.patient.as_nanos() as u64, Relaxed);
         self.standing.store(budget.standing.as_nanos() as u64, Relaxed);
         self.interval.store(budget.interval.as_nanos() as u64, Relaxed);
     }

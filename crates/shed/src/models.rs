@@ -17,6 +17,7 @@ const NEWCOMER: Newcomer =
     Newcomer { level: 0, is_patient: false, deadline: Timestamp::from_nanos(u64::MAX) };
 const BUDGET: Budget = Budget {
     calm: Duration::from_secs(1),
+    patient: Duration::from_secs(1),
     standing: Duration::from_secs(1),
     interval: Duration::from_secs(1),
 };

@@ -8,19 +8,31 @@ use slab::Slab;
 use crate::Reason;
 use crate::gate::Entry;
 
-/// Who comes before others may wait so many times as long as the others may in a queue that does not
-/// stand.
-pub(crate) const PATIENCE: u32 = 4;
-
 /// How long a request may wait.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Budget {
     /// While the queue empties now and then.
     pub(crate) calm: Duration,
+    /// Whatever the queue does: who comes before others.
+    pub(crate) patient: Duration,
     /// While it stands.
     pub(crate) standing: Duration,
     /// It stands if it has not been empty for so long.
     pub(crate) interval: Duration,
+}
+
+impl Budget {
+    /// The same with no wait above `most`.
+    pub(crate) fn within(self, most: Duration) -> Self {
+        let Self { calm, patient, standing, interval } = self;
+        let [calm, patient, standing] = [calm, patient, standing].map(|wait| wait.min(most));
+        Self { calm, patient, standing, interval }
+    }
+
+    /// The most that somebody waits.
+    pub(crate) const fn longest(&self, is_patient: bool) -> Duration {
+        if is_patient { self.patient } else { self.calm }
+    }
 }
 
 /// Requests that wait for a slot: by level, and within a level in order of arrival or, while the
@@ -120,7 +132,7 @@ impl Queue {
     /// Sends away whoever has waited too long.
     pub(crate) fn expire(&mut self, now: Timestamp, budget: &Budget, woken: &mut Vec<Waker>) {
         let allowed = if self.stands(now, budget) { budget.standing } else { budget.calm };
-        for (kind, allowed) in [PATIENCE * budget.calm, allowed].into_iter().enumerate() {
+        for (kind, allowed) in [budget.patient, allowed].into_iter().enumerate() {
             while let Some(&(number, index)) = self.ages[kind].front() {
                 if let Some(waiter) = self.waiting(index, number) {
                     let is_late = now >= waiter.deadline;

@@ -73,11 +73,11 @@ impl<S: Clone, P, T> LoadShed<S, P, T> {
                 let dialect = self.protocol.dialect(&request);
                 ResponseFuture::refused(self.protocol.refuse(dialect, rejection(reason)))
             }
-            Decision::Wait(place) => {
+            Decision::Wait(place, limited) => {
                 // The service that is ready goes along with the request.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
-                let waiting = Waiting::new(shared.clone(), place, inner, request);
+                let waiting = Waiting::new(shared.clone(), place, limited, inner, request);
                 ResponseFuture::waiting(waiting, self.protocol.clone(), self.until_head)
             }
         }

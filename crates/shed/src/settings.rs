@@ -43,7 +43,7 @@ pub struct Settings {
     latency_target_ms: u32,
     /// How many requests may wait; 0 for none.
     queue_capacity: u32,
-    /// How long they may wait at the most, in milliseconds.
+    /// How long any of them waits at the most, in milliseconds.
     max_wait_ms: u32,
     /// How many slots beyond the limit are kept for critical requests, as a share of it.
     critical_share: f64,

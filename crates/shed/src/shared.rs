@@ -12,7 +12,7 @@ use crate::limit::{Limit, Sample};
 use crate::lobby::Lobby;
 use crate::observe::{self, Counts};
 use crate::priority::{Claim, Priority, level};
-use crate::queue::{Budget, Newcomer, PATIENCE, Place};
+use crate::queue::{Budget, Newcomer, Place};
 use crate::slot::{Held, Times};
 use crate::usage::Usage;
 use crate::{Reason, Settings, Slot};
@@ -20,6 +20,7 @@ use crate::{Reason, Settings, Slot};
 /// Until anything is known about the service.
 const FIRST_BUDGET: Budget = Budget {
     calm: Duration::from_millis(20),
+    patient: Duration::from_millis(80),
     standing: Duration::from_millis(5),
     interval: Duration::from_millis(100),
 };
@@ -56,7 +57,14 @@ pub(crate) struct Shared {
 pub(crate) enum Decision {
     Admit(Slot),
     Refuse(Reason),
-    Wait(Place),
+    Wait(Place, Limited),
+}
+
+/// How a wait ends if nothing else ends it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limited {
+    pub(crate) after: Duration,
+    pub(crate) reason: Reason,
 }
 
 impl Shared {
@@ -68,7 +76,7 @@ impl Shared {
         mut limit: Box<dyn Limit>,
     ) -> Self {
         limit.bound(settings.bounds());
-        let lobby = Lobby::new(limit.limit(), FIRST_BUDGET);
+        let lobby = Lobby::new(limit.limit(), FIRST_BUDGET.within(settings.max_wait()));
         lobby.gate.set_limit(limit.limit(), settings.forced_share() == 0.0);
         Self {
             lobby,
@@ -116,9 +124,21 @@ impl Shared {
             self.refused(reason);
             return decision;
         }
-        self.counts.shadow_refused.add(1);
+        if !(reason == Reason::Limit && can_wait && self.would_be_served()) {
+            self.counts.shadow_refused.add(1);
+        }
         let entry = self.lobby.gate.force();
         Decision::Admit(entry.map_or(Slot::uncounted(), |entry| self.slot(entry, false)))
+    }
+
+    /// Whether somebody who may not wait, since nobody does in shadow mode, would have been served from the
+    /// queue: if those beyond the limit took their turns, as fast as the limit's calls end.
+    fn would_be_served(&self) -> bool {
+        let (limit, inside) = (self.lobby.gate.limit(), self.lobby.gate.inside());
+        let beyond = inside.saturating_sub(limit) as usize;
+        let turns = (beyond + 1) as f64 / f64::from(limit.max(1));
+        beyond < self.settings.load().queue_capacity()
+            && self.base().mul_f64(turns) <= self.lobby.budget().calm
     }
 
     fn decide(self: &Arc<Self>, claim: Claim, can_wait: bool) -> Decision {
@@ -154,6 +174,8 @@ impl Shared {
         }
         let deadline = now.saturating_add(spare);
         let is_patient = is_critical || self.door.favours(level);
+        let longest = self.lobby.budget().longest(is_patient);
+        let reason = if spare < longest { Reason::Deadline } else { Reason::Queue };
         let (place, served) = self.lobby.join(
             now,
             Newcomer { level, is_patient, deadline },
@@ -163,7 +185,7 @@ impl Shared {
         match place {
             Some(place) => {
                 self.door.joined();
-                Decision::Wait(place)
+                Decision::Wait(place, Limited { after: spare.min(longest), reason })
             }
             None => Decision::Refuse(Reason::Queue),
         }
@@ -194,11 +216,6 @@ impl Shared {
         if self.lobby.leave(self.clock.now(), place) {
             self.failed.fetch_add(1, Relaxed);
         }
-    }
-
-    /// How long somebody waits at the most, from now on.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        PATIENCE * self.lobby.budget().calm
     }
 
     #[inline]
@@ -243,7 +260,7 @@ impl Shared {
             is_overload,
             completed: ended.saturating_sub(self.failed.load(Relaxed)),
         };
-        control.refusals.note(now, ended, || self.counts.all_refused());
+        control.refusals.note(now, ended, || self.counts.refused_for_room());
         if control.record(&sample, held.times.to_head()) {
             self.publish(&control);
         }
@@ -285,6 +302,7 @@ impl Shared {
             control.limit = settings.make_limit(control.limit.limit());
         }
         control.bound(settings.bounds());
+        self.lobby.set_budget(self.lobby.budget().within(settings.max_wait()));
         self.lobby.gate.set_limit(control.limit.limit(), settings.forced_share() == 0.0);
         drop(control);
         self.lobby.serve(self.clock.now());

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use bartizan_core::{KeyExtractor, Principal};
+use bartizan_core::{Key, KeyExtractor, Principal};
 use http::{HeaderName, Request};
 
 use crate::priority::{Claim, Priority};
@@ -69,7 +69,8 @@ impl<T: Triage<Req>, K: KeyExtractor<Req>, Req> Triage<Req> for WithTenant<T, K>
 
     fn describe(&self, request: &Req, claim: &mut Claim) {
         self.0.describe(request, claim);
-        claim.tenant = self.1.key(request);
+        // Those without a key share one account: who leaves it out gains nothing by that.
+        claim.tenant = Some(self.1.key(request).unwrap_or(Key::GLOBAL));
     }
 }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use tokio::time::Sleep;
 
 use crate::queue::Place;
-use crate::shared::Shared;
+use crate::shared::{Limited, Shared};
 use crate::{Reason, Slot};
 
 /// A request that waits for a slot, with the service that is ready for it. Dropped, it does not wait
@@ -17,14 +17,22 @@ pub(crate) struct Waiting<S, Req> {
     call: Option<(S, Req)>,
     /// Ends the wait if nothing else happens. Without a runtime, whoever comes or leaves does.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Why the timer does.
+    reason: Reason,
 }
 
 impl<S, Req> Waiting<S, Req> {
-    pub(crate) fn new(shared: Arc<Shared>, place: Place, inner: S, request: Req) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        place: Place,
+        Limited { after, reason }: Limited,
+        inner: S,
+        request: Req,
+    ) -> Self {
         let timer = tokio::runtime::Handle::try_current()
             .is_ok()
-            .then(|| Box::pin(tokio::time::sleep(shared.longest_wait())));
-        Self { shared, place: Some(place), call: Some((inner, request)), timer }
+            .then(|| Box::pin(tokio::time::sleep(after)));
+        Self { shared, place: Some(place), call: Some((inner, request)), timer, reason }
     }
 
     /// Comes to the service, the request, and a slot or the reason why there is none.
@@ -38,7 +46,7 @@ impl<S, Req> Waiting<S, Req> {
             verdict = self.shared.lobby.poll(place, cx.waker());
             if verdict.is_none() {
                 self.shared.leave(place);
-                verdict = Some(Err(Reason::Queue));
+                verdict = Some(Err(self.reason));
             }
         }
         let Some(verdict) = verdict else { return Poll::Pending };

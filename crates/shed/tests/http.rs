@@ -150,4 +150,8 @@ fn settings_change_while_running_and_wrong_ones_are_named() {
     let unknown = shedder.apply(serde_json::json!({"minimum": 3})).unwrap_err();
     assert!(unknown.to_string().contains("minimum"), "{unknown}");
     assert_eq!(shedder.limit(), 2);
+    shedder.set(Settings::fixed(5)).unwrap();
+    assert_eq!(shedder.limit(), 5);
+    assert_eq!(shedder.set(Settings::fixed(0)).unwrap_err().field(), "min_limit");
+    assert_eq!(shedder.limit(), 5);
 }

@@ -6,11 +6,12 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use bartizan_core::{Clock, Engine, Key, Mode};
+use bartizan_core::{Clock, Engine, Key};
 use bartizan_shed::{Deadlines, LoadShedLayer, LoadShedder, Priority, Settings};
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
 use tokio_test::task::spawn;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -161,6 +162,37 @@ async fn no_request_waits_longer_than_its_caller() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_request_waits_longer_than_its_caller_though_nobody_comes_or_goes() {
+    let (shedder, _clock) = one_slot();
+    let deadlines = Deadlines::header(HeaderName::from_static("x-timeout"));
+    let service = LoadShedLayer::new(shedder.clone()).deadlines(deadlines).layer(service_fn(hello));
+    let _held = shedder.admit().unwrap();
+    let patient = spawn(service.clone().oneshot(to("/"))).enter(|cx, call| call.poll(cx));
+    assert!(patient.is_pending());
+    let begun = Instant::now();
+    let request = Request::builder().header("x-timeout", "9").body(()).unwrap();
+    let answer = service.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((begun.elapsed(), refusals(&shedder, "deadline")), (9 * MILLI, 1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_wait_holds_from_the_first_call_on_and_for_the_critical_too() {
+    let settings = Settings::fixed(1).critical_slots(0.0).longest_wait(5 * MILLI);
+    let shedder = LoadShedder::new("test").clock(Clock::manual()).settings(settings).unwrap();
+    let service = LoadShedLayer::new(shedder.clone())
+        .priority(|request: &Request<()>| request.uri().path()[1..].parse().unwrap())
+        .layer(service_fn(hello));
+    let _held = shedder.admit().unwrap();
+    for path in ["/default", "/critical"] {
+        let begun = Instant::now();
+        let answer = service.clone().oneshot(to(path)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(begun.elapsed(), 5 * MILLI, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_matters_more_goes_first_and_takes_a_place_in_a_full_queue() {
     let clock = Clock::manual();
     let settings = Settings::fixed(1).critical_slots(0.0).queue(2);
@@ -224,48 +256,49 @@ async fn who_has_asked_for_less_goes_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn forced_refusals_spare_the_critical() {
-    let settings = Settings::default().force(1.0);
-    let shedder = LoadShedder::new("test").clock(Clock::manual()).settings(settings).unwrap();
+async fn who_leaves_out_the_tenant_shares_one_account_with_all_who_do() {
+    let (shedder, _clock) = one_slot();
     let service = LoadShedLayer::new(shedder.clone())
-        .priority(|request: &Request<()>| request.uri().path()[1..].parse().unwrap())
+        .tenant(|request: &Request<()>| {
+            let name = request.headers().get("x-tenant")?;
+            Some(Key::of(name.as_bytes()))
+        })
         .layer(service_fn(hello));
-    let status = |path: &'static str| {
-        let call = service.clone().oneshot(to(path));
-        async { call.await.unwrap().status() }
+    let held = shedder.admit().unwrap();
+    let mut nameless: Vec<_> = (0..20).map(|_| spawn(service.clone().oneshot(to("/")))).collect();
+    nameless.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
+    let request = Request::builder().header("x-tenant", "few").body(()).unwrap();
+    let mut few = spawn(service.oneshot(request));
+    assert!(few.poll().is_pending());
+    drop(held);
+    assert!(few.is_woken());
+    assert!(!nameless.iter().any(|call| call.is_woken()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_slot_until_the_head_fast_errors_teach_nothing() {
+    let (shedder, clock) = one_slot();
+    let answer = |status: StatusCode, takes: Duration| {
+        let clock = clock.clone();
+        let layer = LoadShedLayer::new(shedder.clone()).until_head();
+        let service = layer.layer(service_fn(move |_: Request<()>| {
+            clock.advance(takes);
+            let mut response = Response::new(Full::<Bytes>::default());
+            *response.status_mut() = status;
+            async { Ok::<_, Infallible>(response) }
+        }));
+        async move { assert_eq!(service.oneshot(to("/")).await.unwrap().status(), status) }
     };
-    assert_eq!(status("/default").await, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(status("/critical").await, StatusCode::OK);
-    assert_eq!(refusals(&shedder, "forced"), 1.0);
-    shedder.switch().set(Mode::Shadow);
-    assert_eq!(status("/default").await, StatusCode::OK);
-    shedder.switch().set(Mode::Off);
-    assert_eq!(status("/default").await, StatusCode::OK);
-}
-
-#[tokio::test(start_paused = true)]
-async fn shadow_mode_neither_waits_nor_refuses() {
-    let (shedder, _clock) = one_slot();
-    shedder.switch().set(Mode::Shadow);
-    let service = LoadShedLayer::new(shedder.clone()).layer(service_fn(hello));
-    let _held = shedder.admit().unwrap();
-    let mut call = spawn(service.oneshot(to("/")));
-    assert!(call.poll().is_ready());
-    let refused = shedder.snapshot().value("bartizan_shed_requests_total", "shadow_refused");
-    assert_eq!(refused, Some(1.0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_raised_limit_lets_in_who_waits() {
-    let (shedder, _clock) = one_slot();
-    let service = LoadShedLayer::new(shedder.clone()).layer(service_fn(hello));
-    let _held = shedder.admit().unwrap();
-    let mut call = spawn(service.oneshot(to("/")));
-    assert!(call.poll().is_pending());
-    let settings = serde_json::json!({"algorithm": "fixed", "initial_limit": 2, "max_limit": 2});
-    shedder.apply(settings).unwrap();
-    assert!(call.is_woken());
-    assert!(call.poll().is_ready());
+    for _ in 0..32 {
+        answer(StatusCode::OK, 10 * MILLI).await;
+    }
+    assert_eq!(shedder.base_latency(), 10 * MILLI);
+    for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE] {
+        for _ in 0..200 {
+            answer(status, Duration::ZERO).await;
+        }
+    }
+    assert_eq!(shedder.base_latency(), 10 * MILLI);
 }
 
 #[tokio::test(start_paused = true)]
