@@ -146,11 +146,16 @@ impl Suite {
     /// Runs a variant under a load.
     #[must_use]
     pub fn cell(&self, contestant: &Contestant<'_>, variant: Variant, load: f64) -> Cell {
+        self.cell_of(contestant, &Plan { load, ..self.plan(variant) })
+    }
+
+    /// The plan of a variant's cells.
+    #[must_use]
+    pub fn plan(&self, variant: Variant) -> Plan {
         let Variant { workers, spread, discipline } = variant;
         // The more calls a second holds, the fewer seconds tell as much.
         let to = if self.quick || workers >= 64 { 25 } else { 40 };
-        let plan = Plan { workers, spread, discipline, load, to, ..Plan::default() };
-        self.cell_of(contestant, &plan)
+        Plan { workers, spread, discipline, to, ..Plan::default() }
     }
 
     /// Runs a plan and sums it up.
@@ -242,8 +247,14 @@ impl Suite {
 
     /// The share of group 0 that is answered in time, in per cent.
     #[must_use]
-    pub fn first_group(&self, contestant: &Contestant<'_>, load: f64, mix: Mix) -> f64 {
-        let plan = Plan { load, mix, ..Plan::default() };
+    pub fn first_group(
+        &self,
+        contestant: &Contestant<'_>,
+        variant: Variant,
+        load: f64,
+        mix: Mix,
+    ) -> f64 {
+        let plan = Plan { load, mix, ..self.plan(variant) };
         let tallies = self.tallies(contestant, &plan);
         mean(tallies.iter().map(|tally| {
             let group = tally.group(0);

@@ -39,6 +39,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Who comes before others may wait so many times as long as the others may in a queue that does not
 /// stand.
 const PATIENCE: u32 = 4;
+/// But not below so many base latencies: where all calls take the same time their slots are free all at
+/// once, and who cannot wait for that moment has to come at it by chance.
+const ROUND_TRIP: f64 = 1.5;
 /// What the longest wait loses of itself with the share that is refused.
 const VAIN: f64 = 1.25;
 
@@ -140,7 +143,8 @@ impl Control {
         // Bursts are what waiting is for. The more is refused anyway, the less is gained by it.
         let use_of_it = (1.0 - VAIN * self.refusals.share()).max(0.0);
         let calm = calm.mul_f64(use_of_it).max(standing);
-        let budget = Budget { calm, patient: PATIENCE * calm, standing, interval };
+        let patient = (PATIENCE * calm).max(latency.mul_f64(ROUND_TRIP));
+        let budget = Budget { calm, patient, standing, interval };
         Some(budget.within(settings.max_wait()))
     }
 

@@ -95,6 +95,22 @@ fn the_default_follows_a_service_that_loses_workers_or_becomes_slower() {
 }
 
 #[test]
+fn the_default_does_not_go_back_to_the_rate_of_workers_that_are_gone() {
+    let mut limit = BandwidthDelay::new(8);
+    let mut model = Model::new(40.0, 0.01);
+    model.saturate(&mut limit, 50_000);
+    while limit.settled() == limit.limit() {
+        model.saturate(&mut limit, 10);
+    }
+    // It has just begun to look, and does so until it is done with that.
+    model.workers = 20.0;
+    while limit.settled() != limit.limit() {
+        model.saturate(&mut limit, 10);
+    }
+    assert!((20..=32).contains(&limit.limit()), "{limit:?}");
+}
+
+#[test]
 fn an_overload_that_ends_during_a_probe_brings_no_limit_back_that_was_too_high() {
     // 60 at once is far too many, so the base is looked for right away.
     let (mut limit, mut model) = (BandwidthDelay::new(60), Model::new(4.0, 0.01));

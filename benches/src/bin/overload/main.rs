@@ -53,14 +53,13 @@ fn sixteen(spread: Spread, discipline: Discipline) -> Variant {
 
 /// What happens in the course of a run.
 fn stories(suite: &Suite, ours: &Contestant<'_>, bars: &mut Bars) {
-    let mut kinds = vec![sixteen(Spread::Exponential, Discipline::Queue)];
-    if !suite.quick {
-        kinds.push(sixteen(Spread::Exponential, Discipline::Thrash));
-        kinds.push(sixteen(Spread::Bimodal, Discipline::Queue));
-        kinds.push(sixteen(Spread::Constant, Discipline::Queue));
-        kinds.push(Variant { workers: 64, ..kinds[0] });
-    }
-    for variant in kinds {
+    let variants = if suite.quick {
+        let constant = sixteen(Spread::Constant, Discipline::Queue);
+        vec![sixteen(Spread::Exponential, Discipline::Queue), Variant { workers: 64, ..constant }]
+    } else {
+        suite.variants()
+    };
+    for variant in variants {
         for load in [2.0, 10.0] {
             let [halved, restored] = suite.halved(ours, variant, load);
             bars.at_least(&format!("overload-{variant}-{load}x-halved"), halved, 97.0);
@@ -71,17 +70,18 @@ fn stories(suite: &Suite, ours: &Contestant<'_>, bars: &mut Bars) {
         bars.at_most(&format!("overload-{variant}-step-p99-ms"), p99, 250.0);
         let spike = suite.spike(ours, variant);
         bars.at_least(&format!("overload-{variant}-after-retry-spike"), spike, 98.0);
-    }
-    let plan = Plan { load: 10.0, cancel: true, ..Plan::default() };
-    let cancel = suite.cell_of(ours, &plan);
-    bars.at_least("overload-16-exponential-queue-cancel-10x", cancel.goodput, 98.0);
-    for (load, limit) in [(2.0, 99.95), (5.0, 99.95), (10.0, 95.0)] {
-        let critical = suite.first_group(&ours::by_priority(), load, Mix::Priorities);
-        bars.at_least(&format!("overload-top-tenth-{load}x"), critical, limit);
-    }
-    for load in [2.0, 5.0, 10.0] {
-        let small = suite.first_group(&ours::by_tenant(), load, Mix::Tenants);
-        bars.at_least(&format!("overload-small-tenant-{load}x"), small, 98.0);
+        let plan = Plan { load: 10.0, cancel: true, ..suite.plan(variant) };
+        let cancel = suite.cell_of(ours, &plan);
+        bars.at_least(&format!("overload-{variant}-cancel-10x"), cancel.goodput, 98.0);
+        for (load, limit) in [(2.0, 99.95), (5.0, 99.95), (10.0, 95.0)] {
+            let mix = Mix::Priorities;
+            let critical = suite.first_group(&ours::by_priority(), variant, load, mix);
+            bars.at_least(&format!("overload-{variant}-top-tenth-{load}x"), critical, limit);
+        }
+        for load in [2.0, 5.0, 10.0] {
+            let small = suite.first_group(&ours::by_tenant(), variant, load, Mix::Tenants);
+            bars.at_least(&format!("overload-{variant}-small-tenant-{load}x"), small, 98.0);
+        }
     }
 }
 

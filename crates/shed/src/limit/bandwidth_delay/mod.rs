@@ -47,6 +47,9 @@ const GROWTH: f64 = 1.5;
 /// was, a probe looks first.
 const DECAY: f64 = 0.8;
 
+/// A rate that is so many standard errors below what it was is another one.
+const SUDDEN: f64 = 3.5;
+
 /// At the start, calls take longer than before if they take so many times as long.
 const LONGER: f64 = 1.4;
 /// After so many windows in which the limit was in the way now and then, and the base still not known,
@@ -181,9 +184,17 @@ impl BandwidthDelay {
         if calls < least {
             return false;
         }
+        calls >= (self.variation(window) / (error * error)).clamp(least, most)
+    }
+
+    fn variation(&self, window: &Window) -> f64 {
         // A window without a rare long call looks steadier than it is.
-        let variation = self.moments.variation().max(window.variation());
-        calls >= (variation / (error * error)).clamp(least, most)
+        self.moments.variation().max(window.variation())
+    }
+
+    /// The standard error of the window's mean, as a share of it.
+    fn error(&self, window: &Window) -> f64 {
+        (self.variation(window) / f64::from(window.calls.max(1))).sqrt()
     }
 
     /// What the limit should be.
@@ -220,6 +231,8 @@ impl BandwidthDelay {
             // Nothing waits inside, so the rate is what the limit makes it.
             () if latency < self.base * self.idle_bound(window) => 1.0,
             () if self.is_climbing || self.streak <= NEW => CLIMBING,
+            // Not by chance: it does less at once now, or each call takes longer.
+            () if rate < self.rate * (1.0 - SUDDEN * self.error(window).max(ERROR)) => CLIMBING,
             () => STEADY,
         };
         self.rate = averaged(self.rate, rate, weight);

@@ -73,6 +73,10 @@ impl BandwidthDelay {
         }
         let is_faster = latency < FASTER * probe.before;
         if self.limit > self.least() && (is_faster || probe.is_first) {
+            if probe.is_first {
+                // Calls wait where none should: the rate, or the base, is not what it was.
+                self.rate = window.rate(sample);
+            }
             let next = Probe { before: latency, is_first: false, ..probe };
             return self.step_down(DEEP, window.longest, sample.now, next);
         }
