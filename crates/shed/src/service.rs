@@ -42,7 +42,9 @@ where
         let mode = self.shedder.shared.switch.mode(|| None);
         let slot = if mode == Mode::Off || self.triage.is_exempt(&request) {
             Slot::uncounted()
-        } else if let Some(slot) = self.shedder.shared.enter() {
+        } else if !self.triage.is_expired(&request)
+            && let Some(slot) = self.shedder.shared.enter()
+        {
             slot
         } else {
             return self.call_full(mode, request);
@@ -53,7 +55,7 @@ where
 }
 
 impl<S: Clone, P, T> LoadShed<S, P, T> {
-    /// There is no free slot.
+    /// There is no free slot, or no use in one.
     #[cold]
     fn call_full<Req>(&mut self, mode: Mode, request: Req) -> ResponseFuture<S, P, Req>
     where

@@ -144,6 +144,9 @@ impl Shared {
     fn decide(self: &Arc<Self>, claim: Claim, can_wait: bool) -> Decision {
         let settings = self.settings.load();
         let is_critical = claim.priority == Priority::Critical;
+        if claim.timeout == Some(Duration::ZERO) {
+            return Decision::Refuse(Reason::Deadline);
+        }
         if settings.forced_share() > 0.0
             && !is_critical
             && fastrand::f64() < settings.forced_share()

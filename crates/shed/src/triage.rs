@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use bartizan_core::{Key, KeyExtractor, Principal};
 use http::{HeaderName, Request};
@@ -13,6 +14,11 @@ use crate::{Deadlines, Exempt};
 pub trait Triage<Req> {
     /// True if `request` is always served.
     fn is_exempt(&self, _request: &Req) -> bool {
+        false
+    }
+
+    /// True if nobody waits for the answer to `request` any more.
+    fn is_expired(&self, _request: &Req) -> bool {
         false
     }
 
@@ -44,6 +50,11 @@ impl<T: Triage<Req>, X: Exempt<Req>, Req> Triage<Req> for WithExempt<T, X> {
         self.1.is_exempt(request) || self.0.is_exempt(request)
     }
 
+    #[inline]
+    fn is_expired(&self, request: &Req) -> bool {
+        self.0.is_expired(request)
+    }
+
     fn describe(&self, request: &Req, claim: &mut Claim) {
         self.0.describe(request, claim);
     }
@@ -53,6 +64,11 @@ impl<T: Triage<Req>, R: Rank<Req>, Req> Triage<Req> for WithPriority<T, R> {
     #[inline]
     fn is_exempt(&self, request: &Req) -> bool {
         self.0.is_exempt(request)
+    }
+
+    #[inline]
+    fn is_expired(&self, request: &Req) -> bool {
+        self.0.is_expired(request)
     }
 
     fn describe(&self, request: &Req, claim: &mut Claim) {
@@ -67,6 +83,11 @@ impl<T: Triage<Req>, K: KeyExtractor<Req>, Req> Triage<Req> for WithTenant<T, K>
         self.0.is_exempt(request)
     }
 
+    #[inline]
+    fn is_expired(&self, request: &Req) -> bool {
+        self.0.is_expired(request)
+    }
+
     fn describe(&self, request: &Req, claim: &mut Claim) {
         self.0.describe(request, claim);
         // Those without a key share one account: who leaves it out gains nothing by that.
@@ -78,6 +99,11 @@ impl<T: Triage<Request<B>>, B> Triage<Request<B>> for WithDeadlines<T> {
     #[inline]
     fn is_exempt(&self, request: &Request<B>) -> bool {
         self.0.is_exempt(request)
+    }
+
+    #[inline]
+    fn is_expired(&self, request: &Request<B>) -> bool {
+        self.1.timeout(request.headers()) == Some(Duration::ZERO) || self.0.is_expired(request)
     }
 
     fn describe(&self, request: &Request<B>, claim: &mut Claim) {

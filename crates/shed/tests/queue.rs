@@ -177,6 +177,25 @@ async fn no_request_waits_longer_than_its_caller_though_nobody_comes_or_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_past_its_deadline_is_not_begun_though_slots_are_free() {
+    let (shedder, _clock) = one_slot();
+    let service = LoadShedLayer::new(shedder.clone())
+        .priority(|_: &Request<()>| Priority::Critical)
+        .deadlines(Deadlines::grpc())
+        .exempt_paths(["/livez"])
+        .layer(service_fn(hello));
+    let status = |path: &'static str, timeout: &'static str| {
+        let request = Request::get(path).header("grpc-timeout", timeout).body(()).unwrap();
+        let call = service.clone().oneshot(request);
+        async { call.await.unwrap().status() }
+    };
+    assert_eq!(status("/", "0m").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(status("/", "1m").await, StatusCode::OK);
+    assert_eq!(status("/livez", "0m").await, StatusCode::OK);
+    assert_eq!(refusals(&shedder, "deadline"), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_longest_wait_holds_from_the_first_call_on_and_for_the_critical_too() {
     let settings = Settings::fixed(1).critical_slots(0.0).longest_wait(5 * MILLI);
     let shedder = LoadShedder::new("test").clock(Clock::manual()).settings(settings).unwrap();
