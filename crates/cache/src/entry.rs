@@ -59,9 +59,8 @@ impl Entry {
     }
 
     /// About the bytes that it takes.
-    pub(crate) fn weight(&self) -> u32 {
-        let weight = OVERHEAD + self.head.weight() + self.body.len();
-        u32::try_from(weight).unwrap_or(u32::MAX)
+    pub(crate) fn weight(&self) -> u64 {
+        (OVERHEAD + self.head.weight() + self.body.len()) as u64
     }
 }
 
