@@ -82,7 +82,7 @@ impl<'a> Plan<'a> {
             Err(detail) => return self.forward(mode, Forward::Bypass, Some(detail), Task::Nothing),
         };
         let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
-        let demand = Demand { directives, credentials, now: cache.now() };
+        let demand = Demand { directives, credentials, now: cache.asked() };
         self.look_up(mode, request, &place, demand, Asks { head, seen })
     }
 
@@ -244,7 +244,7 @@ impl<'a> Plan<'a> {
             let seen = Seen::of(request.headers(), rules, cache.keys());
             let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
             let directives = cache.directives(seen, request.headers());
-            let demand = Demand { directives, credentials, now: cache.now() };
+            let demand = Demand { directives, credentials, now: cache.asked() };
             let mut fetch = self.fetch(request, &place, demand, Forward::Method, mode);
             fetch.is_unsafe = true;
             cache.counts().request(Verdict::Forward(Forward::Method));

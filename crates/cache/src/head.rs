@@ -1,8 +1,8 @@
 //! The head of a stored response.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, RwLock};
 
-use bartizan_core::{Key, Live, Timestamp};
+use bartizan_core::{Key, Timestamp};
 use http::header::{AGE, DATE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -33,19 +33,45 @@ pub(crate) struct Head {
     pub(crate) own_etag: bool,
     /// Whether caches further in have left their `Cache-Status`.
     annotated: bool,
-    /// The fields of a `304 Not Modified`, made when the first one is sent.
-    unchanged: OnceLock<Box<HeaderMap>>,
-    /// What the last hit said of its age: another one in the same second says the same.
-    said: OnceLock<Live<Said>>,
+    /// What the last hit was answered with, and the last hit that was a `304 Not Modified`.
+    said: [Said; 2],
 }
 
-/// The fields of a hit that tell the time.
-#[derive(Clone, Debug)]
-struct Said {
+/// The fields of the last hit: another one in the same second is answered with the same.
+#[derive(Debug, Default)]
+struct Said(RwLock<Option<Told>>);
+
+#[derive(Debug)]
+struct Told {
     age: u64,
     ttl: i64,
-    age_value: HeaderValue,
-    line: HeaderValue,
+    fields: HeaderMap,
+}
+
+impl Clone for Said {
+    /// A copy has said nothing yet.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Said {
+    /// The fields as they were told with this age and time to live; else as `make` makes them.
+    #[inline]
+    fn again(&self, age: u64, ttl: i64, make: impl FnOnce() -> HeaderMap) -> HeaderMap {
+        // Nobody waits here: who comes to a closed door makes them.
+        if let Ok(told) = self.0.try_read()
+            && let Some(told) = &*told
+            && (told.age, told.ttl) == (age, ttl)
+        {
+            return told.fields.clone();
+        }
+        let fields = make();
+        if let Ok(mut told) = self.0.try_write() {
+            *told = Some(Told { age, ttl, fields: fields.clone() });
+        }
+        fields
+    }
 }
 
 /// What an answer says in `Cache-Status`.
@@ -114,8 +140,8 @@ impl Head {
         if !annotated {
             headers.insert(CACHE_STATUS, HeaderValue::from_static("-"));
         }
-        let (unchanged, said) = (OnceLock::new(), OnceLock::new());
-        Self { status, headers, policy, vary, uri, labels, own_etag, annotated, unchanged, said }
+        let said = Default::default();
+        Self { status, headers, policy, vary, uri, labels, own_etag, annotated, said }
     }
 
     /// The head of a part, now that the whole is there.
@@ -127,8 +153,7 @@ impl Head {
 
     /// It is about to change: answers made of it are no longer its.
     pub(crate) fn forget_answers(&mut self) {
-        self.unchanged = OnceLock::new();
-        self.said = OnceLock::new();
+        self.said = Default::default();
     }
 
     /// The fields without what each answer says anew.
@@ -144,43 +169,48 @@ impl Head {
     /// The head of an answer to a request that came just now. Costs the same for every body.
     #[inline]
     pub(crate) fn respond(&self, now: Timestamp, line: Line<'_>) -> Response<()> {
-        self.answer(self.status, &self.headers, now, line)
+        let [said, _] = &self.said;
+        self.answer(self.status, said, now, line, || self.headers.clone())
     }
 
     /// The head of a `304 Not Modified` (RFC 9110 §15.4.5).
     pub(crate) fn not_modified(&self, now: Timestamp, line: Line<'_>) -> Response<()> {
-        let headers = self.unchanged.get_or_init(|| {
+        let [_, said] = &self.said;
+        self.answer(StatusCode::NOT_MODIFIED, said, now, line, || {
             let mut headers = self.headers.clone();
             validate::without_content(&mut headers);
-            Box::new(headers)
-        });
-        self.answer(StatusCode::NOT_MODIFIED, headers, now, line)
+            headers
+        })
     }
 
     #[inline]
     fn answer(
         &self,
         status: StatusCode,
-        headers: &HeaderMap,
+        said: &Said,
         now: Timestamp,
         line: Line<'_>,
+        fields: impl FnOnce() -> HeaderMap,
     ) -> Response<()> {
+        let age = self.policy.freshness.age(now).as_secs();
         let mut response = Response::new(());
         *response.status_mut() = status;
-        let fields = response.headers_mut();
-        *fields = headers.clone();
-        let age = self.policy.freshness.age(now).as_secs();
-        let (age_value, line) = match line {
-            Line::None => (age.into(), None),
-            Line::Some(line) => (age.into(), Some(line.clone())),
+        *response.headers_mut() = match line {
+            Line::None => self.telling(fields(), age, None),
+            Line::Some(line) => self.telling(fields(), age, Some(line.clone())),
             Line::Hit(status) => {
-                let (age_value, line) = self.hit(status, age, self.policy.freshness.ttl(now));
-                (age_value, Some(line))
+                let ttl = self.policy.freshness.ttl(now);
+                said.again(age, ttl, || self.telling(fields(), age, Some(status.hit(ttl))))
             }
         };
+        response
+    }
+
+    /// The fields with what they say of the time.
+    fn telling(&self, mut fields: HeaderMap, age: u64, line: Option<HeaderValue>) -> HeaderMap {
         // In place of what was stored for it: nothing grows.
-        if let Some(age) = fields.get_mut(AGE) {
-            *age = age_value;
+        if let Some(old) = fields.get_mut(AGE) {
+            *old = age.into();
         }
         match line {
             Some(line) if self.annotated => {
@@ -196,21 +226,7 @@ impl Head {
                 fields.remove(CACHE_STATUS);
             }
         }
-        response
-    }
-
-    #[inline]
-    fn hit(&self, status: &CacheStatus, age: u64, ttl: i64) -> (HeaderValue, HeaderValue) {
-        let make = || Said { age, ttl, age_value: age.into(), line: status.hit(ttl) };
-        let said = self.said.get_or_init(|| Live::new(make()));
-        let last = said.load();
-        if last.age == age && last.ttl == ttl {
-            return (last.age_value.clone(), last.line.clone());
-        }
-        let new = make();
-        let values = (new.age_value.clone(), new.line.clone());
-        said.store(new);
-        values
+        fields
     }
 
     /// The fields as the service would have sent them had it not said `304 Not Modified`
@@ -243,8 +259,8 @@ impl Head {
 
     pub(crate) fn weight(&self) -> usize {
         let fields = self.headers.iter().map(|(name, value)| {
-            // Twice the table: a 304 has one of its own.
-            2 * size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
+            // Three times the table: hits have one of their own, and 304s another.
+            3 * size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
         });
         fields.sum::<usize>() + self.vary.weight() + self.uri.len() + size_of_val(&*self.labels)
     }

@@ -199,6 +199,13 @@ impl ResponseCache {
         self.shared.plan.clock.now()
     }
 
+    /// When a request came, as far as the kernel's last tick tells: a few milliseconds too early at
+    /// most. Ages count in seconds, and the time until the service answers is none too short by it.
+    #[inline]
+    pub(crate) fn asked(&self) -> Timestamp {
+        self.shared.plan.clock.now_coarse()
+    }
+
     pub(crate) fn unix(&self) -> Duration {
         self.shared.plan.clock.unix()
     }
