@@ -65,7 +65,8 @@ impl Entry {
 }
 
 fn has_length(headers: &HeaderMap, len: usize) -> bool {
-    headers.get(CONTENT_LENGTH).is_some_and(|said| said.as_bytes() == len.to_string().as_bytes())
+    let said = headers.get(CONTENT_LENGTH).and_then(|said| said.to_str().ok());
+    said.is_some_and(|said| said.parse() == Ok(len) && !said.starts_with('+'))
 }
 
 /// Weak: it is made of these bytes, but says nothing of other codings of them.
@@ -118,6 +119,7 @@ pub(crate) mod tests {
             request: &HeaderMap::new(),
             credentials: false,
             received: RECEIVED,
+            length: None,
             uri: &uri,
             resource: Key::of("resource"),
         };

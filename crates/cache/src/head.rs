@@ -3,10 +3,10 @@
 use std::sync::{Arc, RwLock};
 
 use bartizan_core::{Key, Timestamp};
-use http::header::{AGE, DATE, ETAG};
+use http::header::{AGE, CONTENT_LENGTH, DATE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::fields::{end_to_end, set_date, without_part};
+use crate::fields::{end_to_end, set_date, set_length, without_part};
 use crate::key::Vary;
 use crate::rules::Rules;
 use crate::settings::Settings;
@@ -97,6 +97,8 @@ pub(crate) struct Context<'a> {
     pub(crate) request: &'a HeaderMap,
     pub(crate) credentials: bool,
     pub(crate) received: Received,
+    /// The length of the whole body, where it is known.
+    pub(crate) length: Option<u64>,
     pub(crate) uri: &'a Arc<str>,
     pub(crate) resource: Key,
 }
@@ -108,18 +110,25 @@ impl Head {
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Option<Self> {
-        let Context { rules, settings, request, credentials, received, uri, resource } = context;
+        let Context { rules, settings, request, credentials, received, uri, resource, .. } =
+            context;
         let answer = Answer { credentials, status, headers, received };
         let (policy, withheld) = state::assess(answer, rules, settings)?;
         let vary = Vary::of(headers, request, rules.languages)?;
         let labels = tags::labels(resource, uri, headers);
-        let mut headers = end_to_end(headers);
+        let (mut headers, mut text) = end_to_end(headers);
         for name in withheld {
             headers.remove(name);
         }
         // RFC 9110 §6.6.1: who stores a response without a date gives it one.
         if state::date(&headers, DATE).is_none() {
-            set_date(&mut headers, received.unix);
+            set_date(&mut headers, received.unix, &mut text);
+        }
+        if let Some(length) = context.length
+            && status != StatusCode::NO_CONTENT
+            && !headers.contains_key(CONTENT_LENGTH)
+        {
+            set_length(&mut headers, length, &mut text);
         }
         Some(Self::resumed(status, headers, policy, vary, Arc::clone(uri), labels, false))
     }
@@ -237,8 +246,8 @@ impl Head {
             headers.remove(ETAG);
         }
         // If it has none, the stored response is as new as this moment.
-        set_date(&mut headers, received.unix);
-        let new = end_to_end(not_modified);
+        let (new, mut text) = end_to_end(not_modified);
+        set_date(&mut headers, received.unix, &mut text);
         for name in new.keys() {
             // It is an answer about the one response that was asked about: a tag that it tells
             // beside is not that response's.

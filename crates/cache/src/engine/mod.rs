@@ -194,15 +194,10 @@ impl ResponseCache {
         self.shared.further.as_ref()
     }
 
+    /// The time to the kernel's last tick, some milliseconds ago at most: ages and spans here count
+    /// in seconds.
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
-        self.shared.plan.clock.now()
-    }
-
-    /// When a request came, as far as the kernel's last tick tells: a few milliseconds too early at
-    /// most. Ages count in seconds, and the time until the service answers is none too short by it.
-    #[inline]
-    pub(crate) fn asked(&self) -> Timestamp {
         self.shared.plan.clock.now_coarse()
     }
 
@@ -226,10 +221,6 @@ impl ResponseCache {
 
     pub(crate) fn body_limit(&self) -> u64 {
         self.shared.active.load().settings.body_bytes()
-    }
-
-    pub(crate) fn makes_etags(&self) -> bool {
-        self.shared.active.load().settings.makes_etags()
     }
 
     /// What the request says that this cache obeys.
@@ -313,11 +304,9 @@ impl ResponseCache {
         self.shared.active.load().memory.remove_entry(key, entry);
     }
 
-    /// Takes bytes for a body that is on its way. False if that is more than shall be held at
-    /// once; they are counted nevertheless.
-    pub(crate) fn reserve(&self, bytes: u64) -> bool {
-        let taken = self.shared.filling.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        taken <= self.shared.active.load().settings.bytes()
+    /// Takes bytes for a body that is on its way. Returns how many are taken at the moment.
+    pub(crate) fn reserve(&self, bytes: u64) -> u64 {
+        self.shared.filling.fetch_add(bytes, Relaxed).saturating_add(bytes)
     }
 
     pub(crate) fn release(&self, bytes: u64) {

@@ -80,7 +80,8 @@ impl<'a> Target<'a> {
 
     /// The URI as text, by which prefixes are compared.
     pub(crate) fn to_text(&self) -> String {
-        format!("{}://{}{}", self.scheme, String::from_utf8_lossy(self.host()), self.path)
+        let host = String::from_utf8_lossy(&self.host);
+        [self.scheme, "://", &host, self.path].concat()
     }
 }
 
