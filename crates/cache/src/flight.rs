@@ -370,11 +370,13 @@ impl Drop for Reader {
         let mut state = self.flight.state();
         state.stream.leave(self.seat);
         state.stream.trim();
+        let has_begun = !matches!(state.stage, Stage::Pending);
         drop(state);
         // It may have been the one that was to go on.
         self.flight.bell.leave(self.seat);
         // A leader that never began leaves nothing to wait for.
-        if self.is_leader && self.flight.try_work().is_some_and(|work| work.is_none()) {
+        if self.is_leader && !has_begun && self.flight.try_work().is_some_and(|work| work.is_none())
+        {
             self.flight.fail();
         }
     }

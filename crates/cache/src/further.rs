@@ -206,7 +206,7 @@ pub(crate) fn save(
         age: head.policy.freshness.age(now),
         kept_at: cache.unix(),
         vary: head.vary.portable(&fetch.request),
-        headers: head.portable_headers(),
+        headers: head.headers.clone(),
     };
     let grace = head.policy.revalidate_grace.max(head.policy.error_grace);
     let left = head.policy.freshness.left(now).unwrap_or_default();

@@ -31,8 +31,6 @@ pub(crate) struct Head {
     pub(crate) labels: Box<[Key]>,
     /// Whether the entity tag is ours: the service would not know it.
     pub(crate) own_etag: bool,
-    /// Whether caches further in have left their `Cache-Status`.
-    annotated: bool,
     /// What the last hit was answered with, and the last hit that was a `304 Not Modified`.
     said: [Said; 2],
 }
@@ -143,14 +141,10 @@ impl Head {
         labels: Box<[Key]>,
         own_etag: bool,
     ) -> Self {
-        // What each answer says anew has its place already: an answer then allocates none.
-        let annotated = headers.contains_key(CACHE_STATUS);
-        headers.insert(AGE, HeaderValue::from_static("0"));
-        if !annotated {
-            headers.insert(CACHE_STATUS, HeaderValue::from_static("-"));
-        }
+        // Each answer says anew how old it is.
+        headers.remove(AGE);
         let said = Default::default();
-        Self { status, headers, policy, vary, uri, labels, own_etag, annotated, said }
+        Self { status, headers, policy, vary, uri, labels, own_etag, said }
     }
 
     /// The head of a part, now that the whole is there.
@@ -163,16 +157,6 @@ impl Head {
     /// It is about to change: answers made of it are no longer its.
     pub(crate) fn forget_answers(&mut self) {
         self.said = Default::default();
-    }
-
-    /// The fields without what each answer says anew.
-    pub(crate) fn portable_headers(&self) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        headers.remove(AGE);
-        if !self.annotated {
-            headers.remove(CACHE_STATUS);
-        }
-        headers
     }
 
     /// The head of an answer to a request that came just now. Costs the same for every body.
@@ -217,23 +201,9 @@ impl Head {
 
     /// The fields with what they say of the time.
     fn telling(&self, mut fields: HeaderMap, age: u64, line: Option<HeaderValue>) -> HeaderMap {
-        // In place of what was stored for it: nothing grows.
-        if let Some(old) = fields.get_mut(AGE) {
-            *old = age.into();
-        }
-        match line {
-            Some(line) if self.annotated => {
-                fields.append(CACHE_STATUS, line);
-            }
-            Some(line) => {
-                if let Some(status) = fields.get_mut(CACHE_STATUS) {
-                    *status = line;
-                }
-            }
-            None if self.annotated => {}
-            None => {
-                fields.remove(CACHE_STATUS);
-            }
+        fields.insert(AGE, age.into());
+        if let Some(line) = line {
+            fields.append(CACHE_STATUS, line);
         }
         fields
     }
@@ -241,7 +211,7 @@ impl Head {
     /// The fields as the service would have sent them had it not said `304 Not Modified`
     /// (RFC 9111 §3.2).
     pub(crate) fn freshened(&self, not_modified: &HeaderMap, received: Received) -> HeaderMap {
-        let mut headers = self.portable_headers();
+        let mut headers = self.headers.clone();
         if self.own_etag {
             headers.remove(ETAG);
         }
@@ -259,9 +229,6 @@ impl Head {
             new.get_all(name).iter().for_each(|value| {
                 headers.append(name.clone(), value.clone());
             });
-        }
-        if !not_modified.contains_key(AGE) {
-            headers.remove(AGE);
         }
         headers
     }
