@@ -81,8 +81,8 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use bartizan_core::{Key, Timestamp};
-    use http::HeaderName;
     use http::header::{AGE, DATE};
+    use http::{HeaderName, Response};
 
     use super::*;
     use crate::Settings;
@@ -210,6 +210,30 @@ pub(crate) mod tests {
         let response = entry.head.respond(RECEIVED.now, Line::Hit(&CacheStatus::new("us")));
         let lines: Vec<_> = response.headers().get_all(CACHE_STATUS).iter().collect();
         assert_eq!(lines, ["cdn; hit", "us; hit; ttl=60"]);
+    }
+
+    #[test]
+    fn each_second_is_told_anew_and_a_304_apart() {
+        let entry = entry(200, &[("cache-control", "max-age=60"), ("etag", "\"1\"")], "hello");
+        let status = CacheStatus::new("us");
+        let said = |response: Response<()>| {
+            let headers = response.headers();
+            let text =
+                |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            (text("age"), text("cache-status"), text("content-length"))
+        };
+        let told = |age: u64, length: Option<&str>| {
+            let line = format!("us; hit; ttl={}", 60 - age);
+            (Some(age.to_string()), Some(line), length.map(str::to_owned))
+        };
+        for age in [0, 0, 1, 1, 0, 59] {
+            let now = Timestamp::from_nanos(age * 1_000_000_000);
+            let line = || Line::Hit(&status);
+            assert_eq!(said(entry.head.respond(now, line())), told(age, Some("5")));
+            assert_eq!(said(entry.head.not_modified(now, line())), told(age, None));
+            let plain = said(entry.head.respond(now, Line::None));
+            assert_eq!(plain, (Some(age.to_string()), None, Some("5".to_owned())));
+        }
     }
 
     #[test]

@@ -13,9 +13,9 @@ use httpdate::HttpDate;
 
 use crate::list;
 
-/// For what a stored response is given: its age, its date, its length, its `Cache-Status`.
-const ADDED: usize = 4;
-/// For the text of the date and the length.
+/// For what a stored response is given: its date and its length.
+const ADDED: usize = 2;
+/// For their text.
 const ADDED_TEXT: usize = 29 + 20;
 
 /// The fields that are not about the connection (RFC 9111 §3.1), with room for what is added, also
@@ -97,6 +97,40 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: impl Display, text: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_are_copied_whole_and_keep_no_other_buffer_alive() {
+        let mut secret = HeaderValue::from_static("s");
+        secret.set_sensitive(true);
+        let buffer = bytes::Bytes::from(vec![b'x'; 4096]);
+        let slice = HeaderValue::from_maybe_shared(buffer.slice(..3)).unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("link", "<a>"), ("link", "<b>"), ("connection", "X-Hop")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers.insert("x-hop", HeaderValue::from_static("1"));
+        headers.insert("x-secret", secret);
+        headers.insert("x-slice", slice);
+        let (mut kept, mut text) = end_to_end(&headers);
+        drop(headers);
+        assert!(buffer.is_unique());
+        set_length(&mut kept, u64::MAX, &mut text);
+        let all: Vec<_> = kept.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let expected = [
+            ("link", "<a>"),
+            ("link", "<b>"),
+            ("x-secret", "s"),
+            ("x-slice", "xxx"),
+            ("content-length", "18446744073709551615"),
+        ];
+        assert!(
+            expected.iter().all(|(name, value)| {
+                all.iter().any(|(kept, said)| kept == name && said == value)
+            })
+        );
+        assert_eq!(all.len(), expected.len());
+        assert!(kept["x-secret"].is_sensitive() && !kept["x-slice"].is_sensitive());
+    }
 
     #[test]
     fn a_clock_beyond_all_dates_does_not_panic() {
