@@ -20,12 +20,15 @@ impl Bell {
         }
     }
 
-    pub(crate) fn forget(&self, seat: usize) {
+    /// Forgets who sits there, and wakes the others.
+    pub(crate) fn leave(&self, seat: usize) {
         let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waker = wakers.get_mut(seat).and_then(Option::take);
+        let own = wakers.get_mut(seat).and_then(Option::take);
+        let others = std::mem::take(&mut *wakers);
         drop(wakers);
         // Outside of the lock: it may be the last of its task.
-        drop(waker);
+        drop(own);
+        others.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Wakes all.
@@ -78,9 +81,8 @@ mod tests {
             bell.register(seat, &Waker::from(Arc::clone(count)));
             bell.register(seat, &Waker::from(Arc::clone(count)));
         }
-        bell.forget(1);
-        bell.forget(7);
-        bell.ring();
+        bell.leave(1);
+        bell.leave(7);
         bell.ring();
         let woken: Vec<_> = counts.iter().map(|count| count.0.load(Relaxed)).collect();
         assert_eq!(woken, [1, 0, 1]);

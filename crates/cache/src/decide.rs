@@ -6,8 +6,9 @@ use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 
+use crate::after::{After, Task};
 use crate::entry::Entry;
-use crate::exchange::{After, Fetch, Task};
+use crate::exchange::Fetch;
 use crate::head::Line;
 use crate::invalidate::{self, Site};
 use crate::key::{self, Keyed, RequestHead, Suffix, Target};
@@ -164,14 +165,14 @@ impl<'a> Plan<'a> {
             directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some();
         let known = found.entry.or(found.other);
         let is_public = known.as_ref().is_some_and(|entry| entry.head.policy.for_everyone);
+        let mut fetch = self.fetch(request, place, demand, reason, mode);
         let shares = !head
             && !demands
             && !found.unshared
             && !asks.seen.range
             && (!demand.credentials || is_public)
             && mode == Mode::Enforce
-            && !cache.current_settings().wait().is_zero();
-        let mut fetch = self.fetch(request, place, demand, reason, mode);
+            && !fetch.settings.wait().is_zero();
         fetch.validating = stored
             .clone()
             .filter(|entry| !head && mode == Mode::Enforce && validate::can_validate(&entry.head));
@@ -211,12 +212,14 @@ impl<'a> Plan<'a> {
         reason: Forward,
         mode: Mode,
     ) -> Box<Fetch> {
+        let refers = self.cache.keys().learns() || self.cache.further().is_some();
         Box::new(Fetch {
             cache: self.cache.clone(),
             rules: Arc::clone(self.rules),
+            settings: self.cache.current_settings(),
             keyed: place.keyed,
             uri: place.target.to_text().into(),
-            site: self.site(request),
+            site: refers.then(|| self.site(request)),
             suffix: place.suffix.clone(),
             epoch: self.cache.epoch(place.keyed.key),
             position: self.cache.position(),
@@ -247,6 +250,7 @@ impl<'a> Plan<'a> {
             let demand = Demand { directives, credentials, now: cache.now() };
             let mut fetch = self.fetch(request, &place, demand, Forward::Method, mode);
             fetch.is_unsafe = true;
+            fetch.site = Some(self.site(request));
             cache.counts().request(Verdict::Forward(Forward::Method));
             return Decision::Fetch { fetch, known: None, shares: false };
         }

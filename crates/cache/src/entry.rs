@@ -59,14 +59,14 @@ impl Entry {
     }
 
     /// About the bytes that it takes.
-    pub(crate) fn weight(&self) -> u32 {
-        let weight = OVERHEAD + self.head.weight() + self.body.len();
-        u32::try_from(weight).unwrap_or(u32::MAX)
+    pub(crate) fn weight(&self) -> u64 {
+        (OVERHEAD + self.head.weight() + self.body.len()) as u64
     }
 }
 
 fn has_length(headers: &HeaderMap, len: usize) -> bool {
-    headers.get(CONTENT_LENGTH).is_some_and(|said| said.as_bytes() == len.to_string().as_bytes())
+    let said = headers.get(CONTENT_LENGTH).and_then(|said| said.to_str().ok());
+    said.is_some_and(|said| said.parse() == Ok(len) && !said.starts_with('+'))
 }
 
 /// Weak: it is made of these bytes, but says nothing of other codings of them.
@@ -81,8 +81,8 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use bartizan_core::{Key, Timestamp};
-    use http::HeaderName;
     use http::header::{AGE, DATE};
+    use http::{HeaderName, Response};
 
     use super::*;
     use crate::Settings;
@@ -119,6 +119,7 @@ pub(crate) mod tests {
             request: &HeaderMap::new(),
             credentials: false,
             received: RECEIVED,
+            length: None,
             uri: &uri,
             resource: Key::of("resource"),
         };
@@ -209,6 +210,30 @@ pub(crate) mod tests {
         let response = entry.head.respond(RECEIVED.now, Line::Hit(&CacheStatus::new("us")));
         let lines: Vec<_> = response.headers().get_all(CACHE_STATUS).iter().collect();
         assert_eq!(lines, ["cdn; hit", "us; hit; ttl=60"]);
+    }
+
+    #[test]
+    fn each_second_is_told_anew_and_a_304_apart() {
+        let entry = entry(200, &[("cache-control", "max-age=60"), ("etag", "\"1\"")], "hello");
+        let status = CacheStatus::new("us");
+        let said = |response: Response<()>| {
+            let headers = response.headers();
+            let text =
+                |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            (text("age"), text("cache-status"), text("content-length"))
+        };
+        let told = |age: u64, length: Option<&str>| {
+            let line = format!("us; hit; ttl={}", 60 - age);
+            (Some(age.to_string()), Some(line), length.map(str::to_owned))
+        };
+        for age in [0, 0, 1, 1, 0, 59] {
+            let now = Timestamp::from_nanos(age * 1_000_000_000);
+            let line = || Line::Hit(&status);
+            assert_eq!(said(entry.head.respond(now, line())), told(age, Some("5")));
+            assert_eq!(said(entry.head.not_modified(now, line())), told(age, None));
+            let plain = said(entry.head.respond(now, Line::None));
+            assert_eq!(plain, (Some(age.to_string()), None, Some("5".to_owned())));
+        }
     }
 
     #[test]

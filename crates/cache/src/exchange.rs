@@ -14,7 +14,7 @@ use crate::fields;
 use crate::flight::{Flight, Stage};
 use crate::head::{Context, Head};
 use crate::invalidate::Site;
-use crate::key::{Keyed, Query, Suffix};
+use crate::key::{Keyed, Query, Suffix, Target};
 use crate::lease::Lease;
 use crate::leg::{Answer, Delivery};
 use crate::observe::{Fate, Verdict};
@@ -24,16 +24,19 @@ use crate::serve::{Asks, serve};
 use crate::state::{self, Demand, Received};
 use crate::status::{Forward, Notes};
 use crate::stream::{Fill, Filled};
-use crate::{ResponseCache, further};
+use crate::{ResponseCache, Settings, further};
 
 /// A request that is on its way to the service.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) cache: ResponseCache,
     pub(crate) rules: Arc<Rules>,
+    /// The settings that held when it was sent.
+    pub(crate) settings: Arc<Settings>,
     pub(crate) keyed: Keyed,
     pub(crate) uri: Arc<str>,
-    pub(crate) site: Site,
+    /// Where it was sent, if more is to be made of that than the key.
+    pub(crate) site: Option<Site>,
     pub(crate) suffix: Suffix,
     /// Where the changes of the resource and the purges stood when it was sent.
     pub(crate) epoch: Epoch,
@@ -74,6 +77,10 @@ impl Fetch {
             || self.cache.position() != self.position
     }
 
+    pub(crate) fn target(&self) -> Option<Target<'_>> {
+        self.site.as_ref()?.target()
+    }
+
     pub(crate) fn count(&self, fate: Fate) {
         self.cache.counts().fill(self.cache.label(), fate);
     }
@@ -82,18 +89,18 @@ impl Fetch {
         let Filled { fill, body } = filled;
         let Fill { head, part, epoch, position, .. } = fill;
         let entry = match part {
-            None => Entry::whole(head, body, position, self.cache.makes_etags()),
+            None => Entry::whole(head, body, position, self.settings.makes_etags()),
             part => Entry::new(head, body, part, position),
         };
         let stored = self.put(entry, epoch, false);
         self.count(if stored.is_some() { Fate::Stored } else { Fate::Overtaken });
     }
 
-    fn put(&self, entry: Entry, epoch: Epoch, confirmed: bool) -> Option<Arc<Entry>> {
+    pub(crate) fn put(&self, entry: Entry, epoch: Epoch, confirmed: bool) -> Option<Arc<Entry>> {
         let mut keyed = self.keyed;
         let mut learned = None;
         if self.cache.keys().learns()
-            && let Some(target) = self.site.target()
+            && let Some(target) = self.target()
         {
             learned = Query::no_vary_search(&entry.head.headers).map(Arc::new);
             keyed = self.cache.keys().keyed(&target, &self.suffix, learned.as_deref());
@@ -106,20 +113,26 @@ impl Fetch {
         Some(stored)
     }
 
-    fn received(&self) -> Received {
+    pub(crate) fn received(&self) -> Received {
         let now = self.cache.now();
         let delay = now.saturating_since(self.demand.now);
         Received { now, unix: self.cache.unix(), delay }
     }
 
-    fn head(&self, status: StatusCode, headers: &HeaderMap, received: Received) -> Option<Head> {
-        let settings = self.cache.current_settings();
+    pub(crate) fn head(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        received: Received,
+        length: Option<u64>,
+    ) -> Option<Head> {
         let context = Context {
             rules: &self.rules,
-            settings: &settings,
+            settings: &self.settings,
             request: &self.request,
             credentials: self.demand.credentials,
             received,
+            length,
             uri: &self.uri,
             resource: self.keyed.resource,
         };
@@ -183,7 +196,7 @@ fn close(flight: &Flight, stage: Stage) {
     if matches!(stage, Stage::Unshared) && flight.has_followers() {
         fetch.cache.mark_unshared(fetch.keyed.key);
     }
-    fetch.cache.flights().leave(fetch.keyed.key, flight);
+    flight.leave();
     flight.set_stage(stage);
 }
 
@@ -215,11 +228,11 @@ fn fetched<B: Body<Data = Bytes>, E>(
         fetch.cache.counts().validation(false);
     }
     let mut epoch = fetch.epoch;
-    let may_store = if fetch.is_unsafe {
-        fetch.cache.invalidate_after(&fetch.site, &fetch.suffix, parts.status, &parts.headers);
+    let may_store = if let Some(site) = fetch.site.as_ref().filter(|_| fetch.is_unsafe) {
+        fetch.cache.invalidate_after(site, &fetch.suffix, parts.status, &parts.headers);
         // It has just made its own target invalid: what counts is what comes after.
         epoch = fetch.cache.epoch(fetch.keyed.key);
-        is_representation(fetch, &parts)
+        is_representation(site, &parts)
     } else {
         !fetch.demand.directives.no_store
     };
@@ -227,9 +240,7 @@ fn fetched<B: Body<Data = Bytes>, E>(
     match fill {
         Some(fill) => {
             note(fetch, &mut parts, true);
-            let stage = Stage::Open(Arc::clone(&fill.head));
-            flight.with_stream(|stream| stream.open(fill));
-            flight.set_stage(stage);
+            flight.open(fill);
             Concluded::Open { response: Response::from_parts(parts, ()), body }
         }
         None => {
@@ -255,15 +266,14 @@ fn note(fetch: &Fetch, parts: &mut response::Parts, stored: bool) {
 
 /// Whether the answer to an unsafe request is what a GET of its target would be answered with, for
 /// a time that it states (RFC 9110 §9.3.3).
-fn is_representation(fetch: &Fetch, parts: &response::Parts) -> bool {
+fn is_representation(site: &Site, parts: &response::Parts) -> bool {
     let stated = [CACHE_CONTROL, EXPIRES].iter().any(|name| parts.headers.contains_key(name));
-    stated && parts.status == StatusCode::OK && fetch.site.is_of_its_target(&parts.headers)
+    stated && parts.status == StatusCode::OK && site.is_of_its_target(&parts.headers)
 }
 
 /// How the answer is stored; `None` if it is not, or is too long, or of no clear length.
 fn fill<B: Body>(fetch: &Fetch, parts: &response::Parts, body: &B, epoch: Epoch) -> Option<Fill> {
-    let head = fetch.head(parts.status, &parts.headers, fetch.received())?;
-    let limit = fetch.cache.body_limit();
+    let limit = fetch.settings.body_bytes();
     let hint = body.size_hint();
     let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
     let mut expected = match lengths.next() {
@@ -284,11 +294,14 @@ fn fill<B: Body>(fetch: &Fetch, parts: &response::Parts, body: &B, epoch: Epoch)
         expected = expected.or(Some(len));
         part = Some(said);
     }
+    let length = expected.filter(|_| part.is_none());
+    let head = fetch.head(parts.status, &parts.headers, fetch.received(), length)?;
     if expected.unwrap_or(hint.lower()) > limit {
         fetch.count(Fate::Oversized);
         return None;
     }
-    Some(Fill { head: Arc::new(head), part, expected, limit, epoch, position: fetch.position })
+    let (head, budget) = (Arc::new(head), fetch.settings.bytes());
+    Some(Fill { head, part, expected, limit, budget, epoch, position: fetch.position })
 }
 
 /// The service confirmed what is stored.
@@ -306,10 +319,10 @@ fn confirmed(
         SetCookie::Refuse | SetCookie::Strip => fields::take_cookies(&mut parts.headers),
     };
     let headers = entry.head.freshened(&parts.headers, received);
-    let fresh = fetch.head(entry.head.status, &headers, received).map(|head| {
+    let fresh = fetch.head(entry.head.status, &headers, received, None).map(|head| {
         let (head, body) = (Arc::new(head), entry.body.clone());
         match entry.part {
-            None => Entry::whole(head, body, fetch.position, cache.makes_etags()),
+            None => Entry::whole(head, body, fetch.position, fetch.settings.makes_etags()),
             part => Entry::new(head, body, part, fetch.position),
         }
     });
@@ -335,65 +348,4 @@ fn confirmed(
         response.headers_mut().append(SET_COOKIE, cookie);
     });
     (response, stored.map_or(Stage::Unshared, Stage::Served))
-}
-
-/// A request that was forwarded, and whose answer is not stored.
-#[derive(Debug)]
-pub(crate) struct After {
-    pub(crate) cache: ResponseCache,
-    pub(crate) annotate: bool,
-    pub(crate) reason: Forward,
-    pub(crate) detail: Option<&'static str>,
-    pub(crate) task: Task,
-}
-
-/// What the answer is for beside the client.
-#[derive(Debug)]
-pub(crate) enum Task {
-    /// The answer to a HEAD may bring the stored response up to date (RFC 9111 §4.3.5).
-    Freshen(Box<Fetch>),
-    /// The request may have changed its target and what the answer refers to.
-    Invalidate(Box<(Site, Suffix)>),
-    Nothing,
-}
-
-impl After {
-    pub(crate) fn conclude<B>(self, response: &mut Response<B>) {
-        let Self { cache, annotate, reason, detail, task } = self;
-        match task {
-            Task::Nothing => {}
-            Task::Invalidate(request) => {
-                let (site, suffix) = *request;
-                cache.invalidate_after(&site, &suffix, response.status(), response.headers());
-            }
-            Task::Freshen(fetch) => freshen(&fetch, response),
-        }
-        if annotate {
-            let line = cache.status().forwarded(reason, Notes { detail, ..Notes::default() });
-            response.headers_mut().append(crate::status::CACHE_STATUS, line);
-        }
-    }
-}
-
-fn freshen<B>(fetch: &Fetch, response: &Response<B>) {
-    let Some(entry) = &fetch.stale else { return };
-    if response.status() != StatusCode::OK {
-        return;
-    }
-    let headers = response.headers();
-    let same =
-        [http::header::ETAG, http::header::LAST_MODIFIED, CONTENT_LENGTH].iter().all(|name| {
-            headers.get(name).is_none_or(|value| entry.head.headers.get(name) == Some(value))
-        });
-    let fresh = same
-        .then(|| {
-            let received = fetch.received();
-            let merged = entry.head.freshened(headers, received);
-            let head = Arc::new(fetch.head(entry.head.status, &merged, received)?);
-            Some(Entry::new(head, entry.body.clone(), entry.part, fetch.position))
-        })
-        .flatten();
-    if fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch, true)).is_none() {
-        fetch.cache.remove_entry(fetch.keyed.key, entry);
-    }
 }

@@ -26,7 +26,7 @@ use crate::body::BoxError;
 use crate::entry::Entry;
 use crate::exchange::Fetch;
 use crate::head::Head;
-use crate::stream::{End, Stream};
+use crate::stream::{End, Fill, Stream};
 
 /// What is done to fetch an answer: the service's future, then its body.
 pub(crate) trait Work: Send {
@@ -49,16 +49,18 @@ pub(crate) enum Stage {
     Unshared,
 }
 
-/// `None` before it has begun, and after a panic.
-type Slot = Option<Pin<Box<dyn Work>>>;
+/// `None` before it has begun, and after a panic. With the waker that it is given.
+type Slot = Option<(Pin<Box<dyn Work>>, Waker)>;
 
 pub(crate) struct Flight {
-    pub(crate) fetch: Fetch,
+    pub(crate) fetch: Box<Fetch>,
     state: Mutex<State>,
     work: Mutex<Slot>,
     bell: Arc<Bell>,
     /// Whether somebody wanted to go on while another did.
     contended: AtomicBool,
+    /// Whether it may be found among the flights.
+    listed: AtomicBool,
 }
 
 struct State {
@@ -77,7 +79,7 @@ pub(crate) struct Reader {
 
 impl Flight {
     /// A flight that has not begun, and the leader's place in it.
-    pub(crate) fn lead(fetch: Fetch) -> Reader {
+    pub(crate) fn lead(fetch: Box<Fetch>) -> Reader {
         let stream = Stream::new(&fetch.cache);
         let state = Mutex::new(State { stage: Stage::Pending, stream });
         let flight = Self {
@@ -86,12 +88,14 @@ impl Flight {
             work: Mutex::new(None),
             bell: Arc::default(),
             contended: AtomicBool::new(false),
+            listed: AtomicBool::new(true),
         };
         Reader::sit(Arc::new(flight), true)
     }
 
     pub(crate) fn begin(&self, work: Pin<Box<dyn Work>>) {
-        *self.work.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
+        let waker = Waker::from(Arc::clone(&self.bell));
+        *self.work.lock().unwrap_or_else(PoisonError::into_inner) = Some((work, waker));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,16 +130,37 @@ impl Flight {
         self.bell.ring();
     }
 
+    /// Begins the body, which is shared from now on.
+    pub(crate) fn open(&self, fill: Fill) {
+        let mut state = self.state();
+        state.stage = Stage::Open(Arc::clone(&fill.head));
+        state.stream.open(fill);
+        drop(state);
+        self.bell.ring();
+    }
+
     /// Changes the stream, and wakes whoever reads of it.
     pub(crate) fn with_stream<T>(&self, change: impl FnOnce(&mut Stream) -> T) -> T {
-        let changed = change(&mut self.state().stream);
+        let changed = self.quietly(change);
         self.bell.ring();
         changed
     }
 
+    /// Changes the stream before another change that wakes.
+    pub(crate) fn quietly<T>(&self, change: impl FnOnce(&mut Stream) -> T) -> T {
+        change(&mut self.state().stream)
+    }
+
+    /// Nobody joins it any more.
+    pub(crate) fn leave(&self) {
+        if self.listed.swap(false, SeqCst) {
+            self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
+        }
+    }
+
     /// A stored response is the answer after all.
     pub(crate) fn serve(&self, entry: &Arc<Entry>) {
-        self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
+        self.leave();
         self.set_stage(Stage::Served(Arc::clone(entry)));
     }
 
@@ -161,12 +186,11 @@ impl Flight {
     fn advance(self: &Arc<Self>) -> bool {
         let Some(mut slot) = self.try_work() else { return false };
         // Out of its place meanwhile: should it panic, nobody polls it again.
-        let Some(mut work) = slot.take() else { return false };
+        let Some((mut work, waker)) = slot.take() else { return false };
         let bail = Bail(self);
-        let waker = Waker::from(Arc::clone(&self.bell));
         let changed = work.as_mut().poll(&mut Context::from_waker(&waker), self).is_ready();
         std::mem::forget(bail);
-        *slot = Some(work);
+        *slot = Some((work, waker));
         drop(slot);
         if self.contended.swap(false, SeqCst) {
             self.bell.ring();
@@ -182,7 +206,7 @@ impl Flight {
         }
         state.stream.end(End::Broken(None));
         drop(state);
-        self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
+        self.leave();
         self.bell.ring();
     }
 }
@@ -198,7 +222,7 @@ impl Drop for Bail<'_> {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.fetch.cache.flights().leave(self.fetch.keyed.key, self);
+        self.leave();
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let is_left = matches!(state.stage, Stage::Pending) || state.stream.is_filling();
         if let Some(filled) = state.stream.abandon() {
@@ -273,7 +297,7 @@ impl Reader {
     pub(crate) fn poll_answer<T: 'static>(&self, cx: &mut Context<'_>) -> Poll<T> {
         self.wait(cx, |flight| {
             let Some(mut slot) = flight.try_work() else { return Poll::Pending };
-            let work = slot.as_mut().expect("the service panicked");
+            let (work, _) = slot.as_mut().expect("the service panicked");
             let mut answer: Option<T> = None;
             work.as_mut().take(&mut answer);
             answer.map_or(Poll::Pending, Poll::Ready)
@@ -346,12 +370,13 @@ impl Drop for Reader {
         let mut state = self.flight.state();
         state.stream.leave(self.seat);
         state.stream.trim();
+        let has_begun = !matches!(state.stage, Stage::Pending);
         drop(state);
-        self.flight.bell.forget(self.seat);
         // It may have been the one that was to go on.
-        self.flight.bell.ring();
+        self.flight.bell.leave(self.seat);
         // A leader that never began leaves nothing to wait for.
-        if self.is_leader && self.flight.try_work().is_some_and(|work| work.is_none()) {
+        if self.is_leader && !has_begun && self.flight.try_work().is_some_and(|work| work.is_none())
+        {
             self.flight.fail();
         }
     }

@@ -33,7 +33,12 @@ impl Flights {
 
     /// Joins the first flight whose answer may be one to a request with these `headers`, or begins
     /// one. `known` is a stored response that tells how the resource varies.
-    pub(crate) fn enter(&self, headers: &HeaderMap, known: Option<&Head>, fetch: Fetch) -> Role {
+    pub(crate) fn enter(
+        &self,
+        headers: &HeaderMap,
+        known: Option<&Head>,
+        fetch: Box<Fetch>,
+    ) -> Role {
         // Outside of the lock: the last one to let go of a flight has to leave it, too.
         let mut seen = Vec::new();
         let key = fetch.keyed.key;

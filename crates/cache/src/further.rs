@@ -110,7 +110,7 @@ async fn within<T>(
 
 /// Where a request's answer is looked for.
 fn key(fetch: &Fetch) -> Option<StoreKey> {
-    let target = fetch.site.target()?;
+    let target = fetch.target()?;
     let learned = fetch.cache.learned(&target);
     let key = fetch.cache.keys().portable(&target, &fetch.suffix, learned.as_deref());
     Some(StoreKey::new(key))
@@ -187,7 +187,7 @@ pub(crate) fn save(
     confirmed: bool,
 ) {
     let cache = &fetch.cache;
-    let Some(target) = fetch.site.target().filter(|_| entry.part.is_none()) else { return };
+    let Some(target) = fetch.target().filter(|_| entry.part.is_none()) else { return };
     // Until what the others wait for is there, or will not come.
     let mut lease = fetch.take_turn();
     if cache.is_purged(entry) {
@@ -206,7 +206,7 @@ pub(crate) fn save(
         age: head.policy.freshness.age(now),
         kept_at: cache.unix(),
         vary: head.vary.portable(&fetch.request),
-        headers: head.portable_headers(),
+        headers: head.headers.clone(),
     };
     let grace = head.policy.revalidate_grace.max(head.policy.error_grace);
     let left = head.policy.freshness.left(now).unwrap_or_default();

@@ -1,12 +1,12 @@
 //! The head of a stored response.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, RwLock};
 
-use bartizan_core::{Key, Live, Timestamp};
-use http::header::{AGE, DATE, ETAG};
+use bartizan_core::{Key, Timestamp};
+use http::header::{AGE, CONTENT_LENGTH, DATE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::fields::{end_to_end, set_date, without_part};
+use crate::fields::{end_to_end, set_date, set_length, without_part};
 use crate::key::Vary;
 use crate::rules::Rules;
 use crate::settings::Settings;
@@ -31,21 +31,45 @@ pub(crate) struct Head {
     pub(crate) labels: Box<[Key]>,
     /// Whether the entity tag is ours: the service would not know it.
     pub(crate) own_etag: bool,
-    /// Whether caches further in have left their `Cache-Status`.
-    annotated: bool,
-    /// The fields of a `304 Not Modified`, made when the first one is sent.
-    unchanged: OnceLock<Box<HeaderMap>>,
-    /// What the last hit said of its age: another one in the same second says the same.
-    said: OnceLock<Live<Said>>,
+    /// What the last hit was answered with, and the last hit that was a `304 Not Modified`.
+    said: [Said; 2],
 }
 
-/// The fields of a hit that tell the time.
-#[derive(Clone, Debug)]
-struct Said {
+/// The fields of the last hit: another one in the same second is answered with the same.
+#[derive(Debug, Default)]
+struct Said(RwLock<Option<Told>>);
+
+#[derive(Debug)]
+struct Told {
     age: u64,
     ttl: i64,
-    age_value: HeaderValue,
-    line: HeaderValue,
+    fields: HeaderMap,
+}
+
+impl Clone for Said {
+    /// A copy has said nothing yet.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Said {
+    /// The fields as they were told with this age and time to live; else as `make` makes them.
+    #[inline]
+    fn again(&self, age: u64, ttl: i64, make: impl FnOnce() -> HeaderMap) -> HeaderMap {
+        // Nobody waits here: who comes to a closed door makes them.
+        if let Ok(told) = self.0.try_read()
+            && let Some(told) = &*told
+            && (told.age, told.ttl) == (age, ttl)
+        {
+            return told.fields.clone();
+        }
+        let fields = make();
+        if let Ok(mut told) = self.0.try_write() {
+            *told = Some(Told { age, ttl, fields: fields.clone() });
+        }
+        fields
+    }
 }
 
 /// What an answer says in `Cache-Status`.
@@ -71,6 +95,8 @@ pub(crate) struct Context<'a> {
     pub(crate) request: &'a HeaderMap,
     pub(crate) credentials: bool,
     pub(crate) received: Received,
+    /// The length of the whole body, where it is known.
+    pub(crate) length: Option<u64>,
     pub(crate) uri: &'a Arc<str>,
     pub(crate) resource: Key,
 }
@@ -82,18 +108,25 @@ impl Head {
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Option<Self> {
-        let Context { rules, settings, request, credentials, received, uri, resource } = context;
+        let Context { rules, settings, request, credentials, received, uri, resource, .. } =
+            context;
         let answer = Answer { credentials, status, headers, received };
         let (policy, withheld) = state::assess(answer, rules, settings)?;
         let vary = Vary::of(headers, request, rules.languages)?;
         let labels = tags::labels(resource, uri, headers);
-        let mut headers = end_to_end(headers);
+        let (mut headers, mut text) = end_to_end(headers);
         for name in withheld {
             headers.remove(name);
         }
         // RFC 9110 §6.6.1: who stores a response without a date gives it one.
         if state::date(&headers, DATE).is_none() {
-            set_date(&mut headers, received.unix);
+            set_date(&mut headers, received.unix, &mut text);
+        }
+        if let Some(length) = context.length
+            && status != StatusCode::NO_CONTENT
+            && !headers.contains_key(CONTENT_LENGTH)
+        {
+            set_length(&mut headers, length, &mut text);
         }
         Some(Self::resumed(status, headers, policy, vary, Arc::clone(uri), labels, false))
     }
@@ -108,14 +141,10 @@ impl Head {
         labels: Box<[Key]>,
         own_etag: bool,
     ) -> Self {
-        // What each answer says anew has its place already: an answer then allocates none.
-        let annotated = headers.contains_key(CACHE_STATUS);
-        headers.insert(AGE, HeaderValue::from_static("0"));
-        if !annotated {
-            headers.insert(CACHE_STATUS, HeaderValue::from_static("-"));
-        }
-        let (unchanged, said) = (OnceLock::new(), OnceLock::new());
-        Self { status, headers, policy, vary, uri, labels, own_etag, annotated, unchanged, said }
+        // Each answer says anew how old it is.
+        headers.remove(AGE);
+        let said = Default::default();
+        Self { status, headers, policy, vary, uri, labels, own_etag, said }
     }
 
     /// The head of a part, now that the whole is there.
@@ -127,102 +156,68 @@ impl Head {
 
     /// It is about to change: answers made of it are no longer its.
     pub(crate) fn forget_answers(&mut self) {
-        self.unchanged = OnceLock::new();
-        self.said = OnceLock::new();
-    }
-
-    /// The fields without what each answer says anew.
-    pub(crate) fn portable_headers(&self) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        headers.remove(AGE);
-        if !self.annotated {
-            headers.remove(CACHE_STATUS);
-        }
-        headers
+        self.said = Default::default();
     }
 
     /// The head of an answer to a request that came just now. Costs the same for every body.
     #[inline]
     pub(crate) fn respond(&self, now: Timestamp, line: Line<'_>) -> Response<()> {
-        self.answer(self.status, &self.headers, now, line)
+        let [said, _] = &self.said;
+        self.answer(self.status, said, now, line, || self.headers.clone())
     }
 
     /// The head of a `304 Not Modified` (RFC 9110 §15.4.5).
     pub(crate) fn not_modified(&self, now: Timestamp, line: Line<'_>) -> Response<()> {
-        let headers = self.unchanged.get_or_init(|| {
+        let [_, said] = &self.said;
+        self.answer(StatusCode::NOT_MODIFIED, said, now, line, || {
             let mut headers = self.headers.clone();
             validate::without_content(&mut headers);
-            Box::new(headers)
-        });
-        self.answer(StatusCode::NOT_MODIFIED, headers, now, line)
+            headers
+        })
     }
 
     #[inline]
     fn answer(
         &self,
         status: StatusCode,
-        headers: &HeaderMap,
+        said: &Said,
         now: Timestamp,
         line: Line<'_>,
+        fields: impl FnOnce() -> HeaderMap,
     ) -> Response<()> {
+        let age = self.policy.freshness.age(now).as_secs();
         let mut response = Response::new(());
         *response.status_mut() = status;
-        let fields = response.headers_mut();
-        *fields = headers.clone();
-        let age = self.policy.freshness.age(now).as_secs();
-        let (age_value, line) = match line {
-            Line::None => (age.into(), None),
-            Line::Some(line) => (age.into(), Some(line.clone())),
+        *response.headers_mut() = match line {
+            Line::None => self.telling(fields(), age, None),
+            Line::Some(line) => self.telling(fields(), age, Some(line.clone())),
             Line::Hit(status) => {
-                let (age_value, line) = self.hit(status, age, self.policy.freshness.ttl(now));
-                (age_value, Some(line))
+                let ttl = self.policy.freshness.ttl(now);
+                said.again(age, ttl, || self.telling(fields(), age, Some(status.hit(ttl))))
             }
         };
-        // In place of what was stored for it: nothing grows.
-        if let Some(age) = fields.get_mut(AGE) {
-            *age = age_value;
-        }
-        match line {
-            Some(line) if self.annotated => {
-                fields.append(CACHE_STATUS, line);
-            }
-            Some(line) => {
-                if let Some(status) = fields.get_mut(CACHE_STATUS) {
-                    *status = line;
-                }
-            }
-            None if self.annotated => {}
-            None => {
-                fields.remove(CACHE_STATUS);
-            }
-        }
         response
     }
 
-    #[inline]
-    fn hit(&self, status: &CacheStatus, age: u64, ttl: i64) -> (HeaderValue, HeaderValue) {
-        let make = || Said { age, ttl, age_value: age.into(), line: status.hit(ttl) };
-        let said = self.said.get_or_init(|| Live::new(make()));
-        let last = said.load();
-        if last.age == age && last.ttl == ttl {
-            return (last.age_value.clone(), last.line.clone());
+    /// The fields with what they say of the time.
+    fn telling(&self, mut fields: HeaderMap, age: u64, line: Option<HeaderValue>) -> HeaderMap {
+        fields.insert(AGE, age.into());
+        if let Some(line) = line {
+            fields.append(CACHE_STATUS, line);
         }
-        let new = make();
-        let values = (new.age_value.clone(), new.line.clone());
-        said.store(new);
-        values
+        fields
     }
 
     /// The fields as the service would have sent them had it not said `304 Not Modified`
     /// (RFC 9111 §3.2).
     pub(crate) fn freshened(&self, not_modified: &HeaderMap, received: Received) -> HeaderMap {
-        let mut headers = self.portable_headers();
+        let mut headers = self.headers.clone();
         if self.own_etag {
             headers.remove(ETAG);
         }
         // If it has none, the stored response is as new as this moment.
-        set_date(&mut headers, received.unix);
-        let new = end_to_end(not_modified);
+        let (new, mut text) = end_to_end(not_modified);
+        set_date(&mut headers, received.unix, &mut text);
         for name in new.keys() {
             // It is an answer about the one response that was asked about: a tag that it tells
             // beside is not that response's.
@@ -235,16 +230,13 @@ impl Head {
                 headers.append(name.clone(), value.clone());
             });
         }
-        if !not_modified.contains_key(AGE) {
-            headers.remove(AGE);
-        }
         headers
     }
 
     pub(crate) fn weight(&self) -> usize {
         let fields = self.headers.iter().map(|(name, value)| {
-            // Twice the table: a 304 has one of its own.
-            2 * size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
+            // Three times the table: hits have one of their own, and 304s another.
+            3 * size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
         });
         fields.sum::<usize>() + self.vary.weight() + self.uri.len() + size_of_val(&*self.labels)
     }

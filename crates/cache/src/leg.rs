@@ -14,7 +14,7 @@ use crate::body::BoxError;
 use crate::exchange::{self, Concluded};
 use crate::flight::{Flight, Work};
 use crate::observe::Fate;
-use crate::stream::End;
+use crate::stream::{End, Stream};
 
 /// What the leader's body is.
 #[derive(Debug)]
@@ -96,11 +96,14 @@ where
                     }
                     Some(Ok(frame)) => match frame.into_data() {
                         Ok(data) => {
-                            let failed = flight.with_stream(|stream| stream.push(data));
+                            let over = body.is_end_stream();
+                            let push = |stream: &mut Stream| stream.push(data);
+                            let failed =
+                                if over { flight.quietly(push) } else { flight.with_stream(push) };
                             if let Some(fate) = failed {
                                 give_up(flight, fate);
                             }
-                            body.is_end_stream()
+                            over
                         }
                         Err(frame) => {
                             // A stored response could not repeat them.
@@ -130,12 +133,12 @@ where
 
 /// The body is over: it is stored if it is complete.
 fn finish(flight: &Flight) {
-    match flight.with_stream(crate::stream::Stream::complete) {
+    match flight.quietly(Stream::complete) {
         Ok(Some(filled)) => flight.fetch.store(filled),
         Ok(None) => {}
         Err(fate) => flight.fetch.count(fate),
     }
-    flight.cache().flights().leave(flight.fetch.keyed.key, flight);
+    flight.leave();
     flight.with_stream(|stream| stream.end(End::Whole));
 }
 
@@ -153,5 +156,5 @@ fn spoil(flight: &Flight, fate: Fate, end: End) {
 
 fn give_up(flight: &Flight, fate: Fate) {
     flight.fetch.count(fate);
-    flight.cache().flights().leave(flight.fetch.keyed.key, flight);
+    flight.leave();
 }

@@ -9,10 +9,11 @@ use http_body::Body;
 use tokio::time::Sleep;
 use tower_service::Service;
 
+use crate::after::After;
 use crate::body::BoxError;
 use crate::decide::{Decision, Plan};
 use crate::entry::Entry;
-use crate::exchange::{After, Fetch};
+use crate::exchange::Fetch;
 use crate::flight::{Flight, Reader, Stage};
 use crate::flights::Role;
 use crate::head::{Head, Line};
@@ -124,9 +125,9 @@ impl<S> Cache<S> {
                 let reason = fetch.reason;
                 let role = if shares && waits < MAX_WAITS {
                     let known = known.as_ref().map(|entry| &*entry.head);
-                    self.cache.flights().enter(request.headers(), known, *fetch)
+                    self.cache.flights().enter(request.headers(), known, fetch)
                 } else {
-                    Role::Leader(Flight::lead(*fetch))
+                    Role::Leader(Flight::lead(fetch))
                 };
                 match role {
                     Role::Leader(reader) => match self.look_further(&reader, shares) {
@@ -143,7 +144,7 @@ impl<S> Cache<S> {
                 }
             }
             Decision::Refresh { response, fetch } => {
-                self.refresh::<R, B>(*fetch, request);
+                self.refresh::<R, B>(fetch, request);
                 Next::Answer(response.map(CacheBody::stored))
             }
         }
@@ -179,7 +180,7 @@ impl<S> Cache<S> {
     }
 
     /// Brings a stale response up to date beside the client that was answered with it.
-    fn refresh<R, B>(&mut self, fetch: Fetch, mut request: Request<R>)
+    fn refresh<R, B>(&mut self, fetch: Box<Fetch>, mut request: Request<R>)
     where
         S: Service<Request<R>, Response = Response<B>>,
         S::Future: Send + 'static,

@@ -66,13 +66,16 @@ impl Settings {
         self
     }
 
-    /// Sets the longest body that is stored, in bytes. A longer one is passed on.
+    /// Sets the longest body that is stored, in bytes. A longer one is passed on. What is stored is
+    /// divided into parts that have room for sixteen of that length at least, as long as there are
+    /// several; raising it while the cache runs empties the cache where that takes fewer parts.
     pub const fn max_body_bytes(mut self, bytes: u64) -> Self {
         self.max_body_bytes = bytes;
         self
     }
 
-    /// Sets how many variants (by `Vary`) of a resource are stored; the newest are kept.
+    /// Sets how many variants (by `Vary`) of a resource are stored; the newest are kept, and no more
+    /// than fit into one part of the store.
     pub const fn max_variants(mut self, count: usize) -> Self {
         self.max_variants = count;
         self
@@ -209,9 +212,6 @@ impl Settings {
         }
         if self.max_body_bytes > self.max_bytes {
             return error("max_body_bytes", "more than `max_bytes`", "lower it, or raise that");
-        }
-        if self.max_body_bytes > u64::from(u32::MAX) {
-            return error("max_body_bytes", "more than can be weighed", "stay below 4 GiB");
         }
         if self.max_variants == 0 {
             return error("max_variants", "nothing could be stored", "use 1 or more");

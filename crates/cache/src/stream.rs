@@ -24,6 +24,8 @@ pub(crate) struct Fill {
     /// The whole length, where it is known from the start.
     pub(crate) expected: Option<u64>,
     pub(crate) limit: u64,
+    /// How many bytes all bodies on their way may take.
+    pub(crate) budget: u64,
     pub(crate) epoch: Epoch,
     pub(crate) position: u64,
 }
@@ -94,13 +96,13 @@ impl Stream {
     pub(crate) fn push(&mut self, chunk: Bytes) -> Option<Fate> {
         let size = chunk.len() as u64;
         self.len += size;
-        let fits = self.cache.reserve(size);
+        let taken = self.cache.reserve(size);
         self.held += size;
         self.chunks.push_back(chunk);
         let fill = self.fill.as_ref()?;
         let fate = if fill.expected.is_some_and(|whole| self.len > whole) {
             Fate::Broken
-        } else if self.len > fill.limit || !fits {
+        } else if self.len > fill.limit || taken > fill.budget {
             Fate::Oversized
         } else {
             return None;

@@ -35,6 +35,10 @@ pub(crate) fn origin(uri: &str) -> &str {
 
 /// All labels of a response: the resource first.
 pub(crate) fn labels(resource: Key, uri: &str, response: &HeaderMap) -> Box<[Key]> {
+    let is_label = |name| [SURROGATE_KEY, CACHE_TAG, CACHE_GROUPS].contains(name);
+    if !response.keys().any(is_label) {
+        return Box::new([resource]);
+    }
     let mut labels = vec![resource];
     labels.extend(tags(response).map(tag));
     labels.extend(group_names(response).iter().map(|name| group(origin(uri), name)));

@@ -1,4 +1,5 @@
 mod changes;
+mod learned;
 mod purging;
 
 use std::fmt;
@@ -9,16 +10,15 @@ use std::time::Duration;
 use bartizan_core::{Clock, ConfigError, Engine, Key, Live, Snapshot, Switch, Timestamp};
 use http::HeaderMap;
 use http::uri::Scheme;
-use moka::sync::Cache;
 use serde_json::Value;
 
 use self::changes::Changes;
 pub(crate) use self::changes::Epoch;
+use self::learned::Learned;
 use crate::directives::RequestDirectives;
 use crate::entry::Entry;
 use crate::flights::Flights;
 use crate::further::Further;
-use crate::key::{Query, Target};
 use crate::memory::{Found, Memory};
 use crate::observe::{self, Counts};
 use crate::purge::{Journal, Since};
@@ -26,9 +26,6 @@ use crate::seen::Seen;
 use crate::status::CacheStatus;
 use crate::store::FirstTier;
 use crate::{KeyRules, Settings, Store};
-
-/// Of how many paths it is known what their responses say of queries.
-const MAX_LEARNED: u64 = 10_000;
 
 /// Stores responses and decides on their reuse. Cheap to clone; clones are one cache.
 #[derive(Clone)]
@@ -71,8 +68,7 @@ struct Shared {
     changes: Changes,
     journal: Journal,
     flights: Flights,
-    /// What the responses of a path said of its queries.
-    learned: Cache<Key, Arc<Query>>,
+    learned: Learned,
     further: Option<Arc<Further>>,
     filling: AtomicU64,
     counts: Counts,
@@ -106,7 +102,7 @@ impl ResponseCache {
             changes: Changes::default(),
             journal: Journal::default(),
             flights: Flights::default(),
-            learned: Cache::new(MAX_LEARNED),
+            learned: Learned::default(),
             further: plan.store.clone().map(|store| Arc::new(Further::new(store))),
             filling: AtomicU64::new(0),
             counts: Counts::default(),
@@ -198,9 +194,11 @@ impl ResponseCache {
         self.shared.further.as_ref()
     }
 
+    /// The time to the kernel's last tick, some milliseconds ago at most: ages and spans here count
+    /// in seconds.
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
-        self.shared.plan.clock.now()
+        self.shared.plan.clock.now_coarse()
     }
 
     pub(crate) fn unix(&self) -> Duration {
@@ -225,10 +223,6 @@ impl ResponseCache {
         self.shared.active.load().settings.body_bytes()
     }
 
-    pub(crate) fn makes_etags(&self) -> bool {
-        self.shared.active.load().settings.makes_etags()
-    }
-
     /// What the request says that this cache obeys.
     #[inline]
     pub(crate) fn directives(&self, seen: Seen, request: &HeaderMap) -> RequestDirectives {
@@ -241,23 +235,6 @@ impl ResponseCache {
 
     pub(crate) fn obeys_requests(&self) -> bool {
         self.shared.active.load().settings.obeys_requests()
-    }
-
-    /// What the path's responses said of its queries.
-    #[inline]
-    pub(crate) fn learned(&self, target: &Target<'_>) -> Option<Arc<Query>> {
-        if !self.keys().learns() {
-            return None;
-        }
-        self.shared.learned.get(&KeyRules::learned_at(target))
-    }
-
-    pub(crate) fn learn(&self, target: &Target<'_>, query: Option<Arc<Query>>) {
-        let at = KeyRules::learned_at(target);
-        match query {
-            Some(query) => self.shared.learned.insert(at, query),
-            None => self.shared.learned.invalidate(&at),
-        }
     }
 
     /// What is stored under a key, but for what was purged; and whether it was declared stale.
@@ -327,11 +304,9 @@ impl ResponseCache {
         self.shared.active.load().memory.remove_entry(key, entry);
     }
 
-    /// Takes bytes for a body that is on its way. False if that is more than shall be held at
-    /// once; they are counted nevertheless.
-    pub(crate) fn reserve(&self, bytes: u64) -> bool {
-        let taken = self.shared.filling.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        taken <= self.shared.active.load().settings.bytes()
+    /// Takes bytes for a body that is on its way. Returns how many are taken at the moment.
+    pub(crate) fn reserve(&self, bytes: u64) -> u64 {
+        self.shared.filling.fetch_add(bytes, Relaxed).saturating_add(bytes)
     }
 
     pub(crate) fn release(&self, bytes: u64) {
@@ -341,7 +316,7 @@ impl ResponseCache {
 
 impl Active {
     fn new(settings: Arc<Settings>) -> Self {
-        let memory = Arc::new(Memory::new(settings.bytes()));
+        let memory = Arc::new(Memory::new(&settings));
         Self { settings, memory }
     }
 }
@@ -365,12 +340,12 @@ impl Engine for ResponseCache {
         self.shared.counts.describe(snapshot, stored, self.shared.filling.load(Relaxed))
     }
 
-    // What is stored stays, unless `max_bytes` changes.
+    // What is stored stays, unless `max_bytes` changes, or bodies may be longer than it is made for.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         let settings = Arc::new(Settings::from_json(settings)?);
         self.shared.active.update(|old| {
             let settings = Arc::clone(&settings);
-            if old.settings.bytes() == settings.bytes() {
+            if old.settings.bytes() == settings.bytes() && old.memory.suits(&settings) {
                 Active { settings, memory: Arc::clone(&old.memory) }
             } else {
                 Active::new(settings)

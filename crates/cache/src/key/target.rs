@@ -32,19 +32,22 @@ impl<'a> Target<'a> {
             Some(authority) => authority.as_str().as_bytes(),
             None => host.unwrap_or_default(),
         };
-        // Who the user is matters nothing to where the resource is.
-        let name = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
         let default_port: &[u8] = if scheme == "http" { b":80" } else { b":443" };
-        let name =
-            name.strip_suffix(default_port).or_else(|| name.strip_suffix(b":")).unwrap_or(name);
-        if name.len() > MAX_HOST {
-            return None;
-        }
-        let host = if name.iter().any(u8::is_ascii_uppercase) {
+        let name = authority
+            .strip_suffix(default_port)
+            .or_else(|| authority.strip_suffix(b":"))
+            .unwrap_or(authority);
+        // Most need nothing else.
+        let host = if name.iter().any(|byte| *byte == b'@' || byte.is_ascii_uppercase()) {
+            // Who the user is matters nothing to where the resource is.
+            let name = name.rsplit(|byte| *byte == b'@').next().unwrap_or(name);
             Cow::Owned(name.to_ascii_lowercase())
         } else {
             Cow::Borrowed(name)
         };
+        if host.len() > MAX_HOST {
+            return None;
+        }
         Some(Self { scheme, host, path: uri.path_and_query().map_or("/", |path| path.as_str()) })
     }
 
@@ -77,7 +80,8 @@ impl<'a> Target<'a> {
 
     /// The URI as text, by which prefixes are compared.
     pub(crate) fn to_text(&self) -> String {
-        format!("{}://{}{}", self.scheme, String::from_utf8_lossy(self.host()), self.path)
+        let host = String::from_utf8_lossy(&self.host);
+        [self.scheme, "://", &host, self.path].concat()
     }
 }
 

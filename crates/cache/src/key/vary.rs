@@ -41,6 +41,12 @@ impl Vary {
         Some(Self { fields: fields.into_boxed_slice(), language, languages })
     }
 
+    /// Whether every request matches.
+    #[inline]
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     #[inline]
     pub(crate) fn matches(&self, request: &HeaderMap) -> bool {
         self.fields.iter().all(|(name, value)| {
