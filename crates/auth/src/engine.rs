@@ -11,7 +11,7 @@ use crate::audit::{AuditDecision, AuditStage};
 use crate::challenge::challenge;
 use crate::hooks::{Asked, Hooks};
 use crate::identify::{Found, Identified, Schemes};
-use crate::observe::{self, Counts};
+use crate::observe::{self, Counts, Passed};
 use crate::scheme::{Later, Way};
 use crate::{Attempts, Audit, Denial, Denylist, Fault, Settings};
 
@@ -182,12 +182,12 @@ impl Authenticator {
         };
         match found.caller {
             Ok(Some(principal)) => {
-                counts.authenticated.add(1);
+                counts.passed(Passed::Authenticated);
                 record(AuditDecision::Allowed, "authenticated", Some(&principal));
                 Decision::Known(principal)
             }
             Ok(None) => {
-                counts.anonymous.add(1);
+                counts.passed(Passed::Anonymous);
                 record(AuditDecision::Allowed, "anonymous", None);
                 Decision::Anonymous
             }
@@ -197,7 +197,7 @@ impl Authenticator {
                     hooks.failed(asked, schemes.id(asked.headers), fault);
                 }
                 if settings.load().forgives(denial) {
-                    counts.anonymous.add(1);
+                    counts.passed(Passed::Anonymous);
                     record(AuditDecision::Allowed, denial.as_str(), None);
                     return Decision::Anonymous;
                 }
@@ -263,7 +263,7 @@ impl Authenticator {
 
     /// Adds the challenges to an answer of the service's own that lacks them, though 401 must have
     /// one (RFC 9110 §15.5.2).
-    pub(crate) fn complete<B>(&self, mut response: Response<B>) -> Response<B> {
+    pub(crate) fn complete<B>(&self, response: &mut Response<B>) {
         let status = response.status();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
@@ -271,7 +271,6 @@ impl Authenticator {
                 headers.append(WWW_AUTHENTICATE, challenge);
             }
         }
-        response
     }
 
     fn challenges(&self, parameters: &[(&str, &str)]) -> Vec<HeaderValue> {

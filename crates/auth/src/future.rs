@@ -8,8 +8,6 @@ use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use crate::Authenticator;
-
 pin_project! {
     /// Response future of [`Auth`](crate::Auth) and [`Require`](crate::Require).
     #[must_use = "futures do nothing unless polled"]
@@ -22,20 +20,15 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F, R> {
-        Admitted { #[pin] future: F, http: Http, unknown: Option<Authenticator> },
+        Admitted { #[pin] future: F },
         Refused { response: Option<Response<ResponseBody<R>>> },
     }
 }
 
 impl<F, R: Body> ResponseFuture<F, R> {
-    pub(crate) const fn admitted(future: F, http: Http) -> Self {
-        Self { state: State::Admitted { future, http, unknown: None } }
-    }
-
-    /// Lets a request pass of which `authenticator` does not know who calls: the service may want
-    /// to, and its own 401 gets the challenges.
-    pub(crate) const fn anonymous(future: F, http: Http, authenticator: Authenticator) -> Self {
-        Self { state: State::Admitted { future, http, unknown: Some(authenticator) } }
+    #[inline]
+    pub(crate) const fn admitted(future: F) -> Self {
+        Self { state: State::Admitted { future } }
     }
 
     pub(crate) fn refused(http: &Http, dialect: HttpDialect, rejection: Rejection) -> Self {
@@ -53,15 +46,13 @@ where
 {
     type Output = Result<Response<ResponseBody<R>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Admitted { future, http, unknown } => {
+            StateProj::Admitted { future } => {
                 let result = ready!(future.poll(cx));
-                let result = Protocol::<Request<()>, _, _>::deliver(http, result, ());
-                Poll::Ready(match unknown {
-                    None => result,
-                    Some(authenticator) => result.map(|response| authenticator.complete(response)),
-                })
+                // Nobody asks how the exchange ends: there is nothing to judge it by.
+                Poll::Ready(Protocol::<Request<()>, _, _>::deliver(&Http::new(), result, ()))
             }
             StateProj::Refused { response } => {
                 Poll::Ready(Ok(response.take().expect("polled after completion")))

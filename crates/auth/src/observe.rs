@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use bartizan_core::{ConfigError, Counter, Metric, Snapshot};
+use bartizan_core::{ConfigError, Counter, Counters, Metric, Snapshot};
 
 use crate::audit::{AuditDecision, AuditEvent};
 use crate::hooks::Hooks;
@@ -82,15 +82,21 @@ static DENYLIST_MISSED: Metric = Metric::counter(
     "Revocations that found no room in the denylist, and are not in force.",
 );
 
+/// What nearly every request comes to.
+#[derive(Clone, Copy)]
+pub(crate) enum Passed {
+    Anonymous,
+    Authenticated,
+    Guard,
+}
+
 /// The room's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) anonymous: Counter,
-    pub(crate) authenticated: Counter,
+    passed: Counters<3>,
     pub(crate) preflight: Counter,
     pub(crate) refused: Counter,
     pub(crate) shadow_refused: Counter,
-    pub(crate) guard_allowed: Counter,
     pub(crate) guard_refused: Counter,
     pub(crate) guard_shadow_refused: Counter,
     ambiguous: Counter,
@@ -100,6 +106,11 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    #[inline]
+    pub(crate) fn passed(&self, how: Passed) {
+        self.passed.add(how as usize);
+    }
+
     pub(crate) fn denied(&self, denial: Denial) {
         match denial {
             Denial::Ambiguous => self.ambiguous.add(1),
@@ -114,13 +125,14 @@ impl Counts {
     }
 
     pub(crate) fn describe(&self, snapshot: Snapshot) -> Snapshot {
+        let passed = |how| self.passed.get(how as usize) as f64;
         let snapshot = snapshot
-            .sample(&REQUESTS, "anonymous", self.anonymous.get() as f64)
-            .sample(&REQUESTS, "authenticated", self.authenticated.get() as f64)
+            .sample(&REQUESTS, "anonymous", passed(Passed::Anonymous))
+            .sample(&REQUESTS, "authenticated", passed(Passed::Authenticated))
             .sample(&REQUESTS, "preflight", self.preflight.get() as f64)
             .sample(&REQUESTS, "refused", self.refused.get() as f64)
             .sample(&REQUESTS, "shadow_refused", self.shadow_refused.get() as f64)
-            .sample(&GUARDED, "allowed", self.guard_allowed.get() as f64)
+            .sample(&GUARDED, "allowed", passed(Passed::Guard))
             .sample(&GUARDED, "refused", self.guard_refused.get() as f64)
             .sample(&GUARDED, "shadow_refused", self.guard_shadow_refused.get() as f64)
             .sample(&DENIALS, "ambiguous", self.ambiguous.get() as f64)

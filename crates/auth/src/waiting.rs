@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::admit::Admission;
 use crate::identify::Found;
 use crate::scheme::Later;
-use crate::{Decision, ResponseFuture};
+use crate::{Authenticator, Decision, ResponseFuture};
 
 pin_project! {
     /// Response future of [`Auth`](crate::Auth).
@@ -35,8 +35,9 @@ pin_project! {
     {
         /// A scheme was asked that has to wait. Boxed, so that nobody else pays for the room.
         Deciding { waiting: Option<Box<Waiting<S, Request<B>>>> },
-        /// The request was let in or refused.
-        Decided { #[pin] future: ResponseFuture<S::Future, R> },
+        /// The request was let in or refused. The service's own 401 gets the challenges if nobody
+        /// knows who calls: it may want to.
+        Decided { #[pin] future: ResponseFuture<S::Future, R>, unknown: Option<Authenticator> },
     }
 }
 
@@ -84,18 +85,15 @@ where
         admission: &Admission,
         decision: Decision,
     ) -> Self {
-        let is_anonymous = matches!(decision, Decision::Anonymous);
+        let unknown =
+            matches!(decision, Decision::Anonymous).then(|| admission.authenticator.clone());
         let future = match admission.admit::<_, R, S::Error>(&mut request, decision) {
-            Ok(()) if is_anonymous => {
-                let Admission { authenticator, http, .. } = admission.clone();
-                ResponseFuture::anonymous(inner.call(request), http, authenticator)
-            }
-            Ok(()) => ResponseFuture::admitted(inner.call(request), admission.http.clone()),
+            Ok(()) => ResponseFuture::admitted(inner.call(request)),
             Err((dialect, rejection)) => {
                 ResponseFuture::refused(&admission.http, dialect, *rejection)
             }
         };
-        Self::Decided { future }
+        Self::Decided { future, unknown }
     }
 }
 
@@ -119,7 +117,13 @@ where
                     let decision = admission.authenticator.settle(&asked, found);
                     State::proceed(&mut inner, request, &admission, decision)
                 }
-                StateProj::Decided { future } => return future.poll(cx),
+                StateProj::Decided { future, unknown } => {
+                    let mut result = ready!(future.poll(cx));
+                    if let (Some(authenticator), Ok(response)) = (unknown, &mut result) {
+                        authenticator.complete(response);
+                    }
+                    return Poll::Ready(result);
+                }
             };
             state.set(next);
         }

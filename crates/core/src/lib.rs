@@ -53,6 +53,7 @@
 mod body;
 mod client_ip;
 mod clock;
+mod counters;
 mod engine;
 mod error;
 mod grpc;
@@ -69,6 +70,7 @@ mod retry_after;
 pub use self::body::ResponseBody;
 pub use self::client_ip::{ClientAddr, ClientIp, ClientIpLayer, ClientIpService, PeerAddr};
 pub use self::clock::{Clock, Timestamp};
+pub use self::counters::Counters;
 pub use self::engine::{Engine, Registry, Snapshot};
 pub use self::error::ConfigError;
 pub use self::key::{Key, KeyExtractor};

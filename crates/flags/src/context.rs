@@ -18,7 +18,35 @@ pub(crate) const TARGETING_KEY: &str = "targetingKey";
 #[derive(Clone, Default, PartialEq)]
 pub struct EvaluationContext {
     /// Ordered by name. Few, so that one look at each beats a tree.
-    attributes: Vec<(String, Value)>,
+    attributes: Vec<Attribute>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Attribute {
+    head: u64,
+    name: String,
+    value: Value,
+}
+
+/// The first bytes of a name, by which most names are told apart without a look at them.
+const fn head(name: &str) -> u64 {
+    let mut head = 0;
+    let mut at = 0;
+    while at < name.len() && at < size_of::<u64>() {
+        head = head << 8 | name.as_bytes()[at] as u64;
+        at += 1;
+    }
+    head
+}
+
+impl Attribute {
+    #[inline]
+    fn is(&self, name: &str, head: u64) -> bool {
+        // Of a name that is no longer than its head, that and the length say all.
+        self.head == head
+            && self.name.len() == name.len()
+            && (name.len() <= size_of::<u64>() || self.name == name)
+    }
 }
 
 /// How many attributes are looked at one by one.
@@ -62,7 +90,7 @@ impl EvaluationContext {
     pub fn header<B>(mut self, request: &Request<B>, name: &HeaderName) -> Self {
         let value = request.headers().get(name).and_then(|value| value.to_str().ok());
         if let Some(value) = value {
-            let mut headers = match self.value("headers") {
+            let mut headers = match self.value("headers", const { head("headers") }) {
                 Some(Value::Object(headers)) => headers.clone(),
                 _ => Map::new(),
             };
@@ -73,13 +101,13 @@ impl EvaluationContext {
     }
 
     pub(crate) fn set(&mut self, name: String, value: Value) {
-        match self.attributes.binary_search_by(|(own, _)| own.cmp(&name)) {
+        match self.attributes.binary_search_by(|own| own.name.cmp(&name)) {
             Ok(at) => {
                 if let Some(attribute) = self.attributes.get_mut(at) {
-                    attribute.1 = value;
+                    attribute.value = value;
                 }
             }
-            Err(at) => self.attributes.insert(at, (name, value)),
+            Err(at) => self.attributes.insert(at, Attribute { head: head(&name), name, value }),
         }
     }
 
@@ -90,19 +118,24 @@ impl EvaluationContext {
     }
 
     #[inline]
-    fn value(&self, name: &str) -> Option<&Value> {
+    fn value(&self, name: &str, head: u64) -> Option<&Value> {
         if self.attributes.len() <= FEW {
-            return self.attributes.iter().find(|(own, _)| own == name).map(|(_, value)| value);
+            return self.attributes.iter().find(|own| own.is(name, head)).map(|own| &own.value);
         }
-        let at = self.attributes.binary_search_by(|(own, _)| own.as_str().cmp(name)).ok()?;
-        self.attributes.get(at).map(|(_, value)| value)
+        self.value_among_many(name)
+    }
+
+    #[inline(never)]
+    fn value_among_many(&self, name: &str) -> Option<&Value> {
+        let at = self.attributes.binary_search_by(|own| own.name.as_str().cmp(name)).ok()?;
+        self.attributes.get(at).map(|own| &own.value)
     }
 }
 
 /// Shows which attributes are set, but not to what: they may be about persons.
 impl fmt::Debug for EvaluationContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.attributes.iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = self.attributes.iter().map(|own| &own.name).collect();
         f.debug_struct("EvaluationContext").field("attributes", &names).finish()
     }
 }
@@ -111,6 +144,7 @@ impl fmt::Debug for EvaluationContext {
 #[derive(Debug)]
 pub(crate) struct Name {
     text: Box<str>,
+    head: u64,
     /// Where it stands in a request, so that nobody searches for it.
     known: Option<Known>,
 }
@@ -118,7 +152,7 @@ pub(crate) struct Name {
 impl Name {
     pub(crate) fn new(text: impl Into<Box<str>>) -> Self {
         let text = text.into();
-        Self { known: Known::parse(&text), text }
+        Self { head: head(&text), known: Known::parse(&text), text }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -127,50 +161,65 @@ impl Name {
 }
 
 /// What a rule reads: a context that was built, or a request that is described only as far as rules
-/// ask.
+/// ask. Two words, so that they are handed on in registers: as an enum of both they went by memory,
+/// which took as long as a comparison.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Attributes<'a> {
-    Context(&'a EvaluationContext),
-    /// What was set besides comes before what the request says.
-    Request(&'a Parts, &'a EvaluationContext),
+pub(crate) struct Attributes<'a> {
+    /// Comes before what the request says.
+    context: &'a EvaluationContext,
+    request: Option<&'a Parts>,
 }
 
 impl<'a> Attributes<'a> {
+    pub(crate) const fn of(context: &'a EvaluationContext) -> Self {
+        Self { context, request: None }
+    }
+
+    /// Those of a request, and what was set besides.
+    pub(crate) const fn of_request(request: &'a Parts, besides: &'a EvaluationContext) -> Self {
+        Self { context: besides, request: Some(request) }
+    }
+
     #[inline]
     pub(crate) fn get(self, name: &Name) -> Option<Val<'a>> {
-        match self {
-            Self::Context(context) => context.value(&name.text).map(Val::of),
-            Self::Request(parts, besides) => match besides.value(&name.text) {
-                Some(value) => Some(Val::of(value)),
-                None => parts.get(name.known?),
-            },
+        match self.context.value(&name.text, name.head) {
+            Some(value) => Some(Val::of(value)),
+            None => self.request?.get(name.known?),
+        }
+    }
+
+    /// The attribute, if it is text, as most are that rules compare.
+    #[inline]
+    pub(crate) fn text(self, name: &Name) -> Option<&'a str> {
+        match self.context.value(&name.text, name.head) {
+            Some(value) => value.as_str(),
+            None => self.text_of_request(name),
+        }
+    }
+
+    #[inline(never)]
+    fn text_of_request(self, name: &Name) -> Option<&'a str> {
+        match self.request?.get(name.known?)? {
+            Val::Text(text) => Some(text),
+            _ => None,
         }
     }
 
     /// The targeting key.
     #[inline]
     pub(crate) fn key(self) -> Option<&'a str> {
-        match self {
-            Self::Context(context) => context.value(TARGETING_KEY)?.as_str(),
-            Self::Request(parts, besides) => match besides.value(TARGETING_KEY) {
-                Some(value) => value.as_str(),
-                None => parts.key(),
-            },
+        match self.context.value(TARGETING_KEY, const { head(TARGETING_KEY) }) {
+            Some(value) => value.as_str(),
+            None => self.request?.key(),
         }
     }
 
     pub(crate) fn to_json(self) -> Value {
-        let context = match self {
-            Self::Context(context) => context.clone(),
-            Self::Request(parts, besides) => {
-                let mut context = parts.to_context();
-                for (name, value) in &besides.attributes {
-                    context.set(name.clone(), value.clone());
-                }
-                context
-            }
-        };
-        Value::Object(context.attributes.into_iter().collect())
+        let mut all = self.request.map(Parts::to_context).unwrap_or_default();
+        for own in &self.context.attributes {
+            all.set(own.name.clone(), own.value.clone());
+        }
+        Value::Object(all.attributes.into_iter().map(|own| (own.name, own.value)).collect())
     }
 }
 
@@ -189,7 +238,7 @@ mod tests {
         let request = request.body(()).unwrap();
         let context = EvaluationContext::from_request(&request)
             .header(&request, &HeaderName::from_static("x-beta"));
-        let json = Attributes::Context(&context).to_json();
+        let json = Attributes::of(&context).to_json();
         assert_eq!(json["path"], "/cart");
         assert_eq!(json["host"], "shop");
         assert_eq!(json["targetingKey"], "ann");
@@ -197,16 +246,34 @@ mod tests {
     }
 
     #[test]
+    fn names_that_begin_alike_are_told_apart() {
+        let names =
+            ["", "a", "a\0", "b", "planning", "planning ", "planning!", "planning !", "plan"];
+        let context = names
+            .iter()
+            .enumerate()
+            .fold(EvaluationContext::new(), |context, (n, name)| context.attribute(*name, n));
+        for (n, name) in names.iter().enumerate() {
+            assert_eq!(context.value(name, head(name)), Some(&Value::from(n)), "{name:?}");
+        }
+        assert_eq!(context.value("planning?", head("planning?")), None);
+    }
+
+    #[test]
     fn many_attributes_are_found_as_well_as_few() {
+        fn value<'a>(context: &'a EvaluationContext, name: &str) -> Option<&'a Value> {
+            context.value(name, head(name))
+        }
         for count in [3, 100] {
             let context = (0..count).rev().fold(EvaluationContext::new(), |context, n| {
                 context.attribute(n.to_string(), n).attribute("same", n)
             });
             assert_eq!(context.attributes.len(), count + 1);
             for n in 0..count {
-                assert_eq!(context.value(&n.to_string()), Some(&Value::from(n)));
+                assert_eq!(value(&context, &n.to_string()), Some(&Value::from(n)));
             }
-            assert_eq!((context.value("same"), context.value("x")), (Some(&Value::from(0)), None));
+            assert_eq!(value(&context, "same"), Some(&Value::from(0)));
+            assert_eq!(value(&context, "x"), None);
         }
     }
 }

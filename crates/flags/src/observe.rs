@@ -1,10 +1,8 @@
 //! Every figure of this room.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use bartizan_core::{Counter, Engine, Metric, Snapshot};
+use bartizan_core::{Counter, Counters, Engine, Metric, Snapshot};
 
 use crate::details::Reason;
 use crate::engine::Flags;
@@ -45,50 +43,16 @@ pub(crate) static SPLIT_SHARE: Metric = Metric::gauge(
 /// What the engine counts.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    evaluations: [Evaluations; STRIPES],
+    /// By reason.
+    evaluations: Counters<{ Reason::ALL.len() }>,
     applied: Counter,
     refused: Counter,
-}
-
-/// Among how many counters threads are divided, so that evaluating on one core does not hold up
-/// another.
-const STRIPES: usize = 16;
-
-/// Evaluations by reason; on a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Evaluations([Counter; Reason::ALL.len()]);
-
-thread_local! {
-    /// The thread's own, once it has one.
-    static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-#[cold]
-fn new_stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let stripe = NEXT.fetch_add(1, Relaxed) % STRIPES;
-    // In a thread that is about to end, any will do.
-    let _ = STRIPE.try_with(|own| own.set(stripe));
-    stripe
 }
 
 impl Counts {
     #[inline]
     pub(crate) fn evaluated(&self, reason: Reason) {
-        let stripe = match STRIPE.try_with(Cell::get) {
-            Ok(stripe) if stripe < STRIPES => stripe,
-            _ => new_stripe(),
-        };
-        let of_thread = self.evaluations.get(stripe);
-        if let Some(counter) = of_thread.and_then(|stripe| stripe.0.get(reason as usize)) {
-            counter.add(1);
-        }
-    }
-
-    fn evaluations(&self, reason: Reason) -> u64 {
-        let of = |stripe: &Evaluations| stripe.0.get(reason as usize).map_or(0, Counter::get);
-        self.evaluations.iter().map(of).sum()
+        self.evaluations.add(reason as usize);
     }
 
     pub(crate) fn applied(&self) {
@@ -126,8 +90,11 @@ impl Counts {
             if reason == Reason::Stale {
                 continue;
             }
-            snapshot =
-                snapshot.sample(&EVALUATIONS, reason.as_str(), self.evaluations(reason) as f64);
+            snapshot = snapshot.sample(
+                &EVALUATIONS,
+                reason.as_str(),
+                self.evaluations.get(reason as usize) as f64,
+            );
         }
         snapshot
     }

@@ -263,7 +263,7 @@ impl RequestFlags {
 
 impl State {
     const fn attributes(&self) -> Attributes<'_> {
-        Attributes::Request(&self.parts, &self.besides)
+        Attributes::of_request(&self.parts, &self.besides)
     }
 }
 

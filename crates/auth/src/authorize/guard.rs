@@ -8,9 +8,11 @@ use tower_service::Service;
 use super::{Finding, Requirement, Ruling};
 use crate::audit::{AuditDecision, AuditStage};
 use crate::hooks::Asked;
+use crate::observe::Passed;
 use crate::{Authenticator, Denial, Fault, ResponseFuture, observe};
 
 /// Calls `inner` if the caller is as `wanted`, or refuses.
+#[inline]
 pub(super) fn pass<S, B, R>(
     inner: &mut S,
     request: Request<B>,
@@ -23,7 +25,7 @@ where
     R: Body,
 {
     match authenticator.check(&request, wanted) {
-        Ok(()) => ResponseFuture::admitted(inner.call(request), http.clone()),
+        Ok(()) => ResponseFuture::admitted(inner.call(request)),
         Err((dialect, rejection)) => ResponseFuture::refused(http, dialect, *rejection),
     }
 }
@@ -91,7 +93,7 @@ impl Authenticator {
         let counts = self.counts();
         let (decision, result) = match rejection {
             None => {
-                counts.guard_allowed.add(1);
+                counts.passed(Passed::Guard);
                 (AuditDecision::Allowed, Ok(()))
             }
             Some(_) if self.mode() == Mode::Shadow => {

@@ -102,6 +102,7 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let RequireLayer { authenticator, http, wanted } = &self.guard;
         guard::pass(&mut self.inner, request, authenticator, http, wanted)

@@ -237,7 +237,7 @@ where
             Some(wanted) => {
                 guard::pass(&mut self.inner, request, &guards.authenticator, http, wanted)
             }
-            None => ResponseFuture::admitted(self.inner.call(request), http.clone()),
+            None => ResponseFuture::admitted(self.inner.call(request)),
         }
     }
 }

@@ -24,26 +24,18 @@ pub(super) fn id() -> u64 {
     NEXT.fetch_add(1, Relaxed)
 }
 
-/// Looks at the set in force.
+/// Looks at the set in force; `None` if this thread cannot have it at hand, as where one evaluation
+/// is within another, or the thread about to end.
 #[inline]
-pub(super) fn look<T>(engine: &Inner, look: impl FnOnce(&FlagSet) -> T) -> T {
-    let mut look = Some(look);
+pub(super) fn look<T>(engine: &Inner, look: impl FnOnce(&FlagSet) -> T) -> Option<T> {
     let seen = NEAR.try_with(|near| {
-        // It is borrowed while one evaluation is within another, as in what a flag sets.
         let near = &mut *near.try_borrow_mut().ok()?;
-        let at = match near.iter().position(|(id, _)| *id == engine.id) {
-            Some(at) => at,
-            None => remember(near, engine),
-        };
+        let known = near.iter().position(|(id, _)| *id == engine.id);
+        let at = known.unwrap_or_else(|| remember(near, engine));
         let (_, set) = near.get_mut(at)?;
-        let set = set.load();
-        look.take().map(|look| look(set))
+        Some(look(set.load()))
     });
-    match (seen.ok().flatten(), look) {
-        (Some(seen), _) => seen,
-        (None, Some(look)) => look(&engine.set.load()),
-        (None, None) => unreachable!("what has looked has seen"),
-    }
+    seen.ok().flatten()
 }
 
 #[cold]

@@ -59,7 +59,7 @@ impl<S> Split<S> {
                 }
                 let index = |value: &_| rollout.index(value);
                 let chosen = flags.value(flag.name(), flag.hash(), &context, index);
-                (chosen, Attributes::Context(&context).key().map(str::to_owned))
+                (chosen, Attributes::of(&context).key().map(str::to_owned))
             }
         };
         let mut index = rollout.admit(chosen.unwrap_or(0), key.as_deref(), now);

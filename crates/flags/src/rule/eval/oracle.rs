@@ -196,7 +196,7 @@ proptest! {
             context = context.targeting_key(key);
         }
         let clock = Clock::manual();
-        let attributes = Attributes::Context(&context);
+        let attributes = Attributes::of(&context);
         let scope = Scope { flag: "f", attributes, bucketing: Bucketing::V3, clock: &clock };
         let decided = plan.decide(&scope).map(|decision| match decision {
             Decision::Variant(at) => Value::from(variants[at as usize]),

@@ -27,7 +27,7 @@ pub(super) fn run(rule: &Value, attributes: &Value) -> Result<Value, String> {
     let clock = Clock::manual();
     let scope = Scope {
         flag: "f",
-        attributes: Attributes::Context(&context),
+        attributes: Attributes::of(&context),
         bucketing: Bucketing::V3,
         clock: &clock,
     };
