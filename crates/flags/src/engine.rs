@@ -11,6 +11,7 @@ use bartizan_core::{Clock, ConfigError, Engine, Live, Reader, Snapshot, Switch};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
+use crate::age::Ages;
 use crate::control::Binding;
 use crate::definition::FlagSet;
 use crate::exposure::{Exposure, Exposures, Sink};
@@ -39,6 +40,7 @@ struct Inner {
     counts: Counts,
     /// Locked while a set is replaced, so that what is bound and the set cannot disagree.
     bound: Mutex<Bound>,
+    ages: Ages,
     exposures: OnceLock<Sink>,
     /// In nanoseconds: how old the set may be. All of them if it may be of any age.
     stale_after: AtomicU64,
@@ -72,6 +74,7 @@ impl Flags {
             clock: Clock::system(),
             counts: Counts::default(),
             bound: Mutex::default(),
+            ages: Ages::default(),
             exposures: OnceLock::new(),
             stale_after: AtomicU64::new(u64::MAX),
             changed: Notify::new(),
@@ -163,13 +166,11 @@ impl Flags {
     /// there is none.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        let bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        bound.documents.age(self.0.clock.now())
+        self.0.ages.age(self.0.clock.now())
     }
 
     pub(crate) fn confirm(&self, rank: u8) {
-        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        bound.documents.confirm(rank, self.0.clock.now());
+        self.0.ages.confirm(rank, self.0.clock.now(), Duration::ZERO);
     }
 
     pub(crate) fn refuse(&self, error: &ConfigError) {

@@ -4,9 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use bartizan_core::{ConfigError, Timestamp};
+use bartizan_core::ConfigError;
 use serde_json::{Map, Value};
 
 use crate::definition::parse;
@@ -118,8 +117,6 @@ pub(crate) struct Documents(Vec<Document>);
 struct Document {
     rank: u8,
     value: Value,
-    /// When its source was last reached; `None` if it is followed by none.
-    confirmed: Option<Timestamp>,
 }
 
 impl Documents {
@@ -131,21 +128,9 @@ impl Documents {
                     document.value = value;
                 }
             }
-            Err(at) => next.0.insert(at, Document { rank, value, confirmed: None }),
+            Err(at) => next.0.insert(at, Document { rank, value }),
         }
         next
-    }
-
-    pub(crate) fn confirm(&mut self, rank: u8, now: Timestamp) {
-        if let Some(document) = self.0.iter_mut().find(|document| document.rank == rank) {
-            document.confirmed = Some(now);
-        }
-    }
-
-    /// How long ago the source was reached that has been silent longest.
-    pub(crate) fn age(&self, now: Timestamp) -> Option<Duration> {
-        let confirmed = self.0.iter().filter_map(|document| document.confirmed).min()?;
-        Some(now.saturating_since(confirmed))
     }
 
     /// One document out of all.

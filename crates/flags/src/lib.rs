@@ -113,6 +113,7 @@
 //!
 //! [flagd]: https://flagd.dev/reference/flag-definitions/
 
+mod age;
 mod bucket;
 mod context;
 mod control;
