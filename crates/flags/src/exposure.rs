@@ -98,6 +98,11 @@ impl Sink {
         (Self { sender, settings, seen, dropped, reported }, receiver)
     }
 
+    /// Whether it matters who calls.
+    pub(crate) const fn asks_for_keys(&self) -> bool {
+        self.settings.hashed_keys
+    }
+
     /// Reports, if it is this one's turn and there is room; never waits.
     pub(crate) fn offer(&self, key: Option<&str>, exposure: impl FnOnce() -> Option<Exposure>) {
         if !self.seen.fetch_add(1, Relaxed).is_multiple_of(self.settings.every.max(1)) {

@@ -10,9 +10,10 @@ use http::header::HeaderName;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::context::{Attributes, EvaluationContext, Parts};
+use crate::context::{Attributes, EvaluationContext, Parts, TARGETING_KEY};
 use crate::definition::FlagSet;
 use crate::engine::Flags;
+use crate::exposure::Sink;
 use crate::resolve::Resolved;
 use crate::{Details, Flag, FlagType, Reason, control, current};
 
@@ -104,7 +105,11 @@ impl RequestFlags {
             .flatten()
             .unwrap_or_else(|| Arc::new(Inner { seen: None, state: Mutex::default() }));
         if let Some(inner) = Arc::get_mut(&mut inner) {
-            inner.state.get_mut().parts.take(request, set.mentions, headers);
+            let mut mentions = set.mentions;
+            if flags.sink().is_some_and(Sink::asks_for_keys) {
+                mentions.add(TARGETING_KEY);
+            }
+            inner.state.get_mut().parts.take(request, mentions, headers);
             inner.seen = Some(Seen { flags: flags.clone(), set });
         }
         Self(inner)
@@ -197,7 +202,8 @@ impl RequestFlags {
         state.overridden.len()
     }
 
-    /// Evaluates a flag, and the targeting key; `None` where the default holds.
+    /// Evaluates a flag, and the targeting key, which is known if some rule mentions it; `None` where
+    /// the default holds.
     pub(crate) fn value_and_key<T: FlagType, V>(
         &self,
         flag: &Flag<T>,

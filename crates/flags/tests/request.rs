@@ -288,6 +288,19 @@ fn exposures_are_sampled_and_tell_no_names() {
 }
 
 #[test]
+fn hashed_exposures_tell_callers_apart_though_no_rule_mentions_them() {
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut seen = flags.exposures(Exposures::new(9).hashed_keys()).unwrap();
+    for caller in ["ann", "bob", "ann"] {
+        let request = Request::builder().extension(Principal::new(caller)).body(()).unwrap();
+        let _ = RequestFlags::new(&flags, &request, &[]).get(&A);
+    }
+    let callers: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()?.caller).collect();
+    assert_eq!((callers.len(), callers[0]), (3, callers[2]));
+    assert_ne!(callers[0], callers[1]);
+}
+
+#[test]
 fn a_source_that_is_silent_for_too_long_makes_values_stale() {
     let clock = bartizan_core::Clock::manual();
     let flags = Flags::named("flags").clock(clock.clone());

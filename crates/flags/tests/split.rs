@@ -259,6 +259,30 @@ async fn a_ramp_lets_more_through_with_time_and_moves_nobody_back() {
     assert_eq!(layer.rollout().share(), 1.0);
 }
 
+/// The flag's rule asks nobody who calls, but the ramp does.
+#[tokio::test]
+async fn a_ramp_knows_callers_behind_the_layer_though_no_rule_mentions_them() {
+    let flags = Flags::from_json(
+        r#"{"flags": {"search": {"state": "ENABLED",
+        "variants": {"stable": "stable", "canary": "canary"}, "defaultVariant": "canary"}}}"#,
+    )
+    .unwrap();
+    let layer = SplitLayer::new(flags.clone(), SEARCH, [("canary", Backend::new("canary"))])
+        .settings(RolloutSettings::default().ramp([(Duration::ZERO, 0.5)]))
+        .unwrap();
+    let split = layer.layer(Backend::new("stable"));
+    let mut within = FlagsLayer::new(flags).layer(split.clone());
+    let (mut by_layer, mut without) = (Vec::new(), Vec::new());
+    for user in 0..1000 {
+        let user = format!("user-{user}");
+        let response = within.ready().await.unwrap().call(request(&user)).await.unwrap();
+        by_layer.push(response.headers()["by"] == "canary");
+        without.push(served(&mut split.clone(), request(&user)).await == "canary");
+    }
+    assert!((400..600).contains(&count(&by_layer)), "{}", count(&by_layer));
+    assert_eq!(by_layer, without);
+}
+
 #[tokio::test]
 async fn a_cookie_keeps_visitors_where_they_are() {
     let flags = flags(50);

@@ -50,7 +50,10 @@ impl<S> Split<S> {
                 if let Some(identity) = identity {
                     own.attribute(TARGETING_KEY, identity);
                 }
-                own.value_and_key(flag, |value| rollout.index(value))
+                let (chosen, key) = own.value_and_key(flag, |value| rollout.index(value));
+                // The flag's rule may ask for nobody, but the ramp does.
+                let caller = || Some(request.extensions().get::<Principal>()?.subject().to_owned());
+                (chosen, key.or_else(caller))
             }
             None => {
                 let mut context = EvaluationContext::from_request(request);
