@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -14,7 +15,8 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use serde_json::json;
-use tower::{Layer, Service, ServiceExt};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 static SEARCH: Flag<&str> = Flag::new("search", "stable");
 
@@ -235,6 +237,80 @@ async fn a_canary_that_is_slow_is_rolled_back() {
     let mut split = layer.layer(backend("stable", 10));
     canaries(&mut split, 300).await;
     assert!(layer.rollout().is_rolled_back("canary"));
+}
+
+type Boxed = BoxCloneSyncService<Request<()>, Response<Empty<Bytes>>, Infallible>;
+
+/// Stable answers after 10 ms, and the canary does `what`.
+fn beside_a_stable_that_answers<F>(
+    clock: &Clock,
+    what: impl Fn() -> F + Clone + Send + Sync + 'static,
+) -> (SplitLayer<Boxed>, Split<Boxed>)
+where
+    F: Future<Output = Result<Response<Empty<Bytes>>, Infallible>> + Send + 'static,
+{
+    let canary = BoxCloneSyncService::new(service_fn(move |_: Request<()>| what()));
+    let layer = SplitLayer::new(flags(50), SEARCH, [("canary", canary)]).clock(clock.clone());
+    let clock = clock.clone();
+    let stable = BoxCloneSyncService::new(service_fn(move |_: Request<()>| {
+        clock.advance(Duration::from_millis(10));
+        std::future::ready(Ok(Response::new(Empty::new())))
+    }));
+    let split = layer.layer(stable);
+    (layer, split)
+}
+
+/// Asks as so many callers do; those who are not answered go away after `patience`.
+fn ask(split: &mut Split<Boxed>, clock: &Clock, callers: u32, patience: Duration) {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    for caller in 0..callers {
+        let mut future = Box::pin(split.call(request(&format!("user-{caller}"))));
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx).map(Result::unwrap)));
+        if matches!(polled, Ok(Poll::Pending)) {
+            clock.advance(patience);
+        }
+        // As `CatchPanic` does it: when the future is dropped, the panic is over.
+        drop(future);
+    }
+}
+
+#[test]
+fn a_canary_that_panics_is_rolled_back() {
+    let clock = Clock::manual();
+    let (layer, mut split) = beside_a_stable_that_answers(&clock, || async {
+        if true {
+            panic!("on purpose");
+        }
+        Ok(Response::new(Empty::new()))
+    });
+    ask(&mut split, &clock, 200, Duration::ZERO);
+    let snapshot = layer.rollout().snapshot();
+    let failures = snapshot.value_of("bartizan_flags_split_exchanges_total", "canary", "failure");
+    assert_eq!((layer.rollout().is_rolled_back("canary"), failures), (true, Some(50.0)));
+}
+
+#[test]
+fn a_canary_that_hangs_until_callers_give_up_is_rolled_back() {
+    let clock = Clock::manual();
+    let (layer, mut split) = beside_a_stable_that_answers(&clock, std::future::pending);
+    ask(&mut split, &clock, 400, Duration::from_millis(200));
+    assert!(layer.rollout().is_rolled_back("canary"));
+    let snapshot = layer.rollout().snapshot();
+    let count = |outcome| {
+        snapshot.value_of("bartizan_flags_split_exchanges_total", "canary", outcome).unwrap()
+    };
+    assert_eq!(count("failure"), 0.0);
+    // It takes 50 of its own to judge it, and 50 of stable's to know what overdue means.
+    assert!((50.0..120.0).contains(&count("abandoned")), "{}", count("abandoned"));
+}
+
+#[test]
+fn callers_who_leave_before_an_answer_is_due_say_nothing_of_a_canary() {
+    let clock = Clock::manual();
+    let (layer, mut split) = beside_a_stable_that_answers(&clock, std::future::pending);
+    ask(&mut split, &clock, 400, Duration::from_millis(20));
+    assert!(!layer.rollout().is_rolled_back("canary"));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::settings::RolloutSettings;
-use super::window::{Fault, Window, judge};
+use super::window::{Fault, Window, is_overdue, judge};
 use crate::bucket::{Bucketing, Seed};
 use crate::{Flag, observe};
 
@@ -194,18 +194,21 @@ impl Rollout {
     /// Takes note of an exchange, and takes its variant back if it does worse than it may.
     pub(super) fn record(&self, index: usize, outcome: Outcome, started: Timestamp) {
         let Some(variant) = self.0.variants.get(index) else { return };
-        let (counter, failed) = match outcome {
-            Outcome::Failure => (1, true),
-            Outcome::Success => (3, false),
-            // Neither says anything about the service.
-            Outcome::Refused => return variant.outcomes[2].add(1),
-            _ => return variant.outcomes[0].add(1),
-        };
-        variant.outcomes[counter].add(1);
         let now = self.0.clock.now();
         let micros = now.saturating_since(started).as_micros() as u64;
         let settings = self.0.settings.load();
         let (nanos, window) = (now.as_nanos(), settings.window_nanos());
+        let stable = || self.0.variants[0].window.lock().sum(nanos, window);
+        let (counter, failed) = match outcome {
+            Outcome::Failure => (1, Some(true)),
+            // It says nothing about the service.
+            Outcome::Refused => (2, None),
+            Outcome::Success => (3, Some(false)),
+            // Neither does a caller who leaves, unless the answer was long overdue.
+            _ => (0, is_overdue(stable(), micros, &settings).then_some(true)),
+        };
+        variant.outcomes[counter].add(1);
+        let Some(failed) = failed else { return };
         let sum = {
             let mut slot = variant.window.lock();
             slot.record(nanos, window, failed, micros);
@@ -214,8 +217,7 @@ impl Rollout {
             }
             slot.sum(nanos, window)
         };
-        let Some(stable) = self.0.variants.first() else { return };
-        let stable = stable.window.lock().sum(nanos, window);
+        let stable = stable();
         if let Some(fault) = judge(stable, sum, &settings)
             && !variant.rolled_back.swap(true, Relaxed)
         {
@@ -312,7 +314,10 @@ impl bartizan_core::Watch for SplitWatch {
 impl Drop for SplitWatch {
     fn drop(&mut self) {
         if !self.told {
-            self.rollout.record(self.index, Outcome::Abandoned, self.started);
+            // A panic is the service's failure; anything else is a caller that went away.
+            let panicked = std::thread::panicking();
+            let outcome = if panicked { Outcome::Failure } else { Outcome::Abandoned };
+            self.rollout.record(self.index, outcome, self.started);
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bartizan_core::{Http, Principal, Protocol, Timestamp};
 use http::header::{HeaderValue, SET_COOKIE};
@@ -173,10 +173,13 @@ where
                     this.state.set(State::Calling { future, watch: Some(watch) });
                 }
                 StateProj::Calling { future, watch } => {
-                    let result = ready!(future.poll(cx));
-                    let watch = watch.take().expect("polled after completion");
-                    let result =
-                        Protocol::<Request<B>, _, _>::deliver(this.protocol, result, watch);
+                    // Held here meanwhile, so that a panic drops it.
+                    let held = watch.take().expect("polled after completion");
+                    let Poll::Ready(result) = future.poll(cx) else {
+                        *watch = Some(held);
+                        return Poll::Pending;
+                    };
+                    let result = Protocol::<Request<B>, _, _>::deliver(this.protocol, result, held);
                     let cookie = this.cookie.take();
                     return Poll::Ready(result.map(|mut response| {
                         if let Some(cookie) = cookie {
