@@ -276,15 +276,31 @@ fn the_first_evaluation_of_a_request_is_an_exposure() {
 #[test]
 fn exposures_are_sampled_and_tell_no_names() {
     let flags = Flags::from_json(&pair(3)).unwrap();
-    let mut seen = flags.exposures(Exposures::new(100).one_in(10)).unwrap();
-    for _ in 0..100 {
+    fastrand::seed(7);
+    let mut seen = flags.exposures(Exposures::new(10_000).one_in(10)).unwrap();
+    for _ in 0..10_000 {
         let request = RequestFlags::new(&flags, &Request::new(()), &[]);
         request.attribute("targetingKey", "ann");
         let _ = request.get(&A);
     }
     let all: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
-    assert_eq!(all.len(), 10);
+    assert!((900..1100).contains(&all.len()), "{}", all.len());
     assert!(all.iter().all(|exposure| exposure.caller.is_none()));
+}
+
+/// By chance, so that no flag is left out for the place it has in each request.
+#[test]
+fn sampled_exposures_leave_out_no_flag() {
+    fastrand::seed(7);
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut seen = flags.exposures(Exposures::new(10_000).one_in(2)).unwrap();
+    for _ in 0..1000 {
+        let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+        let _ = (request.get(&A), request.get(&B));
+    }
+    let all: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
+    let of = |flag: &str| all.iter().filter(|exposure| &*exposure.flag == flag).count();
+    assert!((400..600).contains(&of("a")) && (400..600).contains(&of("b")), "{}", of("b"));
 }
 
 #[test]
