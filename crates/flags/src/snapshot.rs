@@ -220,11 +220,39 @@ impl RequestFlags {
         flag: &Flag<T>,
         read: impl FnOnce(&Value) -> Option<V>,
     ) -> (Resolved, Option<V>) {
-        let set = &self.seen().set;
+        let Seen { flags, set } = self.seen();
         let index = set.index(flag.name(), flag.hash());
-        let mut resolved = self.resolve(index);
+        let mut remembered = false;
+        let mut resolved = flags.resolve(set, index, |index| {
+            // One request holds this lock, for as long as a bounded rule runs.
+            let mut state = self.0.state.lock();
+            if let Some(resolved) = state.memo.get(index) {
+                remembered = true;
+                return resolved;
+            }
+            let overridden = state.overridden.iter().find(|(flag, _)| *flag == index);
+            let resolved = match overridden {
+                Some((_, variant)) => Resolved::Variant(*variant, Reason::Override),
+                None => set.resolve(index, state.attributes(), flags.time()),
+            };
+            state.memo.put(index, resolved);
+            resolved
+        });
         let value = index.and_then(|index| set.value(index, &mut resolved, read));
+        if !remembered {
+            flags.counts().evaluated(resolved.reason());
+            self.expose(index, resolved);
+        }
         (resolved, value)
+    }
+
+    /// Reports what the request got.
+    fn expose(&self, index: Option<u32>, resolved: Resolved) {
+        let Seen { flags, set } = self.seen();
+        if let (Some(sink), Some(index)) = (flags.sink(), index) {
+            let state = self.0.state.lock();
+            sink.offer(state.attributes().key(), || set.exposure(index, resolved));
+        }
     }
 
     /// Says who calls, for what finds out only behind the layer. What was evaluated before is
@@ -241,29 +269,6 @@ impl RequestFlags {
         let mut state = self.0.state.lock();
         state.besides.set(name, value);
         state.memo.clear();
-    }
-
-    #[inline]
-    fn resolve(&self, index: Option<u32>) -> Resolved {
-        let Seen { flags, set } = self.seen();
-        flags.resolve(set, index, |index| {
-            // One request holds this lock, for as long as a bounded rule runs.
-            let mut state = self.0.state.lock();
-            if let Some(resolved) = state.memo.get(index) {
-                return resolved;
-            }
-            let overridden = state.overridden.iter().find(|(flag, _)| *flag == index);
-            let resolved = match overridden {
-                Some((_, variant)) => Resolved::Variant(*variant, Reason::Override),
-                None => set.resolve(index, state.attributes(), flags.time()),
-            };
-            state.memo.put(index, resolved);
-            flags.counts().evaluated(resolved.reason());
-            if let Some(sink) = flags.sink() {
-                sink.offer(state.attributes().key(), || set.exposure(index, resolved));
-            }
-            resolved
-        })
     }
 }
 

@@ -316,6 +316,31 @@ fn hashed_exposures_tell_callers_apart_though_no_rule_mentions_them() {
     assert_ne!(callers[0], callers[1]);
 }
 
+/// What a request cannot be given is no exposure, and is counted like what it can.
+#[test]
+fn evaluations_of_a_request_that_come_to_nothing_are_counted() {
+    static GONE: Flag<bool> = Flag::new("gone", true);
+    static TEXT: Flag<&str> = Flag::new("a", "none");
+    let count = |flags: &Flags, reason| {
+        flags.snapshot().value("bartizan_flags_evaluations_total", reason).unwrap()
+    };
+    let request = |flags| RequestFlags::new(flags, &Request::new(()), &[]);
+    let empty = Flags::empty();
+    assert!(request(&empty).get(&GONE));
+    assert_eq!(count(&empty, "error"), 1.0, "no document");
+
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut exposures = flags.exposures(Exposures::new(9)).unwrap();
+    assert!(request(&flags).get(&GONE));
+    assert_eq!(count(&flags, "error"), 1.0, "no such flag");
+    assert_eq!(request(&flags).get(&TEXT), "none");
+    assert_eq!((count(&flags, "error"), count(&flags, "static")), (2.0, 0.0), "another type");
+    assert!(exposures.try_recv().is_err());
+    flags.switch().set(bartizan_core::Mode::Off);
+    assert_eq!(request(&flags).get(&A), -1);
+    assert_eq!(count(&flags, "disabled"), 1.0, "the engine is off");
+}
+
 #[test]
 fn a_source_that_is_silent_for_too_long_makes_values_stale() {
     let clock = bartizan_core::Clock::manual();
