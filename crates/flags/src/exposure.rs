@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::Reason;
 
-/// That a request got a variant: of each flag the first evaluation in a request.
+/// That a request got a variant: of each flag the first evaluation in a request. Where a
+/// [`Split`](crate::Split) goes by the flag, only a request that it serves by that variant counts.
 ///
 /// [`FlagsLayer`](crate::FlagsLayer)'s requests report it to what [`Flags::exposures`] gave out.
 /// The names in brackets are OpenTelemetry's attributes.

@@ -49,6 +49,17 @@ struct State {
     /// Flags whose variants the request names, and may.
     overridden: Vec<(u32, u32)>,
     memo: Memo,
+    /// Flags whose exposure has been reported, or left out by chance.
+    exposed: Vec<u32>,
+}
+
+/// What a flag says to whom goes by it.
+pub(crate) struct Chosen<V> {
+    pub(crate) resolved: Resolved,
+    /// `None` where the default holds.
+    pub(crate) value: Option<V>,
+    /// The targeting key, which is known if some rule mentions it.
+    pub(crate) key: Option<String>,
 }
 
 /// A ring of answers, by the flag's place in the set.
@@ -124,6 +135,8 @@ impl RequestFlags {
         state.besides.clear();
         state.overridden.clear();
         state.memo.clear();
+        state.exposed.clear();
+        state.exposed.shrink_to(4 * MEMO);
         // In a thread that is about to end there is no place any more.
         let _ = SPARES.try_with(|spares| {
             if let Ok(mut spares) = spares.try_borrow_mut()
@@ -202,20 +215,32 @@ impl RequestFlags {
         state.overridden.len()
     }
 
-    /// Evaluates a flag, and the targeting key, which is known if some rule mentions it; `None` where
-    /// the default holds.
-    pub(crate) fn value_and_key<T: FlagType, V>(
+    /// Evaluates a flag for what goes by its answer, and tells by [`expose`](Self::expose) if it does.
+    pub(crate) fn choose<T: FlagType, V>(
         &self,
         flag: &Flag<T>,
         read: impl FnOnce(&Value) -> Option<V>,
-    ) -> (Option<V>, Option<String>) {
-        let (_, value) = self.value(flag, read);
+    ) -> Chosen<V> {
+        let (resolved, value) = self.evaluate(flag, read);
         let state = self.0.state.lock();
-        (value, state.attributes().key().map(str::to_owned))
+        Chosen { resolved, value, key: state.attributes().key().map(str::to_owned) }
     }
 
     #[inline]
     fn value<T: FlagType, V>(
+        &self,
+        flag: &Flag<T>,
+        read: impl FnOnce(&Value) -> Option<V>,
+    ) -> (Resolved, Option<V>) {
+        let (resolved, value) = self.evaluate(flag, read);
+        if self.flags().sink().is_some() {
+            self.expose(flag, resolved);
+        }
+        (resolved, value)
+    }
+
+    #[inline]
+    fn evaluate<T: FlagType, V>(
         &self,
         flag: &Flag<T>,
         read: impl FnOnce(&Value) -> Option<V>,
@@ -241,16 +266,18 @@ impl RequestFlags {
         let value = index.and_then(|index| set.value(index, &mut resolved, read));
         if !remembered {
             flags.counts().evaluated(resolved.reason());
-            self.expose(index, resolved);
         }
         (resolved, value)
     }
 
-    /// Reports what the request got.
-    fn expose(&self, index: Option<u32>, resolved: Resolved) {
+    /// Reports which variant the request got of a flag, if it is the first.
+    pub(crate) fn expose<T>(&self, flag: &Flag<T>, resolved: Resolved) {
         let Seen { flags, set } = self.seen();
-        if let (Some(sink), Some(index)) = (flags.sink(), index) {
-            let state = self.0.state.lock();
+        let (Some(sink), Resolved::Variant(..)) = (flags.sink(), resolved) else { return };
+        let Some(index) = set.index(flag.name(), flag.hash()) else { return };
+        let mut state = self.0.state.lock();
+        if !state.exposed.contains(&index) {
+            state.exposed.push(index);
             sink.offer(state.attributes().key(), || set.exposure(index, resolved));
         }
     }

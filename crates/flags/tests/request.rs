@@ -304,6 +304,29 @@ fn sampled_exposures_leave_out_no_flag() {
 }
 
 #[test]
+fn each_flag_is_exposed_once_a_request_whatever_is_forgotten_meanwhile() {
+    let names: Vec<String> = (0..40).map(|n| format!("flag-{n}")).collect();
+    let handles: Vec<Flag<i64>> =
+        names.iter().map(|name| Flag::new(Box::leak(name.clone().into_boxed_str()), 0)).collect();
+    let flag = json!({"state": "ENABLED", "variants": {"x": 1}, "defaultVariant": "x"});
+    let all: serde_json::Map<_, _> =
+        names.iter().map(|name| (name.clone(), flag.clone())).collect();
+    let flags = Flags::from_json(&json!({"flags": all}).to_string()).unwrap();
+    let mut seen = flags.exposures(Exposures::new(1000)).unwrap();
+    let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+    for round in 0..3 {
+        for flag in &handles {
+            assert_eq!(request.get(flag), 1);
+        }
+        match round {
+            0 => request.identify(&Principal::new("ann")),
+            _ => request.attribute("seen", true),
+        }
+    }
+    assert_eq!(std::iter::from_fn(|| seen.try_recv().ok()).count(), 40);
+}
+
+#[test]
 fn hashed_exposures_tell_callers_apart_though_no_rule_mentions_them() {
     let flags = Flags::from_json(&pair(3)).unwrap();
     let mut seen = flags.exposures(Exposures::new(9).hashed_keys()).unwrap();

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bartizan_core::{Clock, Engine, Mode, Principal};
-use bartizan_flags::{Flag, Flags, FlagsLayer, RolloutSettings, Split, SplitLayer};
+use bartizan_flags::{Exposures, Flag, Flags, FlagsLayer, RolloutSettings, Split, SplitLayer};
 use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response, StatusCode};
@@ -403,6 +403,34 @@ async fn off_and_shadow_leave_everything_to_stable() {
     let snapshot = layer.rollout().snapshot();
     let shadow = snapshot.value_of("bartizan_flags_split_diverted_total", "canary", "shadow");
     assert_eq!(shadow, Some(1.0));
+}
+
+/// Whom stable serves instead has seen nothing of the canary.
+#[tokio::test]
+async fn only_who_is_served_by_a_variant_is_exposed_to_it() {
+    let flags = flags(100);
+    let mut exposures = flags.exposures(Exposures::new(100)).unwrap();
+    let canary = Backend::new("canary");
+    let layer = SplitLayer::new(flags.clone(), SEARCH, [("canary", canary.clone())]);
+    let rollout = layer.rollout();
+    let mut service = FlagsLayer::new(flags).layer(layer.layer(Backend::new("stable")));
+    let mut seen = async || {
+        let response = service.ready().await.unwrap().call(request("ann")).await.unwrap();
+        let by = response.headers()["by"].to_str().unwrap().to_owned();
+        let exposed = exposures.try_recv().ok().map(|exposure| exposure.variant.to_string());
+        assert!(exposures.try_recv().is_err(), "once a request");
+        (by, exposed)
+    };
+    let by_stable = ("stable".to_owned(), None);
+    assert_eq!(seen().await, ("canary".to_owned(), Some("canary".to_owned())));
+    canary.ready.store(false, Relaxed);
+    assert_eq!(seen().await, by_stable, "it is not ready");
+    canary.ready.store(true, Relaxed);
+    rollout.set(RolloutSettings::default().ramp([(Duration::ZERO, 0.0)])).unwrap();
+    assert_eq!(seen().await, by_stable, "the ramp does not let it through");
+    rollout.set(RolloutSettings::default()).unwrap();
+    rollout.roll_back("canary");
+    assert_eq!(seen().await, by_stable, "it is rolled back");
 }
 
 #[test]

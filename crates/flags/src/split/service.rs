@@ -13,6 +13,8 @@ use super::cookie;
 use super::engine::{Diversion, Rollout, SplitWatch};
 use super::layer::SplitLayer;
 use crate::context::{Attributes, TARGETING_KEY};
+use crate::resolve::Resolved;
+use crate::snapshot::Chosen;
 use crate::{EvaluationContext, RequestFlags};
 
 type Delivered<ResBody> = Response<bartizan_core::ResponseBody<ResBody, SplitWatch>>;
@@ -30,6 +32,13 @@ pub struct Split<S> {
 struct Choice {
     index: usize,
     cookie: Option<HeaderValue>,
+    exposure: Option<Exposed>,
+}
+
+/// A request that gets what the flag says, as far as that is known before the variant is ready.
+struct Exposed {
+    flags: RequestFlags,
+    resolved: Resolved,
 }
 
 impl<S> Split<S> {
@@ -45,15 +54,20 @@ impl<S> Split<S> {
             })
         });
         let flag = rollout.flag();
+        let mut exposure = None;
         let (chosen, key) = match RequestFlags::of(flags, request) {
             Some(own) => {
                 if let Some(identity) = identity {
                     own.attribute(TARGETING_KEY, identity);
                 }
-                let (chosen, key) = own.value_and_key(flag, |value| rollout.index(value));
+                let Chosen { resolved, value, key } =
+                    own.choose(flag, |value| rollout.index(value));
                 // The flag's rule may ask for nobody, but the ramp does.
                 let caller = || Some(request.extensions().get::<Principal>()?.subject().to_owned());
-                (chosen, key.or_else(caller))
+                if flags.sink().is_some() {
+                    exposure = Some(Exposed { flags: own, resolved });
+                }
+                (value, key.or_else(caller))
             }
             None => {
                 let mut context = EvaluationContext::from_request(request);
@@ -69,7 +83,8 @@ impl<S> Split<S> {
         if index > 0 && available.as_ref().is_some_and(|ask| !ask(rollout.name_of(index))) {
             index = rollout.divert(index, Diversion::Unavailable);
         }
-        Choice { index, cookie }
+        let exposure = exposure.filter(|_| chosen == Some(index));
+        Choice { index, cookie, exposure }
     }
 }
 
@@ -89,7 +104,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let started = self.layer.rollout.clock().now();
-        let Choice { index, cookie } = self.choose(&request, started);
+        let Choice { index, cookie, exposure } = self.choose(&request, started);
         let variant = index.checked_sub(1).and_then(|index| self.layer.services.get(index));
         let stable = self.stable.clone();
         let (service, fallback) = match variant {
@@ -99,7 +114,7 @@ where
         SplitFuture {
             state: State::Readying { call: Some((service, request)), fallback },
             protocol: self.layer.protocol.clone(),
-            exchange: Exchange { rollout: self.layer.rollout.clone(), index, started },
+            exchange: Exchange { rollout: self.layer.rollout.clone(), index, started, exposure },
             cookie,
         }
     }
@@ -115,6 +130,7 @@ struct Exchange {
     rollout: Rollout,
     index: usize,
     started: Timestamp,
+    exposure: Option<Exposed>,
 }
 
 pin_project! {
@@ -160,6 +176,7 @@ where
                             let exchange = &mut *this.exchange;
                             exchange.index =
                                 exchange.rollout.divert(exchange.index, Diversion::NotReady);
+                            exchange.exposure = None;
                             *service = stable;
                             continue;
                         }
@@ -167,7 +184,10 @@ where
                         (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error)),
                     }
                     let (mut service, request) = call.take().expect("it was there a moment ago");
-                    let Exchange { rollout, index, started } = &*this.exchange;
+                    let Exchange { rollout, index, started, exposure } = &mut *this.exchange;
+                    if let Some(Exposed { flags, resolved }) = exposure.take() {
+                        flags.expose(rollout.flag(), resolved);
+                    }
                     let watch = SplitWatch::new(rollout.clone(), *index, *started);
                     let future = service.call(request);
                     this.state.set(State::Calling { future, watch: Some(watch) });
