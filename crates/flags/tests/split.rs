@@ -332,7 +332,7 @@ async fn a_ramp_lets_more_through_with_time_and_moves_nobody_back() {
         assert!(before.iter().zip(&now).all(|(before, now)| !before || *now));
         before = now;
     }
-    assert_eq!(layer.rollout().share(), 1.0);
+    assert_eq!(layer.rollout().share("canary"), 1.0);
 }
 
 /// The flag's rule asks nobody who calls, but the ramp does.
@@ -433,6 +433,26 @@ async fn only_who_is_served_by_a_variant_is_exposed_to_it() {
     assert_eq!(seen().await, by_stable, "it is rolled back");
 }
 
+#[tokio::test]
+async fn resuming_one_variant_leaves_the_ramp_of_the_others() {
+    let clock = Clock::manual();
+    let minute = Duration::from_secs(60);
+    let backends = [("a", Backend::new("a")), ("b", Backend::new("b"))];
+    let layer = SplitLayer::new(Flags::empty(), SEARCH, backends)
+        .settings(RolloutSettings::default().ramp([(minute, 0.5), (minute * 2, 1.0)]))
+        .unwrap()
+        .clock(clock.clone());
+    let rollout = layer.rollout();
+    clock.advance(minute * 2);
+    rollout.roll_back("b");
+    rollout.resume("b");
+    assert_eq!((rollout.share("a"), rollout.share("b")), (1.0, 0.0));
+    clock.advance(minute);
+    assert_eq!((rollout.share("a"), rollout.share("b")), (1.0, 0.5));
+    let snapshot = rollout.snapshot();
+    assert_eq!(snapshot.value_of("bartizan_flags_split_share", "b", ""), Some(0.5));
+}
+
 #[test]
 fn settings_are_read_and_checked() {
     let layer = SplitLayer::new(flags(1), SEARCH, [("canary", Backend::new("canary"))]);
@@ -450,5 +470,5 @@ fn settings_are_read_and_checked() {
     ] {
         assert!(rollout.apply(bad.clone()).is_err(), "{bad}");
     }
-    assert_eq!(rollout.share(), 0.01);
+    assert_eq!(rollout.share("canary"), 0.01);
 }

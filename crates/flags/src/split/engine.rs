@@ -30,12 +30,13 @@ struct Inner {
     settings: Live<RolloutSettings>,
     switch: Switch,
     clock: Clock,
-    started: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Variant {
     name: String,
+    /// When its ramp began.
+    started: AtomicU64,
     window: Mutex<Window>,
     rolled_back: AtomicBool,
     outcomes: [Counter; OUTCOMES.len()],
@@ -57,16 +58,16 @@ pub(super) enum Diversion {
 }
 
 impl Rollout {
-    pub(super) fn new(flag: Flag<&'static str>, variants: Vec<String>) -> Self {
+    pub(super) fn new(flag: Flag<&'static str>, variants: Vec<String>, clock: Clock) -> Self {
+        let now = clock.now().as_nanos();
         let variant = |name| Variant {
             name,
+            started: AtomicU64::new(now),
             window: Mutex::default(),
             rolled_back: AtomicBool::new(false),
             outcomes: Default::default(),
             diverted: Default::default(),
         };
-        let clock = Clock::system();
-        let started = AtomicU64::new(clock.now().as_nanos());
         Self(Arc::new(Inner {
             name: flag.name().to_owned(),
             salt: Bucketing::V3.seed(&format!("{}/ramp", flag.name())),
@@ -75,19 +76,15 @@ impl Rollout {
             settings: Live::default(),
             switch: Switch::default(),
             clock,
-            started,
         }))
     }
 
     /// A rollout of the same variants by another clock; nothing has happened in it yet.
     pub(super) fn with_clock(&self, clock: Clock) -> Self {
         let names = self.0.variants.iter().map(|variant| variant.name.clone()).collect();
-        let twin = Self::new(self.0.flag, names);
+        let twin = Self::new(self.0.flag, names, clock);
         twin.0.settings.store((*self.0.settings.load_full()).clone());
-        let started = clock.now().as_nanos();
-        let Some(inner) = Arc::into_inner(twin.0) else { return self.clone() };
-        inner.started.store(started, Relaxed);
-        Self(Arc::new(Inner { clock, ..inner }))
+        twin
     }
 
     /// Replaces the settings; windows and what was taken back stay.
@@ -119,19 +116,21 @@ impl Rollout {
     pub fn resume(&self, variant: &str) {
         if let Some(variant) = self.find(variant) {
             *variant.window.lock() = Window::default();
-            self.0.started.store(self.0.clock.now().as_nanos(), Relaxed);
+            variant.started.store(self.0.clock.now().as_nanos(), Relaxed);
             variant.rolled_back.store(false, Relaxed);
         }
     }
 
-    /// The share of a variant's keys that the ramp lets through by now, from 0 to 1.
+    /// The share of a variant's keys that its ramp lets through by now, from 0 to 1. 0 if there is none
+    /// of that name, or it is stable.
     #[must_use]
-    pub fn share(&self) -> f64 {
-        self.share_at(self.0.clock.now())
+    pub fn share(&self, variant: &str) -> f64 {
+        let now = self.0.clock.now();
+        self.find(variant).map_or(0.0, |variant| self.share_of(variant, now))
     }
 
-    fn share_at(&self, now: Timestamp) -> f64 {
-        let started = Timestamp::from_nanos(self.0.started.load(Relaxed));
+    fn share_of(&self, variant: &Variant, now: Timestamp) -> f64 {
+        let started = Timestamp::from_nanos(variant.started.load(Relaxed));
         self.0.settings.load().share(now.saturating_since(started))
     }
 
@@ -169,7 +168,7 @@ impl Rollout {
         if variant.rolled_back.load(Relaxed) {
             return self.divert(index, Diversion::RolledBack);
         }
-        let share = self.share_at(now);
+        let share = self.share_of(variant, now);
         if share < 1.0 {
             // Without a key nobody would stay where they are.
             let point = key.map(|key| self.0.salt.hash(key));
@@ -254,7 +253,7 @@ impl Engine for Rollout {
     fn snapshot(&self) -> Snapshot {
         let (mode, _) = self.0.switch.setting();
         let mut snapshot = Snapshot::new(self.name(), self.kind(), mode);
-        snapshot = snapshot.sample(&observe::SPLIT_SHARE, "", self.share());
+        let now = self.0.clock.now();
         for (index, variant) in self.0.variants.iter().enumerate() {
             let count = |counters: &[Counter], at: usize| counters.get(at).map_or(0, Counter::get);
             for (at, outcome) in OUTCOMES.into_iter().enumerate() {
@@ -271,6 +270,8 @@ impl Engine for Rollout {
             }
             let back = f64::from(u8::from(variant.rolled_back.load(Relaxed)));
             snapshot = snapshot.sample_of(&observe::SPLIT_ROLLED_BACK, &variant.name, "", back);
+            let share = self.share_of(variant, now);
+            snapshot = snapshot.sample_of(&observe::SPLIT_SHARE, &variant.name, "", share);
         }
         snapshot
     }

@@ -86,7 +86,7 @@ impl<S> SplitLayer<S> {
             names.push(name.into());
             services.push(service);
         }
-        let rollout = Rollout::new(flag, names);
+        let rollout = Rollout::new(flag, names, Clock::system());
         Self { flags, rollout, services, protocol: Http::new(), cookie: None, available: None }
     }
 
