@@ -453,6 +453,16 @@ async fn resuming_one_variant_leaves_the_ramp_of_the_others() {
     assert_eq!(snapshot.value_of("bartizan_flags_split_share", "b", ""), Some(0.5));
 }
 
+#[tokio::test]
+async fn a_share_of_the_switch_keeps_each_caller_on_its_side() {
+    let layer = SplitLayer::new(flags(100), SEARCH, [("canary", Backend::new("canary"))]);
+    layer.rollout().switch().set_fraction(Mode::Enforce, 0.5);
+    let mut split = layer.layer(Backend::new("stable"));
+    let first = canaries(&mut split, 400).await;
+    assert_eq!(canaries(&mut split, 400).await, first);
+    assert!((120..280).contains(&count(&first)), "{}", count(&first));
+}
+
 #[test]
 fn settings_are_read_and_checked() {
     let layer = SplitLayer::new(flags(1), SEARCH, [("canary", Backend::new("canary"))]);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bartizan_core::{
-    Clock, ConfigError, Counter, Engine, Live, Mode, Outcome, Snapshot, Switch, Timestamp,
+    Clock, ConfigError, Counter, Engine, Key, Live, Mode, Outcome, Snapshot, Switch, Timestamp,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -160,7 +160,7 @@ impl Rollout {
     /// Whether what the flag gave may be served; else stable is.
     pub(super) fn admit(&self, index: usize, key: Option<&str>, now: Timestamp) -> usize {
         let Some(variant) = self.0.variants.get(index).filter(|_| index > 0) else { return 0 };
-        match self.0.switch.mode(|| None) {
+        match self.0.switch.mode(|| key.map(Key::of)) {
             Mode::Enforce => {}
             Mode::Shadow => return self.divert(index, Diversion::Shadow),
             _ => return 0,
