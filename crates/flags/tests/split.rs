@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bartizan_core::{Clock, Engine, Mode, Principal};
-use bartizan_flags::{Exposures, Flag, Flags, FlagsLayer, RolloutSettings, Split, SplitLayer};
+use bartizan_flags::{
+    Exposures, Flag, Flags, FlagsLayer, Overrides, RolloutSettings, Split, SplitLayer,
+};
 use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response, StatusCode};
@@ -431,6 +433,32 @@ async fn only_who_is_served_by_a_variant_is_exposed_to_it() {
     rollout.set(RolloutSettings::default()).unwrap();
     rollout.roll_back("canary");
     assert_eq!(seen().await, by_stable, "it is rolled back");
+}
+
+/// A tester who may name the variant gets it: while the ramp has not come to them, and after a
+/// rollback.
+#[tokio::test]
+async fn an_override_passes_ramp_and_rollback_but_not_the_switch() {
+    let flags = flags(0);
+    let layer = SplitLayer::new(flags.clone(), SEARCH, [("canary", Backend::new("canary"))])
+        .settings(RolloutSettings::default().ramp([(Duration::ZERO, 0.0)]))
+        .unwrap();
+    let rollout = layer.rollout();
+    let overrides = Overrides::for_role("tester");
+    let mut service =
+        FlagsLayer::new(flags).overrides(overrides).layer(layer.layer(Backend::new("stable")));
+    let mut by = async || {
+        let principal = Principal::new("ann").with_roles(["tester"]);
+        let request = Request::builder().header("x-flag-overrides", "search=canary");
+        let request = request.extension(principal).body(()).unwrap();
+        let response = service.ready().await.unwrap().call(request).await.unwrap();
+        response.headers()["by"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(by().await, "canary");
+    rollout.roll_back("canary");
+    assert_eq!(by().await, "canary");
+    rollout.switch().set(Mode::Off);
+    assert_eq!(by().await, "stable");
 }
 
 #[tokio::test]

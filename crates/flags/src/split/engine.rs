@@ -157,13 +157,24 @@ impl Rollout {
         self.0.variants.iter().position(|variant| variant.name == name)
     }
 
-    /// Whether what the flag gave may be served; else stable is.
-    pub(super) fn admit(&self, index: usize, key: Option<&str>, now: Timestamp) -> usize {
+    /// Whether what the flag gave, or the request itself where it `overrides`, may be served; else
+    /// stable is.
+    pub(super) fn admit(
+        &self,
+        index: usize,
+        overrides: bool,
+        key: Option<&str>,
+        now: Timestamp,
+    ) -> usize {
         let Some(variant) = self.0.variants.get(index).filter(|_| index > 0) else { return 0 };
         match self.0.switch.mode(|| key.map(Key::of)) {
             Mode::Enforce => {}
             Mode::Shadow => return self.divert(index, Diversion::Shadow),
             _ => return 0,
+        }
+        // Who may name the variant may also try what others do not get yet, or any more.
+        if overrides {
+            return index;
         }
         if variant.rolled_back.load(Relaxed) {
             return self.divert(index, Diversion::RolledBack);

@@ -15,7 +15,7 @@ use super::layer::SplitLayer;
 use crate::context::{Attributes, TARGETING_KEY};
 use crate::resolve::Resolved;
 use crate::snapshot::Chosen;
-use crate::{EvaluationContext, RequestFlags};
+use crate::{EvaluationContext, Reason, RequestFlags};
 
 type Delivered<ResBody> = Response<bartizan_core::ResponseBody<ResBody, SplitWatch>>;
 
@@ -54,8 +54,7 @@ impl<S> Split<S> {
             })
         });
         let flag = rollout.flag();
-        let mut exposure = None;
-        let (chosen, key) = match RequestFlags::of(flags, request) {
+        let (chosen, key, own) = match RequestFlags::of(flags, request) {
             Some(own) => {
                 if let Some(identity) = identity {
                     own.attribute(TARGETING_KEY, identity);
@@ -64,10 +63,7 @@ impl<S> Split<S> {
                     own.choose(flag, |value| rollout.index(value));
                 // The flag's rule may ask for nobody, but the ramp does.
                 let caller = || Some(request.extensions().get::<Principal>()?.subject().to_owned());
-                if flags.sink().is_some() {
-                    exposure = Some(Exposed { flags: own, resolved });
-                }
-                (value, key.or_else(caller))
+                (value, key.or_else(caller), Some(Exposed { flags: own, resolved }))
             }
             None => {
                 let mut context = EvaluationContext::from_request(request);
@@ -76,14 +72,15 @@ impl<S> Split<S> {
                 }
                 let index = |value: &_| rollout.index(value);
                 let chosen = flags.value(flag.name(), flag.hash(), &context, index);
-                (chosen, Attributes::Context(&context).key().map(str::to_owned))
+                (chosen, Attributes::Context(&context).key().map(str::to_owned), None)
             }
         };
-        let mut index = rollout.admit(chosen.unwrap_or(0), key.as_deref(), now);
+        let overrides = own.as_ref().is_some_and(|own| own.resolved.reason() == Reason::Override);
+        let mut index = rollout.admit(chosen.unwrap_or(0), overrides, key.as_deref(), now);
         if index > 0 && available.as_ref().is_some_and(|ask| !ask(rollout.name_of(index))) {
             index = rollout.divert(index, Diversion::Unavailable);
         }
-        let exposure = exposure.filter(|_| chosen == Some(index));
+        let exposure = own.filter(|_| flags.sink().is_some() && chosen == Some(index));
         Choice { index, cookie, exposure }
     }
 }
