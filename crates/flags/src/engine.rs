@@ -135,7 +135,7 @@ impl Flags {
     ///
     /// If the document itself cannot be read; the set in force stays.
     pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
-        Feed::from(self.clone()).replace(document)
+        self.feed(0).replace(document)
     }
 
     /// A place for another document, over those of a lower rank; rank 0 is that of
@@ -169,8 +169,9 @@ impl Flags {
         self.0.ages.age(self.0.clock.now())
     }
 
-    pub(crate) fn confirm(&self, rank: u8) {
-        self.0.ages.confirm(rank, self.0.clock.now(), Duration::ZERO);
+    /// Notes that the source of that rank was reached so long ago.
+    pub(crate) fn confirm(&self, rank: u8, ago: Duration) {
+        self.0.ages.confirm(rank, self.0.clock.now(), ago);
     }
 
     pub(crate) fn refuse(&self, error: &ConfigError) {

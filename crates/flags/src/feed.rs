@@ -4,8 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bartizan_core::ConfigError;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::definition::parse;
@@ -46,22 +48,38 @@ pub struct Feed {
     flags: Flags,
     rank: u8,
     file: Option<Arc<Path>>,
+    /// What was last tried.
+    seen: Arc<Mutex<Option<Seen>>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    text: String,
+    /// False if it was refused.
+    sound: bool,
 }
 
 impl Feed {
-    pub(crate) const fn new(flags: Flags, rank: u8) -> Self {
-        Self { flags, rank, file: None }
+    pub(crate) fn new(flags: Flags, rank: u8) -> Self {
+        Self { flags, rank, file: None, seen: Arc::default() }
     }
 
-    /// Keeps the last good document in a file, and puts in force now what it holds from before. A
-    /// file that is not there yet, or cannot be used, is no error: the source will say. From now on
-    /// [`replace`](Self::replace) blocks on I/O, as this does.
+    /// Keeps the last good document in a file, and puts in force now what it holds from before, which is
+    /// as old as the file: [`Flags::age`] counts from when that was written, until the source is
+    /// reached. A file that is not there yet, or cannot be used, is no error: the source will say. From
+    /// now on [`replace`](Self::replace) blocks on I/O, as this does.
     #[must_use]
     pub fn keep_in(mut self, file: impl Into<PathBuf>) -> Self {
         let file = file.into();
-        if let Ok(text) = fs::read_to_string(&file) {
-            // A document that is refused has been logged.
-            let _ = self.replace(&text);
+        // A document that is refused has been logged.
+        if let Ok(text) = fs::read_to_string(&file)
+            && self.replace(&text).is_ok()
+        {
+            let modified = fs::metadata(&file).and_then(|data| data.modified()).ok();
+            let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            // Of what bears no date nobody knows how old it is.
+            let ago = self.flags.time().unix().saturating_sub(modified.unwrap_or_default());
+            self.flags.confirm(self.rank, ago);
         }
         self.file = Some(file.into());
         self
@@ -79,18 +97,38 @@ impl Feed {
     ///
     /// If the document itself cannot be read; the last good one stays.
     pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
-        let value = parse(document).inspect_err(|error| self.flags.refuse(error))?;
-        self.flags.install(self.rank, value)?;
+        let value = parse(document).inspect_err(|error| self.flags.refuse(error));
+        let result = value.and_then(|value| self.flags.install(self.rank, value));
+        *self.seen.lock() = Some(Seen { text: document.to_owned(), sound: result.is_ok() });
+        result?;
         if let Some(Err(error)) = self.file.as_deref().map(|file| keep(file, document)) {
             tracing::warn!(target: "bartizan::flags", %error, "document cannot be kept on disk");
         }
         Ok(())
     }
 
-    /// Notes that the source was reached just now, whether or not its document changed:
-    /// [`Flags::age`] counts from here.
+    /// Takes what the source has, and notes that it was reached: as [`replace`](Self::replace) and
+    /// [`confirm`](Self::confirm), but a text that is the same as before is not read again, whether it
+    /// is in force or was refused. True if another document came into force.
+    ///
+    /// # Errors
+    ///
+    /// If the document itself cannot be read; the last good one stays.
+    pub fn offer(&self, document: &str) -> Result<bool, ConfigError> {
+        let same = self.seen.lock().as_ref().is_some_and(|seen| seen.text == document);
+        if !same {
+            self.replace(document)?;
+        }
+        self.confirm();
+        Ok(!same)
+    }
+
+    /// Notes that the source was reached just now, and has what it had before: [`Flags::age`] counts
+    /// from here. Not if that was refused: what is in force is then older than what the source has.
     pub fn confirm(&self) {
-        self.flags.confirm(self.rank);
+        if self.seen.lock().as_ref().is_none_or(|seen| seen.sound) {
+            self.flags.confirm(self.rank, Duration::ZERO);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use bartizan_core::{Engine, Mode, Principal, Switch};
+use bartizan_core::{Clock, Engine, Mode, Principal, Switch};
 use bartizan_flags::{
     ErrorCode, EvaluationContext, FileSource, Flag, Flags, FlagsLayer, GateLayer, Reason,
     RequestFlags,
@@ -158,6 +158,23 @@ fn an_edited_file_turns_a_switch() {
     fs::write(&file.0, document("off")).unwrap();
     assert!(source.reload().unwrap());
     assert_eq!(switch.setting().0, Mode::Off);
+}
+
+#[test]
+fn a_refused_file_leaves_the_last_document_to_age() {
+    let (file, clock) = (Scratch::new(&document("enforce")), Clock::manual());
+    let flags = Flags::named("flags").clock(clock.clone());
+    let source = FileSource::load_into(&file.0, flags.clone()).unwrap();
+    let minute = Duration::from_secs(60);
+    fs::write(&file.0, "{").unwrap();
+    for minutes in 1..3 {
+        clock.advance(minute);
+        let _ = source.reload();
+        assert_eq!(flags.age(), Some(minute * minutes));
+    }
+    fs::write(&file.0, document("enforce")).unwrap();
+    assert!(source.reload().unwrap());
+    assert_eq!(flags.age(), Some(Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]

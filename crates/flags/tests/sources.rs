@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use bartizan_core::{Clock, Engine, Mode, Switch};
 use bartizan_flags::{ErrorCode, EvaluationContext, Flag, Flags, HttpSource, Reason, RequestFlags};
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
@@ -91,7 +93,8 @@ fn server(
             let Some((status, field, body)) = answer else { return std::future::pending().await };
             let mut response = Response::builder().status(status);
             match status {
-                StatusCode::OK => response = response.header(ETAG, field),
+                StatusCode::OK if !field.is_empty() => response = response.header(ETAG, field),
+                StatusCode::OK => {}
                 _ if !field.is_empty() => response = response.header(RETRY_AFTER, field),
                 _ => {}
             }
@@ -157,17 +160,97 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn u27_last_values_survive_a_restart_during_an_outage() {
-    let file = std::env::temp_dir().join(format!("bartizan-kept-{}", std::process::id()));
+    let file = kept("kept");
     let (client, _) = server(vec![(StatusCode::OK, "\"1\"", document("search", false))]);
     let mut source = HttpSource::new(client, uri(), Flags::empty()).keep_in(&file);
     source.reload().await.unwrap();
 
     let (client, _) = server(vec![(StatusCode::BAD_GATEWAY, "", String::new())]);
     let mut source = HttpSource::new(client, uri(), Flags::empty()).keep_in(&file);
+    assert!(source.flags().age().is_some_and(|age| age < 60 * SECOND), "it was written just now");
     assert!(!SEARCH.get(&source.flags(), &nobody()), "what was in force before holds at once");
     assert!(source.reload().await.unwrap_err().to_string().contains("502"));
     assert!(!SEARCH.get(&source.flags(), &nobody()));
     fs::remove_file(file).unwrap();
+}
+
+fn kept(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("bartizan-{name}-{}", std::process::id()))
+}
+
+/// A week-old copy is no fresher for a restart.
+#[tokio::test]
+async fn u27_a_kept_document_is_as_old_as_its_file_until_the_source_answers() {
+    const WEEK: Duration = Duration::from_secs(7 * 86_400);
+    let (file, clock) = (kept("old"), Clock::manual());
+    fs::write(&file, document("search", false)).unwrap();
+    let modified = SystemTime::UNIX_EPOCH + clock.unix() - WEEK;
+    fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+
+    let flags = Flags::named("flags").clock(clock.clone());
+    flags.stale_after(3600 * SECOND);
+    let (client, _) = server(vec![
+        (StatusCode::BAD_GATEWAY, "", String::new()),
+        (StatusCode::OK, "", document("search", false)),
+    ]);
+    let mut source = HttpSource::new(client, uri(), flags.clone()).keep_in(&file);
+    clock.advance(SECOND);
+    assert!(source.reload().await.is_err());
+    let reason = |flags: &Flags| {
+        let details = SEARCH.details(flags, &nobody());
+        assert!(!details.value, "the last value holds");
+        details.reason
+    };
+    assert_eq!((flags.age(), reason(&flags)), (Some(WEEK + SECOND), Reason::Stale));
+    let snapshot = flags.snapshot();
+    assert_eq!(snapshot.value("bartizan_flags_age_seconds", ""), Some(604_801.0));
+    assert_eq!(snapshot.value("bartizan_flags_stale", ""), Some(1.0));
+
+    source.reload().await.unwrap();
+    assert_eq!((flags.age(), reason(&flags)), (Some(Duration::ZERO), Reason::Static));
+    fs::remove_file(file).unwrap();
+}
+
+/// The source is there, but what it has cannot be used: as good as silent.
+#[tokio::test]
+async fn a_refused_document_leaves_the_last_one_to_age() {
+    let clock = Clock::manual();
+    let flags = Flags::named("flags").clock(clock.clone());
+    let (client, _) = server(vec![
+        (StatusCode::OK, "\"1\"", document("search", false)),
+        (StatusCode::OK, "\"2\"", "{".to_owned()),
+        (StatusCode::NOT_MODIFIED, "", String::new()),
+        (StatusCode::OK, "", "{".to_owned()),
+        (StatusCode::OK, "\"3\"", document("search", true)),
+    ]);
+    let mut source = HttpSource::new(client, uri(), flags.clone());
+    source.reload().await.unwrap();
+    for minutes in 1..4 {
+        clock.advance(60 * SECOND);
+        let _ = source.reload().await;
+        assert_eq!(flags.age(), Some(60 * SECOND * minutes));
+    }
+    assert_eq!(flags.snapshot().value("bartizan_flags_reloads_total", "refused"), Some(1.0));
+    source.reload().await.unwrap();
+    assert_eq!(flags.age(), Some(Duration::ZERO));
+}
+
+/// A server without tags sends the same text again and again: that turns nothing back.
+#[tokio::test]
+async fn the_same_text_again_changes_nothing() {
+    let mode = r#"{"flags": {"mode": {"state": "ENABLED", "variants": {"off": "off"},
+        "defaultVariant": "off"}}}"#;
+    let (client, _) = server(vec![(StatusCode::OK, "", mode.to_owned())]);
+    let flags = Flags::empty();
+    let switch = Switch::default();
+    let mut source = HttpSource::new(client, uri(), flags.clone());
+    assert!(source.reload().await.unwrap());
+    flags.control("mode", switch.clone());
+    assert_eq!(switch.setting().0, Mode::Off);
+    switch.set(Mode::Shadow);
+    assert!(!source.reload().await.unwrap());
+    assert_eq!(switch.setting().0, Mode::Shadow, "what was set by hand stays");
+    assert_eq!(flags.snapshot().value("bartizan_flags_reloads_total", "applied"), Some(1.0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,12 @@
 use std::convert::Infallible;
 use std::fs;
+use std::mem;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bartizan_core::ConfigError;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::watch::{Folders, SETTLE};
@@ -25,9 +27,9 @@ pub struct FileSource(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     feed: Feed,
-    /// The text last seen, sound or not; `None` after a failed read. What is wrong is thereby
-    /// reported once and not at every look.
-    seen: Mutex<Option<String>>,
+    /// Whether the last look failed, so that it is reported once and not at every look. Locked while
+    /// somebody looks, so that what is seen last is in force in the end.
+    unreadable: Mutex<bool>,
 }
 
 impl FileSource {
@@ -47,8 +49,8 @@ impl FileSource {
     ///
     /// If the file or the document cannot be read.
     pub fn load_into(path: impl Into<PathBuf>, feed: impl Into<Feed>) -> Result<Self, ConfigError> {
-        let feed = feed.into();
-        let source = Self(Arc::new(Inner { path: path.into(), feed, seen: Mutex::default() }));
+        let (path, feed) = (path.into(), feed.into());
+        let source = Self(Arc::new(Inner { path, feed, unreadable: Mutex::default() }));
         source.reload()?;
         Ok(source)
     }
@@ -66,20 +68,15 @@ impl FileSource {
     /// If the file or the changed document cannot be read; the set in force stays. A document that
     /// was refused is not looked at again until it changes.
     pub fn reload(&self) -> Result<bool, ConfigError> {
-        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unreadable = self.0.unreadable.lock();
         match fs::read_to_string(&self.0.path) {
-            Ok(text) if seen.as_ref() == Some(&text) => {
-                self.0.feed.confirm();
-                Ok(false)
-            }
             Ok(text) => {
-                let result = self.0.feed.replace(&text).inspect(|()| self.0.feed.confirm());
-                *seen = Some(text);
-                result.map(|()| true)
+                *unreadable = false;
+                self.0.feed.offer(&text)
             }
             Err(error) => {
                 let path = self.0.path.display();
-                if seen.take().is_some() {
+                if !mem::replace(&mut *unreadable, true) {
                     tracing::warn!(target: "bartizan::flags", %path, %error, "file cannot be read, the last good document stays");
                 }
                 Err(ConfigError::new(
