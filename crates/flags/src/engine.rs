@@ -14,8 +14,9 @@ use tokio::sync::{Notify, mpsc};
 use crate::age::Ages;
 use crate::control::Binding;
 use crate::definition::FlagSet;
+use crate::document::{Document, Documents};
 use crate::exposure::{Exposure, Exposures, Sink};
-use crate::feed::{Documents, Feed};
+use crate::feed::Feed;
 use crate::flag::{Declaration, Flag, FlagType, lint};
 use crate::observe::Counts;
 use crate::{Bucketing, Details, Reason, current};
@@ -182,18 +183,24 @@ impl Flags {
     pub(crate) fn install(&self, rank: u8, document: Value) -> Result<(), ConfigError> {
         let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
         // Each document must be one by itself: a fault is of whoever brings it.
-        let sound = FlagSet::from_value(&document).and_then(|_| {
+        let sound = Document::read(&document).map(|own| own.guesses()).and_then(|guesses| {
             let documents = bound.documents.with(rank, document);
-            let set = FlagSet::from_value(&documents.merged()?)?;
-            Ok((documents, set))
+            let set = documents.set()?;
+            Ok((guesses, documents, set))
         });
-        let (documents, set) = sound.inspect_err(|error| self.refuse(error))?;
+        let (guesses, documents, set) = sound.inspect_err(|error| self.refuse(error))?;
+        if guesses {
+            tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
+        }
+        self.enforce(&mut bound, documents, set);
+        self.0.counts.applied();
+        Ok(())
+    }
+
+    fn enforce(&self, bound: &mut Bound, documents: Documents, set: FlagSet) {
         bound.documents = documents;
         for problem in &set.problems {
             tracing::warn!(target: "bartizan::flags", name = self.0.name, %problem, "flag left out");
-        }
-        if set.bucketing_is_a_guess {
-            tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
         }
         if !bound.declared.is_empty() {
             for finding in lint(&bound.declared, &set) {
@@ -202,10 +209,8 @@ impl Flags {
         }
         tracing::info!(target: "bartizan::flags", name = self.0.name, flags = set.entries.len(), "document in force");
         self.0.set.store(set);
-        self.0.counts.applied();
         self.0.changed.notify_waiters();
         bound.bindings.iter().for_each(|binding| binding.turn(self));
-        Ok(())
     }
 
     /// Lets a flag turn a switch: now, and whenever another document comes into force.
@@ -280,7 +285,7 @@ impl Flags {
         self.0.set.load().bucketing
     }
 
-    /// The `version` in the metadata of the document in force.
+    /// The `version` in the metadata of the document in force; of several, the lowest that has one.
     #[must_use]
     pub fn version(&self) -> Option<String> {
         self.0.set.load().version.as_deref().map(str::to_owned)

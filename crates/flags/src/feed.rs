@@ -8,7 +8,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bartizan_core::ConfigError;
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
 
 use crate::definition::parse;
 use crate::engine::Flags;
@@ -16,8 +15,9 @@ use crate::engine::Flags;
 /// A place for a document among others: where two of them define the same flag, the one of the
 /// higher rank wins, whole. So a local file can overrule what a server says.
 ///
-/// Names of `$evaluators` and `metadata` are overlaid in the same way. Documents must name the same
-/// bucketing version, or none.
+/// Names of `$evaluators` are overlaid in the same way; `metadata` holds for the document's own flags.
+/// Documents must name the same bucketing version; one over others that names none takes over theirs,
+/// and one that would change it is refused, since that moves callers.
 ///
 /// # Examples
 ///
@@ -145,64 +145,4 @@ fn keep(file: &Path, text: &str) -> io::Result<()> {
     beside.push(".new");
     fs::write(&beside, text)?;
     fs::rename(&beside, file)
-}
-
-/// The documents in force, from the lowest rank to the highest.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Documents(Vec<Document>);
-
-#[derive(Clone, Debug)]
-struct Document {
-    rank: u8,
-    value: Value,
-}
-
-impl Documents {
-    pub(crate) fn with(&self, rank: u8, value: Value) -> Self {
-        let mut next = self.clone();
-        match next.0.binary_search_by_key(&rank, |document| document.rank) {
-            Ok(at) => {
-                if let Some(document) = next.0.get_mut(at) {
-                    document.value = value;
-                }
-            }
-            Err(at) => next.0.insert(at, Document { rank, value }),
-        }
-        next
-    }
-
-    /// One document out of all.
-    pub(crate) fn merged(&self) -> Result<Value, ConfigError> {
-        if let [only] = self.0.as_slice() {
-            return Ok(only.value.clone());
-        }
-        let mut whole = Map::new();
-        let mut bucketing: Option<&Value> = None;
-        for Document { value, .. } in &self.0 {
-            let version = value.get("metadata").and_then(|data| data.get("bucketing"));
-            if let (Some(before), Some(version)) = (bucketing, version)
-                && before != version
-            {
-                return Err(ConfigError::new(
-                    "metadata.bucketing",
-                    "differs from that of another document in force",
-                    "let all documents name the same version",
-                ));
-            }
-            bucketing = bucketing.or(version);
-            for section in ["$evaluators", "flags", "metadata"] {
-                let Some(value) = value.get(section) else { continue };
-                match (whole.get_mut(section).and_then(Value::as_object_mut), value.as_object()) {
-                    (Some(below), Some(above)) => {
-                        below.extend(
-                            above.iter().map(|(name, value)| (name.clone(), value.clone())),
-                        );
-                    }
-                    // What is no object is reported by whoever reads the whole.
-                    _ => drop(whole.insert(section.to_owned(), value.clone())),
-                }
-            }
-        }
-        Ok(Value::Object(whole))
-    }
 }

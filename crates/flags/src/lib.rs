@@ -120,6 +120,7 @@ mod control;
 mod current;
 mod definition;
 mod details;
+mod document;
 mod engine;
 mod exposure;
 mod feed;

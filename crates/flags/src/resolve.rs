@@ -131,8 +131,8 @@ impl FlagSet {
             flag: Arc::clone(&definition.name),
             variant: Arc::clone(&definition.variants.get(variant as usize)?.name),
             reason,
-            set: self.id.clone(),
-            version: self.version.clone(),
+            set: definition.labels.set.clone(),
+            version: definition.labels.version.clone(),
             caller: None,
         })
     }

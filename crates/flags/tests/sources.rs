@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bartizan_core::{Clock, Engine, Mode, Switch};
-use bartizan_flags::{ErrorCode, EvaluationContext, Flag, Flags, HttpSource, Reason, RequestFlags};
+use bartizan_flags::{
+    Bucketing, ErrorCode, EvaluationContext, Exposures, Flag, Flags, HttpSource, Reason,
+    RequestFlags,
+};
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Request, Response, StatusCode, Uri};
@@ -57,6 +60,62 @@ fn documents_must_agree_on_the_bucketing_version() {
     let flags = Flags::from_json(&versioned("v2")).unwrap();
     assert!(flags.feed(1).replace(&versioned("v3")).is_err());
     flags.feed(1).replace(&versioned("v2")).unwrap();
+}
+
+/// Half of the callers, under a version of bucketing if one is named.
+fn half(flag: &str, bucketing: Option<&str>) -> String {
+    let metadata = bucketing.map_or(json!({}), |version| json!({"bucketing": version}));
+    json!({"metadata": metadata, "flags": {flag: {
+        "state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+        "targeting": {"fractional": [["on", 50], ["off", 50]]},
+    }}})
+    .to_string()
+}
+
+#[test]
+fn a_document_over_others_moves_nobody_whom_they_have_placed() {
+    let flags = Flags::from_json(&half("search", None)).unwrap();
+    let placed = |flags: &Flags| -> Vec<bool> {
+        let user = |n: u32| EvaluationContext::new().targeting_key(n.to_string());
+        (0..100).map(|n| SEARCH.get(flags, &user(n))).collect()
+    };
+    let before = placed(&flags);
+    let emergency = flags.feed(9);
+    assert!(emergency.replace(&half("other", Some("v2"))).is_err(), "what names none is v3");
+    assert_eq!((flags.bucketing(), placed(&flags) == before), (Bucketing::V3, true));
+    emergency.replace(&half("other", Some("v3"))).unwrap();
+    assert!(placed(&flags) == before);
+
+    // What names none takes over what is there, and what has no percentages names nothing.
+    let flags = Flags::from_json(&half("search", Some("v2"))).unwrap();
+    let before = placed(&flags);
+    flags.feed(9).replace(&half("other", None)).unwrap();
+    assert_eq!((flags.bucketing(), placed(&flags) == before), (Bucketing::V2, true));
+    let flags = Flags::from_json(&document("search", true)).unwrap();
+    flags.feed(9).replace(&half("other", Some("v2"))).unwrap();
+    assert_eq!(flags.bucketing(), Bucketing::V2);
+}
+
+#[test]
+fn a_document_over_others_labels_only_its_own_flags() {
+    let labelled = |flag: &str, set: &str, version: &str| {
+        let mut document: serde_json::Value = serde_json::from_str(&document(flag, true)).unwrap();
+        document["metadata"] = json!({"flagSetId": set, "version": version, set: true});
+        document.to_string()
+    };
+    let flags = Flags::from_json(&labelled("search", "shop", "7")).unwrap();
+    flags.feed(9).replace(&labelled("other", "emergency", "1")).unwrap();
+    let mut seen = flags.exposures(Exposures::new(2)).unwrap();
+    let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+    assert!(request.get(&SEARCH) && request.get(&OTHER));
+    let labels: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok())
+        .map(|seen| (seen.set.unwrap().to_string(), seen.version.unwrap().to_string()))
+        .collect();
+    let expected = [("shop", "7"), ("emergency", "1")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(labels, expected);
+    assert_eq!((flags.version().as_deref(), request.version()), (Some("7"), Some("7")));
+    let metadata = request.details(&SEARCH).metadata;
+    assert!(metadata.contains_key("shop") && !metadata.contains_key("emergency"));
 }
 
 type Answer = (StatusCode, &'static str, String);
