@@ -37,9 +37,18 @@ impl Default for Ages {
 impl Ages {
     /// Notes that the source of that rank was reached so long ago.
     pub(crate) fn confirm(&self, rank: u8, now: Timestamp, ago: Duration) {
+        self.update(rank, Some(point(now, ago)));
+    }
+
+    /// There is nothing of that rank any more that could age.
+    pub(crate) fn forget(&self, rank: u8) {
+        self.update(rank, None);
+    }
+
+    fn update(&self, rank: u8, at: Option<u64>) {
         let mut reached = self.reached.lock();
         reached.retain(|(other, _)| *other != rank);
-        reached.push((rank, point(now, ago)));
+        reached.extend(at.map(|at| (rank, at)));
         let earliest = reached.iter().map(|(_, at)| *at).min().unwrap_or(NOBODY);
         self.earliest.store(earliest, Relaxed);
     }

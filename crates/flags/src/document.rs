@@ -100,6 +100,14 @@ impl Documents {
         next
     }
 
+    /// The others; `None` if there is none of that rank.
+    pub(crate) fn without(&self, rank: u8) -> Option<Self> {
+        let at = self.0.binary_search_by_key(&rank, |(rank, _)| *rank).ok()?;
+        let mut next = self.clone();
+        next.0.remove(at);
+        Some(next)
+    }
+
     /// What they say together.
     pub(crate) fn set(&self) -> Result<FlagSet, ConfigError> {
         let all = self.0.iter().map(|(_, document)| Document::read(document));

@@ -197,6 +197,16 @@ impl Flags {
         Ok(())
     }
 
+    /// Takes a document out of force; true if there was one.
+    pub(crate) fn withdraw(&self, rank: u8) -> Result<bool, ConfigError> {
+        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(documents) = bound.documents.without(rank) else { return Ok(false) };
+        let set = documents.set().inspect_err(|error| self.refuse(error))?;
+        self.0.ages.forget(rank);
+        self.enforce(&mut bound, documents, set);
+        Ok(true)
+    }
+
     fn enforce(&self, bound: &mut Bound, documents: Documents, set: FlagSet) {
         bound.documents = documents;
         for problem in &set.problems {

@@ -123,6 +123,21 @@ impl Feed {
         Ok(!same)
     }
 
+    /// Takes the document of this place out of force, and off the disk, so that those of lower ranks hold
+    /// again. True if there was one.
+    ///
+    /// # Errors
+    ///
+    /// If those that are left do not go together without it; it then stays.
+    pub fn withdraw(&self) -> Result<bool, ConfigError> {
+        let was_there = self.flags.withdraw(self.rank)?;
+        *self.seen.lock() = None;
+        if let Some(Err(error)) = self.file.as_deref().filter(|_| was_there).map(fs::remove_file) {
+            tracing::warn!(target: "bartizan::flags", %error, "document stays on disk");
+        }
+        Ok(was_there)
+    }
+
     /// Notes that the source was reached just now, and has what it had before: [`Flags::age`] counts
     /// from here. Not if that was refused: what is in force is then older than what the source has.
     pub fn confirm(&self) {

@@ -177,6 +177,55 @@ fn a_refused_file_leaves_the_last_document_to_age() {
     assert_eq!(flags.age(), Some(Duration::ZERO));
 }
 
+/// A local file that overrules a server while it is there, whenever it comes.
+#[test]
+fn an_optional_file_holds_while_it_is_there() {
+    let (file, clock) = (Scratch::new("gone at once"), Clock::manual());
+    fs::remove_file(&file.0).unwrap();
+    let flags = Flags::named("flags").clock(clock.clone());
+    let switch = Switch::default();
+    flags.control("mode", switch.clone());
+    let source = FileSource::optional(&file.0, flags.feed(9)).unwrap();
+    assert!(!source.reload().unwrap());
+    assert_eq!(flags.age(), None, "nothing is followed yet");
+    let mode = |mode: &str| {
+        let string = flags.string("mode", &EvaluationContext::new(), "none");
+        assert_eq!((string.as_str(), switch.setting().0), (mode, mode.parse().unwrap()));
+    };
+    flags.replace(&document("enforce")).unwrap();
+    mode("enforce");
+    fs::write(&file.0, document("off")).unwrap();
+    assert!(source.reload().unwrap());
+    mode("off");
+    // One that is broken keeps what it said before.
+    fs::write(&file.0, "{").unwrap();
+    assert!(source.reload().is_err());
+    mode("off");
+    clock.advance(Duration::from_secs(60));
+    fs::remove_file(&file.0).unwrap();
+    assert!(source.reload().unwrap());
+    mode("enforce");
+    assert_eq!(flags.age(), None, "what is not there does not age");
+    assert!(!source.reload().unwrap());
+    // The same text is in force anew.
+    fs::write(&file.0, document("off")).unwrap();
+    assert!(source.reload().unwrap());
+    mode("off");
+}
+
+#[test]
+fn a_document_that_is_withdrawn_was_the_only_one() {
+    let kept = Scratch::new(&document("off"));
+    let flags = Flags::empty();
+    let feed = flags.feed(3).keep_in(&kept.0);
+    assert_eq!(flags.string("mode", &EvaluationContext::new(), "none"), "off");
+    assert!(feed.withdraw().unwrap());
+    let details = flags.string_details("mode", &EvaluationContext::new(), "none");
+    assert_eq!(details.error, Some(ErrorCode::ProviderNotReady));
+    assert!(!feed.withdraw().unwrap());
+    assert!(!kept.0.exists(), "it does not come back with the next start");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watched_file_turns_a_switch() {
     let file = Scratch::new(&document("enforce"));

@@ -111,6 +111,27 @@ async fn edits_and_replacements_are_seen_and_broken_files_are_not() {
     followed.expect(11, || fs::write(&file, document(11)).unwrap()).await;
 }
 
+/// While it is there, an emergency file wins; it need not be there at the start, or stay.
+#[tokio::test]
+async fn an_emergency_file_is_seen_to_come_and_to_go() {
+    let folder = Folder::new("emergency");
+    let flags = Flags::from_json(&document(1)).unwrap();
+    let source = FileSource::optional(folder.file(), flags.feed(9)).unwrap();
+    let (tell, told) = unbounded_channel();
+    flags.bind(&VALUE, move |value| {
+        let _ = tell.send(*value);
+        Ok(())
+    });
+    tokio::spawn(source.watch(HOUR));
+    let mut followed = Followed { flags, told, longest: Duration::ZERO };
+    followed.expect(1, || {}).await;
+    for value in [2, 3] {
+        followed.expect(value, || fs::write(folder.file(), document(value)).unwrap()).await;
+        followed.expect(1, || fs::remove_file(folder.file()).unwrap()).await;
+    }
+    followed.bar("emergency_file_seen_ms");
+}
+
 /// As Kubernetes lays out a ConfigMap: the file is a link through a link, and that is swapped.
 #[tokio::test]
 async fn a_config_map_that_is_swapped_is_seen() {

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::fs;
+use std::io::ErrorKind;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct FileSource(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     feed: Feed,
+    /// Without the file there is no document, where else the last good one stays.
+    optional: bool,
     /// Whether the last look failed, so that it is reported once and not at every look. Locked while
     /// somebody looks, so that what is seen last is in force in the end.
     unreadable: Mutex<bool>,
@@ -49,8 +52,34 @@ impl FileSource {
     ///
     /// If the file or the document cannot be read.
     pub fn load_into(path: impl Into<PathBuf>, feed: impl Into<Feed>) -> Result<Self, ConfigError> {
-        let (path, feed) = (path.into(), feed.into());
-        let source = Self(Arc::new(Inner { path, feed, unreadable: Mutex::default() }));
+        Self::start(path.into(), feed.into(), false)
+    }
+
+    /// A document that is in force in `feed` for as long as the file is there, as one for emergencies:
+    /// put there it overrules what lies below it, and deleted it lets that hold again. It need not be
+    /// there yet.
+    ///
+    /// ```
+    /// use bartizan_flags::{FileSource, Flags};
+    ///
+    /// # fn main() -> Result<(), bartizan_core::ConfigError> {
+    /// let flags = Flags::empty();
+    /// let emergency = FileSource::optional("/etc/shop/emergency.json", flags.feed(9))?;
+    /// // In earnest: `tokio::spawn(emergency.watch(Duration::from_secs(5)))`.
+    /// # let _ = emergency;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the file is there and it or its document cannot be read.
+    pub fn optional(path: impl Into<PathBuf>, feed: impl Into<Feed>) -> Result<Self, ConfigError> {
+        Self::start(path.into(), feed.into(), true)
+    }
+
+    fn start(path: PathBuf, feed: Feed, optional: bool) -> Result<Self, ConfigError> {
+        let source = Self(Arc::new(Inner { path, feed, optional, unreadable: Mutex::default() }));
         source.reload()?;
         Ok(source)
     }
@@ -61,7 +90,8 @@ impl FileSource {
         self.0.feed.flags()
     }
 
-    /// Looks at the file once; true if another document came into force. Blocks on I/O.
+    /// Looks at the file once; true if another document came into force, or an
+    /// [optional](Self::optional) one ceased to be. Blocks on I/O.
     ///
     /// # Errors
     ///
@@ -73,6 +103,10 @@ impl FileSource {
             Ok(text) => {
                 *unreadable = false;
                 self.0.feed.offer(&text)
+            }
+            Err(error) if self.0.optional && error.kind() == ErrorKind::NotFound => {
+                *unreadable = false;
+                self.0.feed.withdraw()
             }
             Err(error) => {
                 let path = self.0.path.display();
