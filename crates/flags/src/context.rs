@@ -196,6 +196,25 @@ mod tests {
         assert_eq!(json["headers"]["x-beta"], "1");
     }
 
+    /// HTTP/1 names it in a field, HTTP/2 in the target.
+    #[test]
+    fn a_host_is_the_same_by_either_protocol() {
+        for (authority, host) in [
+            ("shop", "shop"),
+            ("shop:8080", "shop"),
+            ("[::1]:8080", "[::1]"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+        ] {
+            let by_field = Request::get("/cart").header(HOST, authority).body(()).unwrap();
+            let target = format!("http://{authority}/cart");
+            let by_target = Request::get(target).body(()).unwrap();
+            for request in [by_field, by_target] {
+                let context = EvaluationContext::from_request(&request);
+                assert_eq!(context.value("host"), Some(&Value::from(host)), "{authority}");
+            }
+        }
+    }
+
     #[test]
     fn many_attributes_are_found_as_well_as_few() {
         for count in [3, 100] {
