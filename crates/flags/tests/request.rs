@@ -225,6 +225,34 @@ fn the_lint_names_unknown_unused_and_mistyped_flags() {
     assert_eq!(Flags::empty().declare([TEXT.declaration()]).len(), 0);
 }
 
+/// Not only the type counts: what the program cannot read, it would answer with its default.
+#[test]
+fn the_lint_names_variants_that_the_program_cannot_read() {
+    static WHOLE: Flag<i64> = Flag::new("whole", 0);
+    static PART: Flag<i64> = Flag::new("part", 0);
+    static LIMITS: Flag<fn() -> Limits> = Flag::new("limits", limits);
+    let flag = |good: serde_json::Value, other: serde_json::Value| {
+        json!({"state": "ENABLED", "variants": {"good": good, "other": other},
+               "defaultVariant": "good"})
+    };
+    let flags = Flags::from_json(
+        &json!({"flags": {
+            "whole": flag(json!(1), json!(2.0)),
+            "part": flag(json!(1), json!(1.99)),
+            "limits": flag(json!({"items": 1}), json!({"items": "many"})),
+        }})
+        .to_string(),
+    )
+    .unwrap();
+    let findings = flags.declare([WHOLE.declaration(), PART.declaration(), LIMITS.declaration()]);
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    for (finding, flag) in findings.iter().zip(["part", "limits"]) {
+        let expected = format!("`flags.{flag}.variants.other`: cannot be read");
+        assert!(finding.starts_with(&expected), "{finding}");
+    }
+}
+
 #[test]
 fn a_setting_follows_a_number() {
     let flags = Flags::from_json(&pair(5)).unwrap();
