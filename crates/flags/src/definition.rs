@@ -1,5 +1,6 @@
 //! flagd's flag-definition document, parsed into compiled flags.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bartizan_core::ConfigError;
@@ -90,11 +91,19 @@ pub(crate) fn parse(text: &str) -> Result<Value, ConfigError> {
     })
 }
 
+/// What the flags of a document have in common.
+struct Common<'a> {
+    metadata: Option<&'a Map<String, Value>>,
+    labels: Labels,
+    evaluators: &'a Map<String, Value>,
+    expanded: &'a Cell<usize>,
+}
+
 impl FlagSet {
     /// What the documents say together, from the lowest to the highest: where two of them define the
     /// same flag, that of the higher holds, whole.
     pub(crate) fn of(documents: &[Document<'_>]) -> Result<Self, ConfigError> {
-        let evaluators = document::evaluators(documents);
+        let (evaluators, expanded) = (document::evaluators(documents), Cell::new(0));
         let mut set = Self {
             loaded: !documents.is_empty(),
             bucketing: document::bucketing(documents)?,
@@ -102,29 +111,29 @@ impl FlagSet {
             ..Self::default()
         };
         for document in documents.iter().rev() {
-            let labels =
-                Labels { set: document.named("flagSetId"), version: document.named("version") };
+            let (id, version) = (document.named("flagSetId"), document.named("version"));
+            let common = Common {
+                metadata: document.metadata,
+                labels: Labels { set: id, version },
+                evaluators: &evaluators,
+                expanded: &expanded,
+            };
             for (name, flag) in document.flags {
                 if set.index(name, hash(name)).is_none() {
-                    set.add(name, flag, document.metadata, &evaluators, &labels);
+                    set.add(name, flag, &common);
                 }
             }
         }
         Ok(set)
     }
 
-    fn add(
-        &mut self,
-        name: &str,
-        flag: &Value,
-        metadata: Option<&Map<String, Value>>,
-        evaluators: &Map<String, Value>,
-        labels: &Labels,
-    ) {
+    fn add(&mut self, name: &str, flag: &Value, common: &Common<'_>) {
         // One flag that is wrong must not take the others down.
         let mut mentions = Mentions::default();
-        let surroundings = Surroundings { flag: name, evaluators, bucketing: self.bucketing };
-        let entry = match Definition::parse(surroundings, flag, metadata, labels, &mut mentions) {
+        let Common { metadata, labels, evaluators, expanded } = common;
+        let bucketing = self.bucketing;
+        let surroundings = Surroundings { flag: name, evaluators, bucketing, expanded };
+        let entry = match Definition::parse(surroundings, flag, *metadata, labels, &mut mentions) {
             Ok(definition) => {
                 self.mentions.join(mentions);
                 Entry::Sound(definition)

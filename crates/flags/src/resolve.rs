@@ -96,8 +96,7 @@ impl FlagSet {
         attributes: Attributes<'_>,
         clock: &Clock,
     ) -> Resolved {
-        let flag = &*definition.name;
-        let scope = Scope { flag, attributes, bucketing: self.bucketing, clock };
+        let scope = Scope::new(&definition.name, attributes, self.bucketing, clock);
         match plan.decide(&scope) {
             Ok(Decision::Variant(at)) => Resolved::Variant(at, Reason::TargetingMatch),
             Ok(Decision::Value(value)) => targeted(definition, &value),

@@ -105,6 +105,44 @@ fn reasons_and_errors_are_told() {
     assert_eq!((details.value, details.reason), (false, Reason::Disabled));
 }
 
+/// The steps that one evaluation may take are for all of its conditions together.
+#[test]
+fn the_conditions_of_a_flag_share_its_steps() {
+    let found = json!({"some": [{"var": "list"}, {"==": [{"var": ""}, -1]}]});
+    let flag = |conditions: usize| {
+        let mut cases = vec![];
+        for _ in 0..conditions {
+            cases.extend([found.clone(), json!("on")]);
+        }
+        cases.push(json!("off"));
+        json!({"state": "ENABLED", "variants": {"on": true, "off": false}, "targeting": {"if": cases}})
+    };
+    let flags = json!({"flags": {"one": flag(1), "three": flag(3)}});
+    let flags = Flags::from_json(&flags.to_string()).unwrap();
+    let list: Vec<_> = (0..10_000).collect();
+    let context = EvaluationContext::new().attribute("list", list);
+    assert_eq!(flags.bool_details("one", &context, true).reason, Reason::TargetingMatch);
+    assert_eq!(flags.bool_details("three", &context, true).error, Some(ErrorCode::General));
+}
+
+/// A short document may refer to a long rule again and again.
+#[test]
+fn what_references_amount_to_is_bounded_for_the_whole_document() {
+    let rule: Vec<_> = (0..4000).map(|n| json!({"var": n.to_string()})).collect();
+    let flag = json!({"state": "ENABLED", "variants": {"on": true, "off": false},
+                      "defaultVariant": "off", "targeting": {"if": [{"$ref": "long"}, "on"]}});
+    let flags: serde_json::Map<_, _> =
+        (0..700).map(|n| (format!("{n:04}"), flag.clone())).collect();
+    let document = json!({"flags": flags, "$evaluators": {"long": {"or": rule}}});
+    let flags = Flags::from_json(&document.to_string()).unwrap();
+    let problems = flags.problems();
+    assert!((150..200).contains(&problems.len()), "{}", problems.len());
+    assert!(problems[0].to_string().contains("references"), "{}", problems[0]);
+    let nobody = EvaluationContext::new();
+    assert_eq!(flags.bool_details("0000", &nobody, true).error, None);
+    assert_eq!(flags.bool_details("0699", &nobody, true).error, Some(ErrorCode::ParseError));
+}
+
 #[test]
 fn numbers_are_not_cut_off() {
     let flags = Flags::from_json(
