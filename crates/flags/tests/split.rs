@@ -196,8 +196,9 @@ async fn a_canary_that_fails_is_rolled_back() {
         assert!(sent < 1000, "it was never rolled back");
     }
     let took = clock.now().saturating_since(start).as_secs_f64();
-    println!("bar: rollback_of_20_percent_failures_seconds {took:.2} 2 ok");
-    assert!(took <= 2.0, "{took}");
+    let verdict = if took <= 2.0 { "ok" } else { "short" };
+    println!("bar: rollback_of_20_percent_failures_seconds {took:.2} 2 {verdict}");
+    assert_eq!(verdict, "ok");
     assert_eq!(canary.calls.load(Relaxed), 50);
     assert_eq!(count(&canaries(&mut split, 1000).await), 0);
 

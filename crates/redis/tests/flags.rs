@@ -58,7 +58,7 @@ async fn a_document_is_seen_by_all_processes_at_once() {
     let millis = longest.as_secs_f64() * 1000.0;
     let verdict = if millis <= 100.0 { "ok" } else { "short" };
     println!("bar: redis_change_seen_ms {millis:.1} 100 {verdict}");
-    assert!(longest < LONG);
+    assert_eq!(verdict, "ok");
 }
 
 #[tokio::test]

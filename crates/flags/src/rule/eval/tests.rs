@@ -229,6 +229,8 @@ fn json_logic_suites_hold() {
             }
         }
     }
+    let verdict = if passed == 1138 && failed.is_empty() { "ok" } else { "short" };
+    println!("bar: json_logic_cases {passed} 1138 {verdict}");
     assert!(failed.is_empty(), "{} of {}: {failed:#?}", failed.len(), passed + failed.len());
     assert_eq!(passed, 1138);
 }
