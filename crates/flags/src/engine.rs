@@ -192,8 +192,8 @@ impl Flags {
         if guesses {
             tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
         }
-        self.enforce(&mut bound, documents, set);
         self.0.counts.applied();
+        self.enforce(&mut bound, documents, set);
         Ok(())
     }
 
@@ -256,6 +256,9 @@ impl Flags {
     /// or of another type leaves everything as it is, and so does an error of `set`, which is
     /// logged. The flag is evaluated without a context, for the whole process. `set` must not bind
     /// or replace anything in these flags.
+    ///
+    /// To set one number of an engine by [`Engine::apply`], hand it all of its settings with that number
+    /// in them: what is left out of a document of settings goes back to its default.
     pub fn bind<T>(
         &self,
         flag: &Flag<T>,
