@@ -245,6 +245,26 @@ mod tests {
         assert_eq!(json["headers"]["x-beta"], "1");
     }
 
+    /// HTTP/1 names it in a field, HTTP/2 in the target.
+    #[test]
+    fn a_host_is_the_same_by_either_protocol() {
+        for (authority, host) in [
+            ("shop", "shop"),
+            ("shop:8080", "shop"),
+            ("[::1]:8080", "[::1]"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+        ] {
+            let by_field = Request::get("/cart").header(HOST, authority).body(()).unwrap();
+            let target = format!("http://{authority}/cart");
+            let by_target = Request::get(target).body(()).unwrap();
+            for request in [by_field, by_target] {
+                let context = EvaluationContext::from_request(&request);
+                let read = context.value("host", head("host"));
+                assert_eq!(read, Some(&Value::from(host)), "{authority}");
+            }
+        }
+    }
+
     #[test]
     fn names_that_begin_alike_are_told_apart() {
         let names =

@@ -1,5 +1,6 @@
 //! flagd's flag-definition document, parsed into compiled flags.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bartizan_core::ConfigError;
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::bucket::Bucketing;
 use crate::context::Mentions;
+use crate::document::{self, Document};
 use crate::flag::FlagKind;
 use crate::name::hash;
 use crate::rule::{Plan, Surroundings, compile};
@@ -24,10 +26,7 @@ pub(crate) struct FlagSet {
     places: HashTable<(Box<str>, u32)>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) bucketing: Bucketing,
-    /// Keys are spread over percentages by a version that the document does not name.
-    pub(crate) bucketing_is_a_guess: bool,
-    /// The `flagSetId` and the `version` in the metadata.
-    pub(crate) id: Option<Arc<str>>,
+    /// The `version` in the metadata of the lowest document that has one.
     pub(crate) version: Option<Arc<str>>,
     /// What was wrong with single flags; the others are in force.
     pub(crate) problems: Vec<ConfigError>,
@@ -56,6 +55,15 @@ pub(crate) struct Definition {
     pub(crate) targeting: Option<Plan>,
     /// The flag's own metadata over the document's.
     pub(crate) metadata: Arc<Map<String, Value>>,
+    pub(crate) labels: Labels,
+}
+
+/// What the document that defines a flag is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Labels {
+    /// The `flagSetId` in its metadata.
+    pub(crate) set: Option<Arc<str>>,
+    pub(crate) version: Option<Arc<str>>,
 }
 
 /// A value by its name.
@@ -83,52 +91,62 @@ pub(crate) fn parse(text: &str) -> Result<Value, ConfigError> {
     })
 }
 
+/// What the flags of a document have in common.
+struct Common<'a> {
+    metadata: Option<&'a Map<String, Value>>,
+    labels: Labels,
+    evaluators: &'a Map<String, Value>,
+    expanded: &'a Cell<usize>,
+}
+
 impl FlagSet {
-    pub(crate) fn from_value(document: &Value) -> Result<Self, ConfigError> {
-        let Some(flags) = document.get("flags").and_then(Value::as_object) else {
-            return Err(ConfigError::new(
-                "flags",
-                "is not an object",
-                "write \"flags\": {\"name\": {...}} as flagd's flags.json schema says",
-            ));
-        };
-        let none = Map::new();
-        let evaluators = match document.get("$evaluators") {
-            None => &none,
-            Some(value) => value.as_object().ok_or_else(|| {
-                ConfigError::new("$evaluators", "is not an object", "map names to rules")
-            })?,
-        };
-        let metadata = metadata("metadata", document.get("metadata"))?;
+    /// What the documents say together, from the lowest to the highest: where two of them define the
+    /// same flag, that of the higher holds, whole.
+    pub(crate) fn of(documents: &[Document<'_>]) -> Result<Self, ConfigError> {
+        let (evaluators, expanded) = (document::evaluators(documents), Cell::new(0));
         let mut set = Self {
-            loaded: true,
-            bucketing: bucketing(metadata)?,
-            bucketing_is_a_guess: metadata.is_none_or(|data| !data.contains_key("bucketing"))
-                && mentions(document, "fractional"),
-            id: named(metadata, "flagSetId"),
-            version: named(metadata, "version"),
+            loaded: !documents.is_empty(),
+            bucketing: document::bucketing(documents)?,
+            version: documents.iter().find_map(|document| document.named("version")),
             ..Self::default()
         };
-        for (name, flag) in flags {
-            // One flag that is wrong must not take the others down.
-            let mut mentions = Mentions::default();
-            let surroundings = Surroundings { flag: name, evaluators, bucketing: set.bucketing };
-            let entry = match Definition::parse(surroundings, flag, metadata, &mut mentions) {
-                Ok(definition) => {
-                    set.mentions.join(mentions);
-                    Entry::Sound(definition)
-                }
-                Err(problem) => {
-                    set.problems.push(problem);
-                    Entry::Broken
-                }
+        for document in documents.iter().rev() {
+            let (id, version) = (document.named("flagSetId"), document.named("version"));
+            let common = Common {
+                metadata: document.metadata,
+                labels: Labels { set: id, version },
+                evaluators: &evaluators,
+                expanded: &expanded,
             };
-            // A document of 16 MiB has no more flags than that.
-            let place = (name.as_str().into(), set.entries.len() as u32);
-            set.places.insert_unique(hash(name), place, |(name, _)| hash(name));
-            set.entries.push(entry);
+            for (name, flag) in document.flags {
+                if set.index(name, hash(name)).is_none() {
+                    set.add(name, flag, &common);
+                }
+            }
         }
         Ok(set)
+    }
+
+    fn add(&mut self, name: &str, flag: &Value, common: &Common<'_>) {
+        // One flag that is wrong must not take the others down.
+        let mut mentions = Mentions::default();
+        let Common { metadata, labels, evaluators, expanded } = common;
+        let bucketing = self.bucketing;
+        let surroundings = Surroundings { flag: name, evaluators, bucketing, expanded };
+        let entry = match Definition::parse(surroundings, flag, *metadata, labels, &mut mentions) {
+            Ok(definition) => {
+                self.mentions.join(mentions);
+                Entry::Sound(definition)
+            }
+            Err(problem) => {
+                self.problems.push(problem);
+                Entry::Broken
+            }
+        };
+        // A document of 16 MiB has no more flags than that.
+        let place = (name.into(), self.entries.len() as u32);
+        self.places.insert_unique(hash(name), place, |(name, _)| hash(name));
+        self.entries.push(entry);
     }
 
     /// Where the flag stands whose name has this hash.
@@ -147,6 +165,7 @@ impl Definition {
         surroundings: Surroundings<'_>,
         flag: &Value,
         common: Option<&Map<String, Value>>,
+        labels: &Labels,
         mentions: &mut Mentions,
     ) -> Result<Self, ConfigError> {
         let name = surroundings.flag;
@@ -205,7 +224,7 @@ impl Definition {
                 return Err(wrong(".targeting", "is not an object", "write a JsonLogic rule"));
             }
         };
-        let own = metadata(&format!("flags.{name}.metadata"), flag.get("metadata"))?;
+        let own = document::metadata(&format!("flags.{name}.metadata"), flag.get("metadata"))?;
         let mut metadata = common.cloned().unwrap_or_default();
         metadata.extend(own.cloned().unwrap_or_default());
         let variant = |(name, value): (&String, &Value)| Variant {
@@ -220,49 +239,8 @@ impl Definition {
             default_variant,
             targeting,
             metadata: Arc::new(metadata),
+            labels: labels.clone(),
         })
-    }
-}
-
-fn metadata<'a>(
-    field: &str,
-    value: Option<&'a Value>,
-) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
-    let Some(value) = value else { return Ok(None) };
-    let plain = |value: &Value| value.is_boolean() || value.is_number() || value.is_string();
-    match value.as_object() {
-        Some(members) if members.values().all(plain) => Ok(Some(members)),
-        _ => Err(ConfigError::new(
-            field.to_owned(),
-            "holds more than plain values",
-            "map names to booleans, numbers or strings",
-        )),
-    }
-}
-
-/// A plain value of the metadata, as text.
-fn named(metadata: Option<&Map<String, Value>>, name: &str) -> Option<Arc<str>> {
-    let value = metadata?.get(name)?;
-    Some(value.as_str().map_or_else(|| value.to_string().into(), Arc::from))
-}
-
-fn bucketing(metadata: Option<&Map<String, Value>>) -> Result<Bucketing, ConfigError> {
-    let Some(version) = metadata.and_then(|members| members.get("bucketing")) else {
-        return Ok(Bucketing::default());
-    };
-    version.as_str().and_then(Bucketing::parse).ok_or_else(|| {
-        ConfigError::new("metadata.bucketing", "is no known version", "write \"v2\" or \"v3\"")
-    })
-}
-
-/// True if an object somewhere in `value` has a member of that name.
-fn mentions(value: &Value, name: &str) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(|item| mentions(item, name)),
-        Value::Object(members) => {
-            members.iter().any(|(member, value)| member == name || mentions(value, name))
-        }
-        _ => false,
     }
 }
 
@@ -272,40 +250,18 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_percentage_without_a_bucketing_version_is_noticed() {
-        let set = |metadata, rule| {
-            let flag = json!({"state": "ENABLED", "variants": {"on": true}, "targeting": rule});
-            let document = json!({"flags": {"a": flag}, "metadata": metadata});
-            FlagSet::from_value(&document).unwrap().bucketing_is_a_guess
-        };
-        let fractional = json!({"fractional": [["on", 1]]});
-        assert!(set(json!({}), fractional.clone()));
-        assert!(!set(json!({"bucketing": "v3"}), fractional));
-        assert!(!set(json!({}), json!({"if": [true, "on"]})));
-    }
-
-    #[test]
     fn a_bad_flag_is_isolated_and_named() {
-        let set = FlagSet::from_value(&json!({"flags": {
+        let document = json!({"flags": {
             "good": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"},
             "bad": {"state": "ENABLED", "variants": {"on": true}, "targeting": {"$ref": "gone"}},
-        }}))
-        .unwrap();
+        }});
+        let set = FlagSet::of(&[Document::read(&document).unwrap()]).unwrap();
         let entry = |name| &set.entries[set.index(name, hash(name)).unwrap() as usize];
         assert!(matches!(entry("good"), Entry::Sound(_)));
         assert!(matches!(entry("bad"), Entry::Broken));
         assert_eq!(set.problems.len(), 1);
         let problem = set.problems[0].to_string();
         assert!(problem.starts_with("`flags.bad.targeting`: refers to `gone`"), "{problem}");
-    }
-
-    #[test]
-    fn the_bucketing_version_is_read() {
-        let set = |version| {
-            FlagSet::from_value(&json!({"flags": {}, "metadata": {"bucketing": version}}))
-        };
-        assert_eq!(set("v2").unwrap().bucketing, Bucketing::V2);
-        assert!(set("v9").is_err());
     }
 
     #[test]

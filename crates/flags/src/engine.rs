@@ -11,10 +11,12 @@ use bartizan_core::{Clock, ConfigError, Engine, Live, Reader, Snapshot, Switch};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
+use crate::age::Ages;
 use crate::control::Binding;
 use crate::definition::FlagSet;
+use crate::document::{Document, Documents};
 use crate::exposure::{Exposure, Exposures, Sink};
-use crate::feed::{Documents, Feed};
+use crate::feed::Feed;
 use crate::flag::{Declaration, Flag, FlagType, lint};
 use crate::observe::Counts;
 use crate::{Bucketing, Details, Reason, current};
@@ -39,6 +41,7 @@ struct Inner {
     counts: Counts,
     /// Locked while a set is replaced, so that what is bound and the set cannot disagree.
     bound: Mutex<Bound>,
+    ages: Ages,
     exposures: OnceLock<Sink>,
     /// In nanoseconds: how old the set may be. All of them if it may be of any age.
     stale_after: AtomicU64,
@@ -72,6 +75,7 @@ impl Flags {
             clock: Clock::system(),
             counts: Counts::default(),
             bound: Mutex::default(),
+            ages: Ages::default(),
             exposures: OnceLock::new(),
             stale_after: AtomicU64::new(u64::MAX),
             changed: Notify::new(),
@@ -132,7 +136,7 @@ impl Flags {
     ///
     /// If the document itself cannot be read; the set in force stays.
     pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
-        Feed::from(self.clone()).replace(document)
+        self.feed(0).replace(document)
     }
 
     /// A place for another document, over those of a lower rank; rank 0 is that of
@@ -163,13 +167,12 @@ impl Flags {
     /// there is none.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        let bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        bound.documents.age(self.0.clock.now())
+        self.0.ages.age(self.0.clock.now())
     }
 
-    pub(crate) fn confirm(&self, rank: u8) {
-        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        bound.documents.confirm(rank, self.0.clock.now());
+    /// Notes that the source of that rank was reached so long ago.
+    pub(crate) fn confirm(&self, rank: u8, ago: Duration) {
+        self.0.ages.confirm(rank, self.0.clock.now(), ago);
     }
 
     pub(crate) fn refuse(&self, error: &ConfigError) {
@@ -180,18 +183,34 @@ impl Flags {
     pub(crate) fn install(&self, rank: u8, document: Value) -> Result<(), ConfigError> {
         let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
         // Each document must be one by itself: a fault is of whoever brings it.
-        let sound = FlagSet::from_value(&document).and_then(|_| {
+        let sound = Document::read(&document).map(|own| own.guesses()).and_then(|guesses| {
             let documents = bound.documents.with(rank, document);
-            let set = FlagSet::from_value(&documents.merged()?)?;
-            Ok((documents, set))
+            let set = documents.set()?;
+            Ok((guesses, documents, set))
         });
-        let (documents, set) = sound.inspect_err(|error| self.refuse(error))?;
+        let (guesses, documents, set) = sound.inspect_err(|error| self.refuse(error))?;
+        if guesses {
+            tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
+        }
+        self.0.counts.applied();
+        self.enforce(&mut bound, documents, set);
+        Ok(())
+    }
+
+    /// Takes a document out of force; true if there was one.
+    pub(crate) fn withdraw(&self, rank: u8) -> Result<bool, ConfigError> {
+        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(documents) = bound.documents.without(rank) else { return Ok(false) };
+        let set = documents.set().inspect_err(|error| self.refuse(error))?;
+        self.0.ages.forget(rank);
+        self.enforce(&mut bound, documents, set);
+        Ok(true)
+    }
+
+    fn enforce(&self, bound: &mut Bound, documents: Documents, set: FlagSet) {
         bound.documents = documents;
         for problem in &set.problems {
             tracing::warn!(target: "bartizan::flags", name = self.0.name, %problem, "flag left out");
-        }
-        if set.bucketing_is_a_guess {
-            tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
         }
         if !bound.declared.is_empty() {
             for finding in lint(&bound.declared, &set) {
@@ -200,10 +219,8 @@ impl Flags {
         }
         tracing::info!(target: "bartizan::flags", name = self.0.name, flags = set.entries.len(), "document in force");
         self.0.set.store(set);
-        self.0.counts.applied();
         self.0.changed.notify_waiters();
         bound.bindings.iter().for_each(|binding| binding.turn(self));
-        Ok(())
     }
 
     /// Lets a flag turn a switch: now, and whenever another document comes into force.
@@ -239,6 +256,9 @@ impl Flags {
     /// or of another type leaves everything as it is, and so does an error of `set`, which is
     /// logged. The flag is evaluated without a context, for the whole process. `set` must not bind
     /// or replace anything in these flags.
+    ///
+    /// To set one number of an engine by [`Engine::apply`], hand it all of its settings with that number
+    /// in them: what is left out of a document of settings goes back to its default.
     pub fn bind<T>(
         &self,
         flag: &Flag<T>,
@@ -278,7 +298,7 @@ impl Flags {
         self.0.set.load().bucketing
     }
 
-    /// The `version` in the metadata of the document in force.
+    /// The `version` in the metadata of the document in force; of several, the lowest that has one.
     #[must_use]
     pub fn version(&self) -> Option<String> {
         self.0.set.load().version.as_deref().map(str::to_owned)

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bartizan_core::{Counter, Key};
 use tokio::sync::mpsc;
 
 use crate::Reason;
 
-/// That a request got a variant: of each flag the first evaluation in a request.
+/// That a request got a variant: of each flag the first evaluation in a request. Where a
+/// [`Split`](crate::Split) goes by the flag, only a request that it serves by that variant counts.
 ///
 /// [`FlagsLayer`](crate::FlagsLayer)'s requests report it to what [`Flags::exposures`] gave out.
 /// The names in brackets are OpenTelemetry's attributes.
@@ -69,7 +69,7 @@ impl Exposures {
         Self { capacity, every: 1, hashed_keys: false }
     }
 
-    /// Reports one of `n`. 0 counts as 1.
+    /// Reports one of `n`, by chance. 0 counts as 1.
     pub const fn one_in(mut self, n: u64) -> Self {
         self.every = n;
         self
@@ -86,7 +86,6 @@ impl Exposures {
 pub(crate) struct Sink {
     sender: mpsc::Sender<Exposure>,
     settings: Exposures,
-    seen: AtomicU64,
     pub(crate) dropped: Counter,
     pub(crate) reported: Counter,
 }
@@ -94,13 +93,20 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn new(settings: Exposures) -> (Self, mpsc::Receiver<Exposure>) {
         let (sender, receiver) = mpsc::channel(settings.capacity.max(1));
-        let (seen, dropped, reported) = (AtomicU64::new(0), Counter::new(), Counter::new());
-        (Self { sender, settings, seen, dropped, reported }, receiver)
+        let (dropped, reported) = (Counter::new(), Counter::new());
+        (Self { sender, settings, dropped, reported }, receiver)
     }
 
-    /// Reports, if it is this one's turn and there is room; never waits.
+    /// Whether it matters who calls.
+    pub(crate) const fn asks_for_keys(&self) -> bool {
+        self.settings.hashed_keys
+    }
+
+    /// Reports, if chance wants it and there is room; never waits.
     pub(crate) fn offer(&self, key: Option<&str>, exposure: impl FnOnce() -> Option<Exposure>) {
-        if !self.seen.fetch_add(1, Relaxed).is_multiple_of(self.settings.every.max(1)) {
+        let every = self.settings.every;
+        // By chance: a count would fall on the same flag in each request.
+        if every > 1 && fastrand::u64(..every) != 0 {
             return;
         }
         let Some(mut exposure) = exposure() else { return };

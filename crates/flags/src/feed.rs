@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use bartizan_core::{ConfigError, Timestamp};
-use serde_json::{Map, Value};
+use bartizan_core::ConfigError;
+use parking_lot::Mutex;
 
 use crate::definition::parse;
 use crate::engine::Flags;
@@ -15,8 +15,9 @@ use crate::engine::Flags;
 /// A place for a document among others: where two of them define the same flag, the one of the
 /// higher rank wins, whole. So a local file can overrule what a server says.
 ///
-/// Names of `$evaluators` and `metadata` are overlaid in the same way. Documents must name the same
-/// bucketing version, or none.
+/// Names of `$evaluators` are overlaid in the same way; `metadata` holds for the document's own flags.
+/// Documents must name the same bucketing version; one over others that names none takes over theirs,
+/// and one that would change it is refused, since that moves callers.
 ///
 /// # Examples
 ///
@@ -47,22 +48,38 @@ pub struct Feed {
     flags: Flags,
     rank: u8,
     file: Option<Arc<Path>>,
+    /// What was last tried.
+    seen: Arc<Mutex<Option<Seen>>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    text: String,
+    /// False if it was refused.
+    sound: bool,
 }
 
 impl Feed {
-    pub(crate) const fn new(flags: Flags, rank: u8) -> Self {
-        Self { flags, rank, file: None }
+    pub(crate) fn new(flags: Flags, rank: u8) -> Self {
+        Self { flags, rank, file: None, seen: Arc::default() }
     }
 
-    /// Keeps the last good document in a file, and puts in force now what it holds from before. A
-    /// file that is not there yet, or cannot be used, is no error: the source will say. From now on
-    /// [`replace`](Self::replace) blocks on I/O, as this does.
+    /// Keeps the last good document in a file, and puts in force now what it holds from before, which is
+    /// as old as the file: [`Flags::age`] counts from when that was written, until the source is
+    /// reached. A file that is not there yet, or cannot be used, is no error: the source will say. From
+    /// now on [`replace`](Self::replace) blocks on I/O, as this does.
     #[must_use]
     pub fn keep_in(mut self, file: impl Into<PathBuf>) -> Self {
         let file = file.into();
-        if let Ok(text) = fs::read_to_string(&file) {
-            // A document that is refused has been logged.
-            let _ = self.replace(&text);
+        // A document that is refused has been logged.
+        if let Ok(text) = fs::read_to_string(&file)
+            && self.replace(&text).is_ok()
+        {
+            let modified = fs::metadata(&file).and_then(|data| data.modified()).ok();
+            let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            // Of what bears no date nobody knows how old it is.
+            let ago = self.flags.time().unix().saturating_sub(modified.unwrap_or_default());
+            self.flags.confirm(self.rank, ago);
         }
         self.file = Some(file.into());
         self
@@ -80,18 +97,53 @@ impl Feed {
     ///
     /// If the document itself cannot be read; the last good one stays.
     pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
-        let value = parse(document).inspect_err(|error| self.flags.refuse(error))?;
-        self.flags.install(self.rank, value)?;
+        let value = parse(document).inspect_err(|error| self.flags.refuse(error));
+        let result = value.and_then(|value| self.flags.install(self.rank, value));
+        *self.seen.lock() = Some(Seen { text: document.to_owned(), sound: result.is_ok() });
+        result?;
         if let Some(Err(error)) = self.file.as_deref().map(|file| keep(file, document)) {
             tracing::warn!(target: "bartizan::flags", %error, "document cannot be kept on disk");
         }
         Ok(())
     }
 
-    /// Notes that the source was reached just now, whether or not its document changed:
-    /// [`Flags::age`] counts from here.
+    /// Takes what the source has, and notes that it was reached: as [`replace`](Self::replace) and
+    /// [`confirm`](Self::confirm), but a text that is the same as before is not read again, whether it
+    /// is in force or was refused. True if another document came into force.
+    ///
+    /// # Errors
+    ///
+    /// If the document itself cannot be read; the last good one stays.
+    pub fn offer(&self, document: &str) -> Result<bool, ConfigError> {
+        let same = self.seen.lock().as_ref().is_some_and(|seen| seen.text == document);
+        if !same {
+            self.replace(document)?;
+        }
+        self.confirm();
+        Ok(!same)
+    }
+
+    /// Takes the document of this place out of force, and off the disk, so that those of lower ranks hold
+    /// again. True if there was one.
+    ///
+    /// # Errors
+    ///
+    /// If those that are left do not go together without it; it then stays.
+    pub fn withdraw(&self) -> Result<bool, ConfigError> {
+        let was_there = self.flags.withdraw(self.rank)?;
+        *self.seen.lock() = None;
+        if let Some(Err(error)) = self.file.as_deref().filter(|_| was_there).map(fs::remove_file) {
+            tracing::warn!(target: "bartizan::flags", %error, "document stays on disk");
+        }
+        Ok(was_there)
+    }
+
+    /// Notes that the source was reached just now, and has what it had before: [`Flags::age`] counts
+    /// from here. Not if that was refused: what is in force is then older than what the source has.
     pub fn confirm(&self) {
-        self.flags.confirm(self.rank);
+        if self.seen.lock().as_ref().is_none_or(|seen| seen.sound) {
+            self.flags.confirm(self.rank, Duration::ZERO);
+        }
     }
 }
 
@@ -108,78 +160,4 @@ fn keep(file: &Path, text: &str) -> io::Result<()> {
     beside.push(".new");
     fs::write(&beside, text)?;
     fs::rename(&beside, file)
-}
-
-/// The documents in force, from the lowest rank to the highest.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Documents(Vec<Document>);
-
-#[derive(Clone, Debug)]
-struct Document {
-    rank: u8,
-    value: Value,
-    /// When its source was last reached; `None` if it is followed by none.
-    confirmed: Option<Timestamp>,
-}
-
-impl Documents {
-    pub(crate) fn with(&self, rank: u8, value: Value) -> Self {
-        let mut next = self.clone();
-        match next.0.binary_search_by_key(&rank, |document| document.rank) {
-            Ok(at) => {
-                if let Some(document) = next.0.get_mut(at) {
-                    document.value = value;
-                }
-            }
-            Err(at) => next.0.insert(at, Document { rank, value, confirmed: None }),
-        }
-        next
-    }
-
-    pub(crate) fn confirm(&mut self, rank: u8, now: Timestamp) {
-        if let Some(document) = self.0.iter_mut().find(|document| document.rank == rank) {
-            document.confirmed = Some(now);
-        }
-    }
-
-    /// How long ago the source was reached that has been silent longest.
-    pub(crate) fn age(&self, now: Timestamp) -> Option<Duration> {
-        let confirmed = self.0.iter().filter_map(|document| document.confirmed).min()?;
-        Some(now.saturating_since(confirmed))
-    }
-
-    /// One document out of all.
-    pub(crate) fn merged(&self) -> Result<Value, ConfigError> {
-        if let [only] = self.0.as_slice() {
-            return Ok(only.value.clone());
-        }
-        let mut whole = Map::new();
-        let mut bucketing: Option<&Value> = None;
-        for Document { value, .. } in &self.0 {
-            let version = value.get("metadata").and_then(|data| data.get("bucketing"));
-            if let (Some(before), Some(version)) = (bucketing, version)
-                && before != version
-            {
-                return Err(ConfigError::new(
-                    "metadata.bucketing",
-                    "differs from that of another document in force",
-                    "let all documents name the same version",
-                ));
-            }
-            bucketing = bucketing.or(version);
-            for section in ["$evaluators", "flags", "metadata"] {
-                let Some(value) = value.get(section) else { continue };
-                match (whole.get_mut(section).and_then(Value::as_object_mut), value.as_object()) {
-                    (Some(below), Some(above)) => {
-                        below.extend(
-                            above.iter().map(|(name, value)| (name.clone(), value.clone())),
-                        );
-                    }
-                    // What is no object is reported by whoever reads the whole.
-                    _ => drop(whole.insert(section.to_owned(), value.clone())),
-                }
-            }
-        }
-        Ok(Value::Object(whole))
-    }
 }

@@ -86,7 +86,7 @@ impl<T: FlagType> Flag<T> {
     /// The name and type of the flag, for [`Flags::declare`].
     #[must_use]
     pub const fn declaration(&self) -> Declaration {
-        Declaration { name: self.name, kind: T::KIND }
+        Declaration { name: self.name, kind: T::KIND, reads: |value| T::read(value).is_some() }
     }
 }
 
@@ -127,10 +127,12 @@ impl FlagKind {
 }
 
 /// That the program reads a flag of some name as some type; made by [`Flag::declaration`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Declaration {
     name: &'static str,
     kind: FlagKind,
+    /// Whether the program can read a variant of that value.
+    reads: fn(&Value) -> bool,
 }
 
 /// Compares what the program reads with what a document holds.
@@ -153,8 +155,18 @@ pub(crate) fn lint(declared: &[Declaration], set: &FlagSet) -> Vec<ConfigError> 
                     format!("give it {} variants, as the program reads it", flag.kind.as_str()),
                 ));
             }
+            Some(Entry::Sound(definition)) => {
+                let unread = definition.variants.iter().filter(|one| !(flag.reads)(&one.value));
+                findings.extend(unread.map(|variant| {
+                    ConfigError::new(
+                        format!("{field}.variants.{}", variant.name),
+                        "cannot be read as the type that the program has for it",
+                        "give it a whole number, or the members that the type wants",
+                    )
+                }));
+            }
             // That it is broken is reported as a problem of the document.
-            Some(_) => {}
+            Some(Entry::Broken) => {}
         }
     }
     let read = |name: &str| declared.iter().any(|flag| flag.name == name);

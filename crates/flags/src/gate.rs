@@ -1,5 +1,6 @@
 //! A route that exists only while a flag is on.
 
+mod behind;
 mod otherwise;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use self::behind::Behind;
 pub use self::otherwise::{Otherwise, OtherwiseFuture, OtherwiseLayer};
 use crate::engine::Flags;
 use crate::{EvaluationContext, Flag, RequestFlags};
@@ -21,6 +23,10 @@ use crate::{EvaluationContext, Flag, RequestFlags};
 /// [`Layer`] that answers 404 while a flag is off for the request; or
 /// [403](Self::forbidden), [410](Self::gone), [503](Self::unavailable), a
 /// [redirect](Self::redirect), or what [another service](Self::otherwise) says.
+///
+/// While the flag is off for everyone, that is, without a rule, the answer does not wait for the
+/// service behind it to be ready: that may be down. A request that overrides the flag is then turned
+/// away as well, until the service is ready.
 ///
 /// It answers without reading the request's body, and no cache keeps the answer, which would outlive
 /// the flag. Put it on a router for all of its routes, or on one route alone.
@@ -121,7 +127,7 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Gate { inner, gate: self.clone() }
+        Gate { inner: Behind::new(inner), gate: self.clone() }
     }
 }
 
@@ -130,7 +136,7 @@ impl<S> Layer<S> for GateLayer {
 /// See [`GateLayer`] for examples.
 #[derive(Clone, Debug)]
 pub struct Gate<S> {
-    inner: S,
+    inner: Behind<S>,
     gate: GateLayer,
 }
 
@@ -144,16 +150,17 @@ where
     type Future = GateFuture<S::Future, B, Res, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(&self.gate.flags, &self.gate.flag, cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let GateLayer { flags, flag, protocol, answer } = &self.gate;
-        let state = if is_open(flags, flag, &request) {
-            State::Open { future: self.inner.call(request), protocol: protocol.clone() }
-        } else {
-            let dialect = protocol.dialect(&request);
-            State::Closed { result: Some(protocol.refuse(dialect, answer.clone())) }
+        let state = match self.inner.ready().filter(|_| is_open(flags, flag, &request)) {
+            Some(inner) => State::Open { future: inner.call(request), protocol: protocol.clone() },
+            None => {
+                let dialect = protocol.dialect(&request);
+                State::Closed { result: Some(protocol.refuse(dialect, answer.clone())) }
+            }
         };
         GateFuture { state }
     }

@@ -101,8 +101,9 @@
 //! - The version of percentage bucketing is named by `metadata.bucketing`, `"v2"` or `"v3"`; `"v3"`
 //!   holds when it is absent. flagd's first version is not supported.
 //! - The array form of `flags` is refused.
-//! - A rule may nest 64 levels and have 4096 nodes, references included, and texts of 64 KiB; a
-//!   document is at most 16 MiB long, a name 1024 bytes.
+//! - A rule may nest 64 levels and have 4096 nodes, references included, and texts of 64 KiB; all
+//!   references of a document together may amount to two million nodes; a document is at most 16 MiB
+//!   long, a name 1024 bytes.
 //! - JsonLogic is that of its public suites: comparing with what is no number, or dividing by zero,
 //!   throws. `val`, `exists`, `??`, `try`, `throw` and `preserve` are there as well.
 //!
@@ -113,12 +114,14 @@
 //!
 //! [flagd]: https://flagd.dev/reference/flag-definitions/
 
+mod age;
 mod bucket;
 mod context;
 mod control;
 mod current;
 mod definition;
 mod details;
+mod document;
 mod engine;
 mod exposure;
 mod feed;

@@ -96,8 +96,7 @@ impl FlagSet {
         attributes: Attributes<'_>,
         clock: &Clock,
     ) -> Resolved {
-        let flag = &*definition.name;
-        let scope = Scope { flag, attributes, bucketing: self.bucketing, clock };
+        let scope = Scope::new(&definition.name, attributes, self.bucketing, clock);
         match plan.decide(&scope) {
             Ok(Decision::Variant(at)) => Resolved::Variant(at, Reason::TargetingMatch),
             Ok(Decision::Value(value)) => targeted(definition, &value),
@@ -131,8 +130,8 @@ impl FlagSet {
             flag: Arc::clone(&definition.name),
             variant: Arc::clone(&definition.variants.get(variant as usize)?.name),
             reason,
-            set: self.id.clone(),
-            version: self.version.clone(),
+            set: definition.labels.set.clone(),
+            version: definition.labels.version.clone(),
             caller: None,
         })
     }

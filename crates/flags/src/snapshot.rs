@@ -10,9 +10,10 @@ use http::header::HeaderName;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::context::{Attributes, EvaluationContext, Parts};
+use crate::context::{Attributes, EvaluationContext, Parts, TARGETING_KEY};
 use crate::definition::FlagSet;
 use crate::engine::Flags;
+use crate::exposure::Sink;
 use crate::resolve::Resolved;
 use crate::{Details, Flag, FlagType, Reason, control, current};
 
@@ -48,6 +49,17 @@ struct State {
     /// Flags whose variants the request names, and may.
     overridden: Vec<(u32, u32)>,
     memo: Memo,
+    /// Flags whose exposure has been reported, or left out by chance.
+    exposed: Vec<u32>,
+}
+
+/// What a flag says to whom goes by it.
+pub(crate) struct Chosen<V> {
+    pub(crate) resolved: Resolved,
+    /// `None` where the default holds.
+    pub(crate) value: Option<V>,
+    /// The targeting key, which is known if some rule mentions it.
+    pub(crate) key: Option<String>,
 }
 
 /// A ring of answers, by the flag's place in the set.
@@ -104,7 +116,11 @@ impl RequestFlags {
             .flatten()
             .unwrap_or_else(|| Arc::new(Inner { seen: None, state: Mutex::default() }));
         if let Some(inner) = Arc::get_mut(&mut inner) {
-            inner.state.get_mut().parts.take(request, set.mentions, headers);
+            let mut mentions = set.mentions;
+            if flags.sink().is_some_and(Sink::asks_for_keys) {
+                mentions.add(TARGETING_KEY);
+            }
+            inner.state.get_mut().parts.take(request, mentions, headers);
             inner.seen = Some(Seen { flags: flags.clone(), set });
         }
         Self(inner)
@@ -119,6 +135,8 @@ impl RequestFlags {
         state.besides.clear();
         state.overridden.clear();
         state.memo.clear();
+        state.exposed.clear();
+        state.exposed.shrink_to(4 * MEMO);
         // In a thread that is about to end there is no place any more.
         let _ = SPARES.try_with(|spares| {
             if let Ok(mut spares) = spares.try_borrow_mut()
@@ -197,15 +215,15 @@ impl RequestFlags {
         state.overridden.len()
     }
 
-    /// Evaluates a flag, and the targeting key; `None` where the default holds.
-    pub(crate) fn value_and_key<T: FlagType, V>(
+    /// Evaluates a flag for what goes by its answer, and tells by [`expose`](Self::expose) if it does.
+    pub(crate) fn choose<T: FlagType, V>(
         &self,
         flag: &Flag<T>,
         read: impl FnOnce(&Value) -> Option<V>,
-    ) -> (Option<V>, Option<String>) {
-        let (_, value) = self.value(flag, read);
+    ) -> Chosen<V> {
+        let (resolved, value) = self.evaluate(flag, read);
         let state = self.0.state.lock();
-        (value, state.attributes().key().map(str::to_owned))
+        Chosen { resolved, value, key: state.attributes().key().map(str::to_owned) }
     }
 
     #[inline]
@@ -214,11 +232,54 @@ impl RequestFlags {
         flag: &Flag<T>,
         read: impl FnOnce(&Value) -> Option<V>,
     ) -> (Resolved, Option<V>) {
-        let set = &self.seen().set;
-        let index = set.index(flag.name(), flag.hash());
-        let mut resolved = self.resolve(index);
-        let value = index.and_then(|index| set.value(index, &mut resolved, read));
+        let (resolved, value) = self.evaluate(flag, read);
+        if self.flags().sink().is_some() {
+            self.expose(flag, resolved);
+        }
         (resolved, value)
+    }
+
+    #[inline]
+    fn evaluate<T: FlagType, V>(
+        &self,
+        flag: &Flag<T>,
+        read: impl FnOnce(&Value) -> Option<V>,
+    ) -> (Resolved, Option<V>) {
+        let Seen { flags, set } = self.seen();
+        let index = set.index(flag.name(), flag.hash());
+        let mut remembered = false;
+        let mut resolved = flags.resolve(set, index, |index| {
+            // One request holds this lock, for as long as a bounded rule runs.
+            let mut state = self.0.state.lock();
+            if let Some(resolved) = state.memo.get(index) {
+                remembered = true;
+                return resolved;
+            }
+            let overridden = state.overridden.iter().find(|(flag, _)| *flag == index);
+            let resolved = match overridden {
+                Some((_, variant)) => Resolved::Variant(*variant, Reason::Override),
+                None => set.resolve(index, state.attributes(), flags.time()),
+            };
+            state.memo.put(index, resolved);
+            resolved
+        });
+        let value = index.and_then(|index| set.value(index, &mut resolved, read));
+        if !remembered {
+            flags.counts().evaluated(resolved.reason());
+        }
+        (resolved, value)
+    }
+
+    /// Reports which variant the request got of a flag, if it is the first.
+    pub(crate) fn expose<T>(&self, flag: &Flag<T>, resolved: Resolved) {
+        let Seen { flags, set } = self.seen();
+        let (Some(sink), Resolved::Variant(..)) = (flags.sink(), resolved) else { return };
+        let Some(index) = set.index(flag.name(), flag.hash()) else { return };
+        let mut state = self.0.state.lock();
+        if !state.exposed.contains(&index) {
+            state.exposed.push(index);
+            sink.offer(state.attributes().key(), || set.exposure(index, resolved));
+        }
     }
 
     /// Says who calls, for what finds out only behind the layer. What was evaluated before is
@@ -235,29 +296,6 @@ impl RequestFlags {
         let mut state = self.0.state.lock();
         state.besides.set(name, value);
         state.memo.clear();
-    }
-
-    #[inline]
-    fn resolve(&self, index: Option<u32>) -> Resolved {
-        let Seen { flags, set } = self.seen();
-        flags.resolve(set, index, |index| {
-            // One request holds this lock, for as long as a bounded rule runs.
-            let mut state = self.0.state.lock();
-            if let Some(resolved) = state.memo.get(index) {
-                return resolved;
-            }
-            let overridden = state.overridden.iter().find(|(flag, _)| *flag == index);
-            let resolved = match overridden {
-                Some((_, variant)) => Resolved::Variant(*variant, Reason::Override),
-                None => set.resolve(index, state.attributes(), flags.time()),
-            };
-            state.memo.put(index, resolved);
-            flags.counts().evaluated(resolved.reason());
-            if let Some(sink) = flags.sink() {
-                sink.offer(state.attributes().key(), || set.exposure(index, resolved));
-            }
-            resolved
-        })
     }
 }
 

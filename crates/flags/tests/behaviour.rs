@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use bartizan_core::{Engine, Mode, Principal, Switch};
+use bartizan_core::{Clock, Engine, Mode, Principal, Switch};
 use bartizan_flags::{
     ErrorCode, EvaluationContext, FileSource, Flag, Flags, FlagsLayer, GateLayer, Reason,
     RequestFlags,
@@ -105,6 +105,44 @@ fn reasons_and_errors_are_told() {
     assert_eq!((details.value, details.reason), (false, Reason::Disabled));
 }
 
+/// The steps that one evaluation may take are for all of its conditions together.
+#[test]
+fn the_conditions_of_a_flag_share_its_steps() {
+    let found = json!({"some": [{"var": "list"}, {"==": [{"var": ""}, -1]}]});
+    let flag = |conditions: usize| {
+        let mut cases = vec![];
+        for _ in 0..conditions {
+            cases.extend([found.clone(), json!("on")]);
+        }
+        cases.push(json!("off"));
+        json!({"state": "ENABLED", "variants": {"on": true, "off": false}, "targeting": {"if": cases}})
+    };
+    let flags = json!({"flags": {"one": flag(1), "three": flag(3)}});
+    let flags = Flags::from_json(&flags.to_string()).unwrap();
+    let list: Vec<_> = (0..10_000).collect();
+    let context = EvaluationContext::new().attribute("list", list);
+    assert_eq!(flags.bool_details("one", &context, true).reason, Reason::TargetingMatch);
+    assert_eq!(flags.bool_details("three", &context, true).error, Some(ErrorCode::General));
+}
+
+/// A short document may refer to a long rule again and again.
+#[test]
+fn what_references_amount_to_is_bounded_for_the_whole_document() {
+    let rule: Vec<_> = (0..4000).map(|n| json!({"var": n.to_string()})).collect();
+    let flag = json!({"state": "ENABLED", "variants": {"on": true, "off": false},
+                      "defaultVariant": "off", "targeting": {"if": [{"$ref": "long"}, "on"]}});
+    let flags: serde_json::Map<_, _> =
+        (0..700).map(|n| (format!("{n:04}"), flag.clone())).collect();
+    let document = json!({"flags": flags, "$evaluators": {"long": {"or": rule}}});
+    let flags = Flags::from_json(&document.to_string()).unwrap();
+    let problems = flags.problems();
+    assert!((150..200).contains(&problems.len()), "{}", problems.len());
+    assert!(problems[0].to_string().contains("references"), "{}", problems[0]);
+    let nobody = EvaluationContext::new();
+    assert_eq!(flags.bool_details("0000", &nobody, true).error, None);
+    assert_eq!(flags.bool_details("0699", &nobody, true).error, Some(ErrorCode::ParseError));
+}
+
 #[test]
 fn numbers_are_not_cut_off() {
     let flags = Flags::from_json(
@@ -158,6 +196,72 @@ fn an_edited_file_turns_a_switch() {
     fs::write(&file.0, document("off")).unwrap();
     assert!(source.reload().unwrap());
     assert_eq!(switch.setting().0, Mode::Off);
+}
+
+#[test]
+fn a_refused_file_leaves_the_last_document_to_age() {
+    let (file, clock) = (Scratch::new(&document("enforce")), Clock::manual());
+    let flags = Flags::named("flags").clock(clock.clone());
+    let source = FileSource::load_into(&file.0, flags.clone()).unwrap();
+    let minute = Duration::from_secs(60);
+    fs::write(&file.0, "{").unwrap();
+    for minutes in 1..3 {
+        clock.advance(minute);
+        let _ = source.reload();
+        assert_eq!(flags.age(), Some(minute * minutes));
+    }
+    fs::write(&file.0, document("enforce")).unwrap();
+    assert!(source.reload().unwrap());
+    assert_eq!(flags.age(), Some(Duration::ZERO));
+}
+
+/// A local file that overrules a server while it is there, whenever it comes.
+#[test]
+fn an_optional_file_holds_while_it_is_there() {
+    let (file, clock) = (Scratch::new("gone at once"), Clock::manual());
+    fs::remove_file(&file.0).unwrap();
+    let flags = Flags::named("flags").clock(clock.clone());
+    let switch = Switch::default();
+    flags.control("mode", switch.clone());
+    let source = FileSource::optional(&file.0, flags.feed(9)).unwrap();
+    assert!(!source.reload().unwrap());
+    assert_eq!(flags.age(), None, "nothing is followed yet");
+    let mode = |mode: &str| {
+        let string = flags.string("mode", &EvaluationContext::new(), "none");
+        assert_eq!((string.as_str(), switch.setting().0), (mode, mode.parse().unwrap()));
+    };
+    flags.replace(&document("enforce")).unwrap();
+    mode("enforce");
+    fs::write(&file.0, document("off")).unwrap();
+    assert!(source.reload().unwrap());
+    mode("off");
+    // One that is broken keeps what it said before.
+    fs::write(&file.0, "{").unwrap();
+    assert!(source.reload().is_err());
+    mode("off");
+    clock.advance(Duration::from_secs(60));
+    fs::remove_file(&file.0).unwrap();
+    assert!(source.reload().unwrap());
+    mode("enforce");
+    assert_eq!(flags.age(), None, "what is not there does not age");
+    assert!(!source.reload().unwrap());
+    // The same text is in force anew.
+    fs::write(&file.0, document("off")).unwrap();
+    assert!(source.reload().unwrap());
+    mode("off");
+}
+
+#[test]
+fn a_document_that_is_withdrawn_was_the_only_one() {
+    let kept = Scratch::new(&document("off"));
+    let flags = Flags::empty();
+    let feed = flags.feed(3).keep_in(&kept.0);
+    assert_eq!(flags.string("mode", &EvaluationContext::new(), "none"), "off");
+    assert!(feed.withdraw().unwrap());
+    let details = flags.string_details("mode", &EvaluationContext::new(), "none");
+    assert_eq!(details.error, Some(ErrorCode::ProviderNotReady));
+    assert!(!feed.withdraw().unwrap());
+    assert!(!kept.0.exists(), "it does not come back with the next start");
 }
 
 #[tokio::test(start_paused = true)]

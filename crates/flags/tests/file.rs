@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bartizan_core::Engine;
 use bartizan_flags::{EvaluationContext, FileSource, Flag, Flags};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
@@ -48,19 +49,24 @@ struct Followed {
     flags: Flags,
     told: UnboundedReceiver<i64>,
     longest: Duration,
+    source: FileSource,
 }
 
 impl Followed {
     async fn new(file: &Path) -> Self {
-        let source = FileSource::load(file).unwrap();
+        Self::start(FileSource::load(file).unwrap()).await
+    }
+
+    /// Follows a file over which the flag is 1, whoever says so.
+    async fn start(source: FileSource) -> Self {
         let flags = source.flags();
         let (tell, told) = unbounded_channel();
         flags.bind(&VALUE, move |value| {
             let _ = tell.send(*value);
             Ok(())
         });
-        tokio::spawn(source.watch(HOUR));
-        let mut followed = Self { flags, told, longest: Duration::ZERO };
+        tokio::spawn(source.clone().watch(HOUR));
+        let mut followed = Self { flags, told, longest: Duration::ZERO, source };
         followed.expect(1, || {}).await;
         followed.longest = Duration::ZERO;
         followed
@@ -75,10 +81,23 @@ impl Followed {
         assert_eq!(VALUE.get(&self.flags, &EvaluationContext::new()), value);
     }
 
+    /// Waits until so many documents were looked at and refused.
+    async fn until_refused(&self, count: f64) {
+        let refused =
+            || self.flags.snapshot().value("bartizan_flags_reloads_total", "refused").unwrap();
+        let looked = async {
+            while refused() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(LONG, looked).await.expect("it is looked at");
+    }
+
     fn bar(&self, case: &str) {
         let millis = self.longest.as_secs_f64() * 1000.0;
         let verdict = if millis <= 100.0 { "ok" } else { "short" };
         println!("bar: {case} {millis:.1} 100 {verdict}");
+        assert_eq!(verdict, "ok", "{case}");
     }
 }
 
@@ -102,13 +121,29 @@ async fn edits_and_replacements_are_seen_and_broken_files_are_not() {
     // Half a document, none, and one that is gone: the last good one stays, and what comes next is
     // the next that is seen.
     let broken = |text: &str| fs::write(&file, text).unwrap();
-    broken(&document(10)[..20]);
-    broken("");
-    assert_eq!(VALUE.get(&followed.flags, &EvaluationContext::new()), 9);
+    for (text, refused) in [(&document(10)[..20], 1.0), ("", 2.0)] {
+        broken(text);
+        followed.until_refused(refused).await;
+        assert_eq!(VALUE.get(&followed.flags, &EvaluationContext::new()), 9);
+    }
     fs::remove_file(&file).unwrap();
-    tokio::task::yield_now().await;
+    assert!(followed.source.reload().is_err(), "whoever looks finds nothing");
     assert_eq!(VALUE.get(&followed.flags, &EvaluationContext::new()), 9);
     followed.expect(11, || fs::write(&file, document(11)).unwrap()).await;
+}
+
+/// While it is there, an emergency file wins; it need not be there at the start, or stay.
+#[tokio::test]
+async fn an_emergency_file_is_seen_to_come_and_to_go() {
+    let folder = Folder::new("emergency");
+    let flags = Flags::from_json(&document(1)).unwrap();
+    let source = FileSource::optional(folder.file(), flags.feed(9)).unwrap();
+    let mut followed = Followed::start(source).await;
+    for value in [2, 3] {
+        followed.expect(value, || fs::write(folder.file(), document(value)).unwrap()).await;
+        followed.expect(1, || fs::remove_file(folder.file()).unwrap()).await;
+    }
+    followed.bar("emergency_file_seen_ms");
 }
 
 /// As Kubernetes lays out a ConfigMap: the file is a link through a link, and that is swapped.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use std::convert::Infallible;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bartizan_flags::{Flag, Flags, GateLayer};
@@ -10,16 +12,19 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 static BETA: Flag<bool> = Flag::new("beta", false);
 
-fn flags(on: bool) -> Flags {
-    Flags::from_json(&format!(
+fn document(on: bool) -> String {
+    format!(
         r#"{{"flags": {{"beta": {{"state": "ENABLED", "variants": {{"v": {on}}},
         "defaultVariant": "v"}}}}}}"#
-    ))
-    .unwrap()
+    )
+}
+
+fn flags(on: bool) -> Flags {
+    Flags::from_json(&document(on)).unwrap()
 }
 
 async fn handle(_: Request<UnreadBody>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -78,6 +83,66 @@ async fn another_service_answers_otherwise() {
         let body = response.unwrap().into_body().collect().await.unwrap();
         assert_eq!(body.to_bytes(), expected);
     }
+}
+
+/// Never ready, as a backend that is down; nobody may call it.
+#[derive(Clone)]
+struct Down;
+
+impl Service<Request<UnreadBody>> for Down {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Pending
+    }
+
+    fn call(&mut self, _: Request<UnreadBody>) -> Self::Future {
+        panic!("it is not ready")
+    }
+}
+
+/// A kill switch is for services that are down.
+#[test]
+fn a_flag_that_is_off_for_everyone_answers_for_a_service_that_is_not_ready() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let gate = GateLayer::new(flags(false), BETA).unavailable(Duration::from_secs(1));
+    let mut gate = gate.layer(Down);
+    assert!(gate.poll_ready(&mut cx).is_ready());
+    let Poll::Ready(Ok(response)) = pin!(gate.call(Request::new(UnreadBody))).poll(&mut cx) else {
+        panic!("it answers at once");
+    };
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+    let fallback = service_fn(|_: Request<UnreadBody>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("old")))
+    });
+    let mut gate = GateLayer::new(flags(false), BETA).otherwise(fallback).layer(Down);
+    assert!(gate.poll_ready(&mut cx).is_ready());
+    assert!(pin!(gate.call(Request::new(UnreadBody))).poll(&mut cx).is_ready());
+
+    // What may be open waits, as ever.
+    assert!(GateLayer::new(flags(true), BETA).layer(Down).poll_ready(&mut cx).is_pending());
+    let some = r#"{"flags": {"beta": {"state": "ENABLED", "variants": {"on": true, "off": false},
+        "defaultVariant": "off", "targeting": {"if": [{"==": [{"var": "tier"}, "a"]}, "on"]}}}}"#;
+    let flags = Flags::from_json(some).unwrap();
+    assert!(GateLayer::new(flags, BETA).layer(Down).poll_ready(&mut cx).is_pending());
+}
+
+/// Between the question for readiness and the call the flag may turn, or the request override it.
+#[test]
+fn a_service_that_is_not_ready_is_not_called_by_a_gate_that_opens_meanwhile() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let flags = flags(false);
+    let mut gate = GateLayer::new(flags.clone(), BETA).gone().layer(Down);
+    assert!(gate.poll_ready(&mut cx).is_ready());
+    flags.replace(&document(true)).unwrap();
+    let Poll::Ready(Ok(response)) = pin!(gate.call(Request::new(UnreadBody))).poll(&mut cx) else {
+        panic!("it answers at once");
+    };
+    assert_eq!(response.status(), StatusCode::GONE);
+    assert!(gate.poll_ready(&mut cx).is_pending());
 }
 
 #[tokio::test]

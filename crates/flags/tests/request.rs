@@ -225,6 +225,34 @@ fn the_lint_names_unknown_unused_and_mistyped_flags() {
     assert_eq!(Flags::empty().declare([TEXT.declaration()]).len(), 0);
 }
 
+/// Not only the type counts: what the program cannot read, it would answer with its default.
+#[test]
+fn the_lint_names_variants_that_the_program_cannot_read() {
+    static WHOLE: Flag<i64> = Flag::new("whole", 0);
+    static PART: Flag<i64> = Flag::new("part", 0);
+    static LIMITS: Flag<fn() -> Limits> = Flag::new("limits", limits);
+    let flag = |good: serde_json::Value, other: serde_json::Value| {
+        json!({"state": "ENABLED", "variants": {"good": good, "other": other},
+               "defaultVariant": "good"})
+    };
+    let flags = Flags::from_json(
+        &json!({"flags": {
+            "whole": flag(json!(1), json!(2.0)),
+            "part": flag(json!(1), json!(1.99)),
+            "limits": flag(json!({"items": 1}), json!({"items": "many"})),
+        }})
+        .to_string(),
+    )
+    .unwrap();
+    let findings = flags.declare([WHOLE.declaration(), PART.declaration(), LIMITS.declaration()]);
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    for (finding, flag) in findings.iter().zip(["part", "limits"]) {
+        let expected = format!("`flags.{flag}.variants.other`: cannot be read");
+        assert!(finding.starts_with(&expected), "{finding}");
+    }
+}
+
 #[test]
 fn a_setting_follows_a_number() {
     let flags = Flags::from_json(&pair(5)).unwrap();
@@ -276,15 +304,92 @@ fn the_first_evaluation_of_a_request_is_an_exposure() {
 #[test]
 fn exposures_are_sampled_and_tell_no_names() {
     let flags = Flags::from_json(&pair(3)).unwrap();
-    let mut seen = flags.exposures(Exposures::new(100).one_in(10)).unwrap();
-    for _ in 0..100 {
+    fastrand::seed(7);
+    let mut seen = flags.exposures(Exposures::new(10_000).one_in(10)).unwrap();
+    for _ in 0..10_000 {
         let request = RequestFlags::new(&flags, &Request::new(()), &[]);
         request.attribute("targetingKey", "ann");
         let _ = request.get(&A);
     }
     let all: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
-    assert_eq!(all.len(), 10);
+    assert!((900..1100).contains(&all.len()), "{}", all.len());
     assert!(all.iter().all(|exposure| exposure.caller.is_none()));
+}
+
+/// By chance, so that no flag is left out for the place it has in each request.
+#[test]
+fn sampled_exposures_leave_out_no_flag() {
+    fastrand::seed(7);
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut seen = flags.exposures(Exposures::new(10_000).one_in(2)).unwrap();
+    for _ in 0..1000 {
+        let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+        let _ = (request.get(&A), request.get(&B));
+    }
+    let all: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
+    let of = |flag: &str| all.iter().filter(|exposure| &*exposure.flag == flag).count();
+    assert!((400..600).contains(&of("a")) && (400..600).contains(&of("b")), "{}", of("b"));
+}
+
+#[test]
+fn each_flag_is_exposed_once_a_request_whatever_is_forgotten_meanwhile() {
+    let names: Vec<String> = (0..40).map(|n| format!("flag-{n}")).collect();
+    let handles: Vec<Flag<i64>> =
+        names.iter().map(|name| Flag::new(Box::leak(name.clone().into_boxed_str()), 0)).collect();
+    let flag = json!({"state": "ENABLED", "variants": {"x": 1}, "defaultVariant": "x"});
+    let all: serde_json::Map<_, _> =
+        names.iter().map(|name| (name.clone(), flag.clone())).collect();
+    let flags = Flags::from_json(&json!({"flags": all}).to_string()).unwrap();
+    let mut seen = flags.exposures(Exposures::new(1000)).unwrap();
+    let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+    for round in 0..3 {
+        for flag in &handles {
+            assert_eq!(request.get(flag), 1);
+        }
+        match round {
+            0 => request.identify(&Principal::new("ann")),
+            _ => request.attribute("seen", true),
+        }
+    }
+    assert_eq!(std::iter::from_fn(|| seen.try_recv().ok()).count(), 40);
+}
+
+#[test]
+fn hashed_exposures_tell_callers_apart_though_no_rule_mentions_them() {
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut seen = flags.exposures(Exposures::new(9).hashed_keys()).unwrap();
+    for caller in ["ann", "bob", "ann"] {
+        let request = Request::builder().extension(Principal::new(caller)).body(()).unwrap();
+        let _ = RequestFlags::new(&flags, &request, &[]).get(&A);
+    }
+    let callers: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok()?.caller).collect();
+    assert_eq!((callers.len(), callers[0]), (3, callers[2]));
+    assert_ne!(callers[0], callers[1]);
+}
+
+/// What a request cannot be given is no exposure, and is counted like what it can.
+#[test]
+fn evaluations_of_a_request_that_come_to_nothing_are_counted() {
+    static GONE: Flag<bool> = Flag::new("gone", true);
+    static TEXT: Flag<&str> = Flag::new("a", "none");
+    let count = |flags: &Flags, reason| {
+        flags.snapshot().value("bartizan_flags_evaluations_total", reason).unwrap()
+    };
+    let request = |flags| RequestFlags::new(flags, &Request::new(()), &[]);
+    let empty = Flags::empty();
+    assert!(request(&empty).get(&GONE));
+    assert_eq!(count(&empty, "error"), 1.0, "no document");
+
+    let flags = Flags::from_json(&pair(3)).unwrap();
+    let mut exposures = flags.exposures(Exposures::new(9)).unwrap();
+    assert!(request(&flags).get(&GONE));
+    assert_eq!(count(&flags, "error"), 1.0, "no such flag");
+    assert_eq!(request(&flags).get(&TEXT), "none");
+    assert_eq!((count(&flags, "error"), count(&flags, "static")), (2.0, 0.0), "another type");
+    assert!(exposures.try_recv().is_err());
+    flags.switch().set(bartizan_core::Mode::Off);
+    assert_eq!(request(&flags).get(&A), -1);
+    assert_eq!(count(&flags, "disabled"), 1.0, "the engine is off");
 }
 
 #[test]

@@ -4,10 +4,15 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use bartizan_flags::{ErrorCode, EvaluationContext, Flag, Flags, HttpSource, Reason, RequestFlags};
+use bartizan_core::{Clock, Engine, Mode, Switch};
+use bartizan_flags::{
+    Bucketing, ErrorCode, EvaluationContext, Exposures, Flag, Flags, HttpSource, Reason,
+    RequestFlags,
+};
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Request, Response, StatusCode, Uri};
@@ -57,6 +62,62 @@ fn documents_must_agree_on_the_bucketing_version() {
     flags.feed(1).replace(&versioned("v2")).unwrap();
 }
 
+/// Half of the callers, under a version of bucketing if one is named.
+fn half(flag: &str, bucketing: Option<&str>) -> String {
+    let metadata = bucketing.map_or(json!({}), |version| json!({"bucketing": version}));
+    json!({"metadata": metadata, "flags": {flag: {
+        "state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",
+        "targeting": {"fractional": [["on", 50], ["off", 50]]},
+    }}})
+    .to_string()
+}
+
+#[test]
+fn a_document_over_others_moves_nobody_whom_they_have_placed() {
+    let flags = Flags::from_json(&half("search", None)).unwrap();
+    let placed = |flags: &Flags| -> Vec<bool> {
+        let user = |n: u32| EvaluationContext::new().targeting_key(n.to_string());
+        (0..100).map(|n| SEARCH.get(flags, &user(n))).collect()
+    };
+    let before = placed(&flags);
+    let emergency = flags.feed(9);
+    assert!(emergency.replace(&half("other", Some("v2"))).is_err(), "what names none is v3");
+    assert_eq!((flags.bucketing(), placed(&flags) == before), (Bucketing::V3, true));
+    emergency.replace(&half("other", Some("v3"))).unwrap();
+    assert!(placed(&flags) == before);
+
+    // What names none takes over what is there, and what has no percentages names nothing.
+    let flags = Flags::from_json(&half("search", Some("v2"))).unwrap();
+    let before = placed(&flags);
+    flags.feed(9).replace(&half("other", None)).unwrap();
+    assert_eq!((flags.bucketing(), placed(&flags) == before), (Bucketing::V2, true));
+    let flags = Flags::from_json(&document("search", true)).unwrap();
+    flags.feed(9).replace(&half("other", Some("v2"))).unwrap();
+    assert_eq!(flags.bucketing(), Bucketing::V2);
+}
+
+#[test]
+fn a_document_over_others_labels_only_its_own_flags() {
+    let labelled = |flag: &str, set: &str, version: &str| {
+        let mut document: serde_json::Value = serde_json::from_str(&document(flag, true)).unwrap();
+        document["metadata"] = json!({"flagSetId": set, "version": version, set: true});
+        document.to_string()
+    };
+    let flags = Flags::from_json(&labelled("search", "shop", "7")).unwrap();
+    flags.feed(9).replace(&labelled("other", "emergency", "1")).unwrap();
+    let mut seen = flags.exposures(Exposures::new(2)).unwrap();
+    let request = RequestFlags::new(&flags, &Request::new(()), &[]);
+    assert!(request.get(&SEARCH) && request.get(&OTHER));
+    let labels: Vec<_> = std::iter::from_fn(|| seen.try_recv().ok())
+        .map(|seen| (seen.set.unwrap().to_string(), seen.version.unwrap().to_string()))
+        .collect();
+    let expected = [("shop", "7"), ("emergency", "1")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(labels, expected);
+    assert_eq!((flags.version().as_deref(), request.version()), (Some("7"), Some("7")));
+    let metadata = request.details(&SEARCH).metadata;
+    assert!(metadata.contains_key("shop") && !metadata.contains_key("emergency"));
+}
+
 type Answer = (StatusCode, &'static str, String);
 type Asked = Arc<Mutex<Vec<(Instant, Option<String>)>>>;
 
@@ -91,7 +152,8 @@ fn server(
             let Some((status, field, body)) = answer else { return std::future::pending().await };
             let mut response = Response::builder().status(status);
             match status {
-                StatusCode::OK => response = response.header(ETAG, field),
+                StatusCode::OK if !field.is_empty() => response = response.header(ETAG, field),
+                StatusCode::OK => {}
                 _ if !field.is_empty() => response = response.header(RETRY_AFTER, field),
                 _ => {}
             }
@@ -157,17 +219,97 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn u27_last_values_survive_a_restart_during_an_outage() {
-    let file = std::env::temp_dir().join(format!("bartizan-kept-{}", std::process::id()));
+    let file = kept("kept");
     let (client, _) = server(vec![(StatusCode::OK, "\"1\"", document("search", false))]);
     let mut source = HttpSource::new(client, uri(), Flags::empty()).keep_in(&file);
     source.reload().await.unwrap();
 
     let (client, _) = server(vec![(StatusCode::BAD_GATEWAY, "", String::new())]);
     let mut source = HttpSource::new(client, uri(), Flags::empty()).keep_in(&file);
+    assert!(source.flags().age().is_some_and(|age| age < 60 * SECOND), "it was written just now");
     assert!(!SEARCH.get(&source.flags(), &nobody()), "what was in force before holds at once");
     assert!(source.reload().await.unwrap_err().to_string().contains("502"));
     assert!(!SEARCH.get(&source.flags(), &nobody()));
     fs::remove_file(file).unwrap();
+}
+
+fn kept(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("bartizan-{name}-{}", std::process::id()))
+}
+
+/// A week-old copy is no fresher for a restart.
+#[tokio::test]
+async fn u27_a_kept_document_is_as_old_as_its_file_until_the_source_answers() {
+    const WEEK: Duration = Duration::from_secs(7 * 86_400);
+    let (file, clock) = (kept("old"), Clock::manual());
+    fs::write(&file, document("search", false)).unwrap();
+    let modified = SystemTime::UNIX_EPOCH + clock.unix() - WEEK;
+    fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+
+    let flags = Flags::named("flags").clock(clock.clone());
+    flags.stale_after(3600 * SECOND);
+    let (client, _) = server(vec![
+        (StatusCode::BAD_GATEWAY, "", String::new()),
+        (StatusCode::OK, "", document("search", false)),
+    ]);
+    let mut source = HttpSource::new(client, uri(), flags.clone()).keep_in(&file);
+    clock.advance(SECOND);
+    assert!(source.reload().await.is_err());
+    let reason = |flags: &Flags| {
+        let details = SEARCH.details(flags, &nobody());
+        assert!(!details.value, "the last value holds");
+        details.reason
+    };
+    assert_eq!((flags.age(), reason(&flags)), (Some(WEEK + SECOND), Reason::Stale));
+    let snapshot = flags.snapshot();
+    assert_eq!(snapshot.value("bartizan_flags_age_seconds", ""), Some(604_801.0));
+    assert_eq!(snapshot.value("bartizan_flags_stale", ""), Some(1.0));
+
+    source.reload().await.unwrap();
+    assert_eq!((flags.age(), reason(&flags)), (Some(Duration::ZERO), Reason::Static));
+    fs::remove_file(file).unwrap();
+}
+
+/// The source is there, but what it has cannot be used: as good as silent.
+#[tokio::test]
+async fn a_refused_document_leaves_the_last_one_to_age() {
+    let clock = Clock::manual();
+    let flags = Flags::named("flags").clock(clock.clone());
+    let (client, _) = server(vec![
+        (StatusCode::OK, "\"1\"", document("search", false)),
+        (StatusCode::OK, "\"2\"", "{".to_owned()),
+        (StatusCode::NOT_MODIFIED, "", String::new()),
+        (StatusCode::OK, "", "{".to_owned()),
+        (StatusCode::OK, "\"3\"", document("search", true)),
+    ]);
+    let mut source = HttpSource::new(client, uri(), flags.clone());
+    source.reload().await.unwrap();
+    for minutes in 1..4 {
+        clock.advance(60 * SECOND);
+        let _ = source.reload().await;
+        assert_eq!(flags.age(), Some(60 * SECOND * minutes));
+    }
+    assert_eq!(flags.snapshot().value("bartizan_flags_reloads_total", "refused"), Some(1.0));
+    source.reload().await.unwrap();
+    assert_eq!(flags.age(), Some(Duration::ZERO));
+}
+
+/// A server without tags sends the same text again and again: that turns nothing back.
+#[tokio::test]
+async fn the_same_text_again_changes_nothing() {
+    let mode = r#"{"flags": {"mode": {"state": "ENABLED", "variants": {"off": "off"},
+        "defaultVariant": "off"}}}"#;
+    let (client, _) = server(vec![(StatusCode::OK, "", mode.to_owned())]);
+    let flags = Flags::empty();
+    let switch = Switch::default();
+    let mut source = HttpSource::new(client, uri(), flags.clone());
+    assert!(source.reload().await.unwrap());
+    flags.control("mode", switch.clone());
+    assert_eq!(switch.setting().0, Mode::Off);
+    switch.set(Mode::Shadow);
+    assert!(!source.reload().await.unwrap());
+    assert_eq!(switch.setting().0, Mode::Shadow, "what was set by hand stays");
+    assert_eq!(flags.snapshot().value("bartizan_flags_reloads_total", "applied"), Some(1.0));
 }
 
 #[tokio::test(start_paused = true)]

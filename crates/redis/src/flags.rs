@@ -70,10 +70,21 @@ pub struct FlagsSource {
 /// What is known of the document at the server.
 #[derive(Default)]
 struct Seen {
+    /// The number of the document that was last looked at; `None` if it has to be looked at again.
     version: Option<u64>,
-    document: Option<String>,
     /// Whether somebody was told that there is none.
     absent: bool,
+}
+
+/// What the server has.
+enum Found {
+    /// The number that was known.
+    Same,
+    Document {
+        version: Option<u64>,
+        text: String,
+    },
+    Nothing,
 }
 
 impl FlagsSource {
@@ -162,63 +173,64 @@ impl FlagsSource {
         timeout(PATIENCE, connection.subscribe(&*self.key)).await.ok()?.ok()?;
         // Whatever was told before was perhaps not heard, so the first look is at the document.
         seen.version = None;
-        timeout(PATIENCE, self.look(&mut connection, seen)).await.ok()?.ok()?;
-        observe::flags_heard(self.redis.name());
+        let mut heard = false;
         loop {
+            let found = timeout(PATIENCE, self.ask(&mut connection, seen.version)).await;
+            let Ok(Ok(found)) = found else { return heard.then_some(()) };
+            if !std::mem::replace(&mut heard, true) {
+                observe::flags_heard(self.redis.name());
+            }
+            self.take(found, seen).await;
             tokio::select! {
                 () = lost.notified() => return Some(()),
-                () = changed.notified() => {}
+                // Who tells of a change need not have changed the number.
+                () = changed.notified() => seen.version = None,
                 () = tokio::time::sleep(interval) => {}
-            }
-            let looked = timeout(PATIENCE, self.look(&mut connection, seen)).await;
-            if !matches!(looked, Ok(Ok(()))) {
-                return Some(());
             }
         }
     }
 
-    /// Asks for the number, and for the document if it is another than before.
-    async fn look(
+    /// Asks for the number, and for the document if it is another than the one that is known.
+    async fn ask(
         &self,
         connection: &mut MultiplexedConnection,
-        seen: &mut Seen,
-    ) -> Result<(), RedisError> {
-        let get = redis::cmd("GET").arg(self.version_key()).to_owned();
+        known: Option<u64>,
+    ) -> Result<Found, RedisError> {
         // What is no number says nothing, so that the document itself is looked at.
-        let version: Option<String> = get.query_async(connection).await?;
-        let version = version.and_then(|text| text.parse().ok());
-        if version.is_some() && version == seen.version {
-            self.feed.confirm();
-            return Ok(());
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        if known.is_some() {
+            let get = redis::cmd("GET").arg(self.version_key()).to_owned();
+            if number(get.query_async(connection).await?) == known {
+                return Ok(Found::Same);
+            }
         }
         // Both at once, so that they belong together.
         let mut get = redis::cmd("MGET");
         get.arg(self.version_key()).arg(&*self.key);
-        let (version, document): (Option<String>, Option<String>) =
-            get.query_async(connection).await?;
-        let version = version.and_then(|text| text.parse().ok());
-        match document {
-            None => {
+        let (version, text): (Option<String>, Option<String>) = get.query_async(connection).await?;
+        let version = number(version);
+        Ok(text.map_or(Found::Nothing, |text| Found::Document { version, text }))
+    }
+
+    /// Puts in force what was found, for as long as that takes: the server has answered.
+    async fn take(&self, found: Found, seen: &mut Seen) {
+        match found {
+            Found::Same => self.feed.confirm(),
+            Found::Nothing => {
+                // Whatever comes may have the number that was known.
+                seen.version = None;
                 if !std::mem::replace(&mut seen.absent, true) {
                     observe::flags_absent(self.redis.name());
                 }
             }
-            Some(document) if seen.document.as_ref() == Some(&document) => {
-                (seen.version, seen.absent) = (version, false);
-                self.feed.confirm();
-            }
-            Some(document) => {
-                let (feed, text) = (self.feed.clone(), document.clone());
+            Found::Document { version, text } => {
+                let feed = self.feed.clone();
                 // A long document is work, and may have to be kept on disk. One that is refused has
                 // been logged, and is not looked at again until it changes.
-                let replaced = tokio::task::spawn_blocking(move || feed.replace(&text));
-                if matches!(replaced.await, Ok(Ok(()))) {
-                    self.feed.confirm();
-                }
-                *seen = Seen { version, document: Some(document), absent: false };
+                let offered = tokio::task::spawn_blocking(move || feed.offer(&text)).await;
+                *seen = Seen { version: version.filter(|_| offered.is_ok()), absent: false };
             }
         }
-        Ok(())
     }
 
     async fn connect(

@@ -42,6 +42,26 @@ async fn u31_a_slot_is_held_to_the_end_of_the_body() {
 }
 
 #[tokio::test]
+async fn u31_of_ten_downloads_held_open_two_are_in_flight() {
+    let shedder = shedder(2);
+    let mut service =
+        ServiceBuilder::new().layer(LoadShedLayer::new(shedder.clone())).service_fn(hello);
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(service.ready().await.unwrap().call(Request::new(())).await.unwrap());
+        assert!(shedder.in_flight() <= 2);
+    }
+    let statuses: Vec<_> = held.iter().map(|response| response.status().as_u16()).collect();
+    assert_eq!(statuses, [[200; 2].as_slice(), &[503; 8]].concat());
+    assert_eq!(shedder.in_flight(), 2, "heads are out, bodies are not");
+    // One is read to its end, the other given up.
+    held.remove(0).into_body().collect().await.unwrap();
+    assert_eq!(shedder.in_flight(), 1);
+    held.clear();
+    assert_eq!(shedder.in_flight(), 0);
+}
+
+#[tokio::test]
 async fn a_grpc_call_is_refused_as_unavailable() {
     let shedder = shedder(1);
     let _held = shedder.admit().unwrap();
@@ -79,6 +99,14 @@ async fn u33_cancelled_and_panicked_calls_give_their_slot_back() {
         assert!(tokio::spawn(panics.oneshot(Request::new(()))).await.unwrap_err().is_panic());
     }
     assert_eq!(shedder.in_flight(), 0);
+    // Both slots are there for those who come next, at once.
+    let mut next = Vec::new();
+    for _ in 0..2 {
+        let service = ServiceBuilder::new().layer(layer.clone()).service_fn(hello);
+        next.push(service.oneshot(Request::new(())).await.unwrap());
+    }
+    let statuses: Vec<_> = next.iter().map(|response| response.status().as_u16()).collect();
+    assert_eq!((statuses, shedder.in_flight()), (vec![200, 200], 2));
 }
 
 #[tokio::test]

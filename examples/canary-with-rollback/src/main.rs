@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Request, Response, StatusCode, Uri};
+use axum::http::uri::InvalidUriParts;
+use axum::http::{HeaderName, Request, Response, StatusCode, Uri, header};
 use axum::routing::get;
 use bartizan::core::Registry;
 use bartizan::flags::{FileSource, Flag, RolloutSettings, SplitLayer};
@@ -50,20 +51,44 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(axum::serve(listener, app).await?)
 }
 
-/// Hands every request to the server at `to`; one that cannot be reached answers 502.
+/// Fields that are about one connection (RFC 9110, section 7.6.1), and the name of this server.
+const OWN_FIELDS: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Hands every request, as it is, to the server at `to`; one that cannot be reached answers 502.
 fn backend(to: Uri) -> Backend {
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    BoxCloneSyncService::new(service_fn(move |_: Request<Body>| {
-        let (client, to) = (client.clone(), to.clone());
+    BoxCloneSyncService::new(service_fn(move |request: Request<Body>| {
+        let (client, request) = (client.clone(), addressed(request, &to));
         async move {
-            Ok(match client.get(to).await {
-                Ok(response) => response.map(Body::new),
-                Err(_) => {
-                    let mut response = Response::new(Body::from("cannot be reached\n"));
-                    *response.status_mut() = StatusCode::BAD_GATEWAY;
-                    response
-                }
-            })
+            let answer = match request {
+                Ok(request) => client.request(request).await.ok(),
+                Err(_) => None,
+            };
+            Ok(answer.map_or_else(unreachable, |response| response.map(Body::new)))
         }
     }))
+}
+
+/// The same request to another server.
+fn addressed(mut request: Request<Body>, to: &Uri) -> Result<Request<Body>, InvalidUriParts> {
+    let mut parts = to.clone().into_parts();
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from_parts(parts)?;
+    for field in OWN_FIELDS {
+        request.headers_mut().remove(field);
+    }
+    Ok(request)
+}
+
+fn unreachable() -> Response<Body> {
+    let mut response = Response::new(Body::from("cannot be reached\n"));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response
 }

@@ -175,7 +175,8 @@ impl Parts {
             Known::Headers => Some(Val::Headers(&self.headers)),
             Known::Host => {
                 let host = self.uri.as_ref().and_then(Uri::host);
-                host.or_else(|| self.host.as_ref()?.to_str().ok()).map(Val::Text)
+                host.or_else(|| Some(without_port(self.host.as_ref()?.to_str().ok()?)))
+                    .map(Val::Text)
             }
             Known::Issuer => principal?.issuer().map(Val::Text),
             Known::Method => self.method.as_ref().map(|method| Val::Text(method.as_str())),
@@ -200,6 +201,15 @@ impl Parts {
         }
         context
     }
+}
+
+/// The host alone, as `Uri::host` has it: an address of version 6 stands in brackets.
+fn without_port(authority: &str) -> &str {
+    let end = match authority.find(']') {
+        Some(bracket) => Some(bracket + 1),
+        None => authority.find(':'),
+    };
+    end.and_then(|end| authority.get(..end)).unwrap_or(authority)
 }
 
 /// A short text of its own, without a heap.

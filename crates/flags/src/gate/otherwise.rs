@@ -7,6 +7,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::behind::Behind;
 use super::is_open;
 use crate::Flag;
 use crate::engine::Flags;
@@ -31,7 +32,7 @@ impl<S, F: Clone> Layer<S> for OtherwiseLayer<F> {
     type Service = Otherwise<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Otherwise { inner, layer: self.clone() }
+        Otherwise { inner: Behind::new(inner), layer: self.clone() }
     }
 }
 
@@ -46,7 +47,7 @@ impl<F> fmt::Debug for OtherwiseLayer<F> {
 /// See [`GateLayer`](crate::GateLayer).
 #[derive(Clone)]
 pub struct Otherwise<S, F> {
-    inner: S,
+    inner: Behind<S>,
     layer: OtherwiseLayer<F>,
 }
 
@@ -60,15 +61,14 @@ where
     type Future = OtherwiseFuture<S::Future, F, Request<B>, F::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(&self.layer.flags, &self.layer.flag, cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let OtherwiseLayer { flags, flag, fallback } = &self.layer;
-        let state = if is_open(flags, flag, &request) {
-            State::Open { future: self.inner.call(request) }
-        } else {
-            State::Readying { call: Some((fallback.clone(), request)) }
+        let state = match self.inner.ready().filter(|_| is_open(flags, flag, &request)) {
+            Some(inner) => State::Open { future: inner.call(request) },
+            None => State::Readying { call: Some((fallback.clone(), request)) },
         };
         OtherwiseFuture { state }
     }

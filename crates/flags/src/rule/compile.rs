@@ -1,5 +1,7 @@
 //! From JSON to a [`Rule`].
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value};
 
 use super::operator::Operator;
@@ -12,6 +14,10 @@ use crate::context::{Mentions, TARGETING_KEY};
 const MAX_NODES: usize = 4096;
 /// The longest text that a rule may hold, in bytes.
 const MAX_TEXT: usize = 64 << 10;
+
+/// What references may amount to in all flags of a document together, in nodes and in texts of 32 bytes:
+/// a name of a few letters stands for a whole rule, again and again.
+const MAX_EXPANDED: usize = 2 << 20;
 
 /// Compiles `rule`. Adds to `mentions` what it reads.
 pub(crate) fn compile(
@@ -29,6 +35,8 @@ pub(crate) struct Surroundings<'a> {
     /// What `$ref` may name.
     pub(crate) evaluators: &'a Map<String, Value>,
     pub(crate) bucketing: Bucketing,
+    /// What references have amounted to so far.
+    pub(crate) expanded: &'a Cell<usize>,
 }
 
 struct Compiler<'a, 'm> {
@@ -40,7 +48,8 @@ struct Compiler<'a, 'm> {
 }
 
 impl<'a> Compiler<'a, '_> {
-    fn rule(&mut self, rule: &'a Value, depth: usize) -> Result<Rule, String> {
+    /// Takes note of a node of the rule, and of its text.
+    fn count(&mut self, node: &Value, depth: usize) -> Result<(), String> {
         self.nodes += 1;
         if depth > MAX_DEPTH {
             return Err(format!("nests deeper than {MAX_DEPTH} levels"));
@@ -48,10 +57,23 @@ impl<'a> Compiler<'a, '_> {
         if self.nodes > MAX_NODES {
             return Err(format!("has more than {MAX_NODES} nodes"));
         }
+        let text = node.as_str().map_or(0, str::len);
+        if text > MAX_TEXT {
+            return Err(format!("has a text of more than {MAX_TEXT} bytes"));
+        }
+        let expanded = self.surroundings.expanded;
+        if !self.names.is_empty() {
+            expanded.set(expanded.get().saturating_add(1 + text / 32));
+        }
+        if expanded.get() > MAX_EXPANDED && !self.names.is_empty() {
+            return Err("has references that amount to too much, with those before".to_owned());
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, rule: &'a Value, depth: usize) -> Result<Rule, String> {
+        self.count(rule, depth)?;
         match rule {
-            Value::String(text) if text.len() > MAX_TEXT => {
-                Err(format!("has a text of more than {MAX_TEXT} bytes"))
-            }
             Value::Array(items) => self.list(items, depth + 1),
             Value::Object(members) => {
                 let mut members = members.iter();
@@ -97,7 +119,10 @@ impl<'a> Compiler<'a, '_> {
             "$ref" => self.reference(list, depth),
             "var" => self.var(list, depth),
             "val" => self.val(list, depth),
-            "preserve" => Ok(Rule::Literal(arguments.clone())),
+            "preserve" => {
+                self.constant(arguments, depth)?;
+                Ok(Rule::Literal(arguments.clone()))
+            }
             "fractional" => self.fractional(list, depth),
             "sem_ver" => self.sem_ver(list, depth),
             _ => {
@@ -107,6 +132,21 @@ impl<'a> Compiler<'a, '_> {
                     .ok_or_else(|| format!("uses the unknown operator `{symbol}`"))?;
                 self.call(operator, symbol, arguments, list, depth)
             }
+        }
+    }
+
+    /// Takes note of a value that is no rule.
+    fn constant(&mut self, value: &Value, depth: usize) -> Result<(), String> {
+        self.count(value, depth)?;
+        match value {
+            Value::Array(items) => items.iter().try_for_each(|item| self.constant(item, depth + 1)),
+            Value::Object(members) => members.iter().try_for_each(|(name, item)| {
+                if name.len() > MAX_TEXT {
+                    return Err(format!("has a name of more than {MAX_TEXT} bytes"));
+                }
+                self.constant(item, depth + 1)
+            }),
+            _ => Ok(()),
         }
     }
 

@@ -7,6 +7,7 @@ mod apply;
 mod list;
 mod scope;
 
+use std::cell::Cell;
 use std::fmt;
 
 use bartizan_core::Clock;
@@ -20,17 +21,29 @@ use super::{Bucket, Key, MAX_DEPTH, Operator, Path, Rule, Weight};
 use crate::bucket::{Bucketing, pick};
 use crate::context::Attributes;
 
-/// How many steps one evaluation may take; nested loops over long attributes would else multiply.
+/// How many steps one evaluation may take, all of its conditions together; nested loops over long attributes would else multiply.
 const FUEL: usize = 100_000;
 
-/// What an evaluation reads besides the rule.
-#[derive(Clone, Copy, Debug)]
+/// What an evaluation reads besides the rule, and how far it may still go.
+#[derive(Debug)]
 pub(crate) struct Scope<'a> {
-    pub(crate) flag: &'a str,
-    pub(crate) attributes: Attributes<'a>,
-    pub(crate) bucketing: Bucketing,
+    flag: &'a str,
+    pub(super) attributes: Attributes<'a>,
+    bucketing: Bucketing,
     /// Read only by rules that ask for `$flagd.timestamp`.
-    pub(crate) clock: &'a Clock,
+    clock: &'a Clock,
+    fuel: Cell<usize>,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) const fn new(
+        flag: &'a str,
+        attributes: Attributes<'a>,
+        bucketing: Bucketing,
+        clock: &'a Clock,
+    ) -> Self {
+        Self { flag, attributes, bucketing, clock, fuel: Cell::new(FUEL) }
+    }
 }
 
 /// Why an evaluation came to nothing.
@@ -73,7 +86,10 @@ type Outcome<'a> = Result<Val<'a>, Problem>;
 #[inline]
 pub(crate) fn evaluate<'a>(rule: &'a Rule, scope: &'a Scope<'a>) -> Outcome<'a> {
     let frame = Frame::root(Data::Attributes(scope.attributes));
-    Evaluator { scope, fuel: FUEL }.rule(rule, &frame)
+    let mut evaluator = Evaluator { scope, fuel: scope.fuel.get() };
+    let outcome = evaluator.rule(rule, &frame);
+    scope.fuel.set(evaluator.fuel);
+    outcome
 }
 
 struct Evaluator<'s> {
@@ -98,6 +114,16 @@ impl<'s> Evaluator<'s> {
             Val::Words(words) => self.burn(1 + words.len()),
             Val::Headers(headers) => self.burn(1 + headers.len()),
             _ => self.burn(1),
+        }
+    }
+
+    /// Pays for looking through a value that may be long.
+    #[inline]
+    fn scan(&mut self, value: &Val<'_>) -> Result<(), Problem> {
+        match value {
+            Val::Null | Val::Bool(_) | Val::Float(_) | Val::Number(_) => Ok(()),
+            Val::Text(text) => self.burn(text.len() / 16),
+            long => self.pay(long),
         }
     }
 
@@ -137,12 +163,16 @@ impl<'s> Evaluator<'s> {
             Rule::Timestamp => Ok(Val::Float(self.scope.clock.unix().as_secs() as f64)),
             Rule::Var { path, default } => self.var(path, default.as_deref(), frame),
             Rule::ComputedVar { path, default } => {
-                let path = Path::new(&text(&self.rule(path, frame)?));
+                let path = self.rule(path, frame)?;
+                self.scan(&path)?;
+                let path = Path::new(&text(&path));
                 self.var(&path, default.as_deref(), frame)
             }
             Rule::SemVer { relation, operands } => {
                 let left = self.rule(&operands[0], frame)?;
                 let right = self.rule(&operands[1], frame)?;
+                self.scan(&left)?;
+                self.scan(&right)?;
                 let (left, right) = (text(&left), text(&right));
                 match (Version::parse(&left), Version::parse(&right)) {
                     (Some(left), Some(right)) => Ok(Val::Bool(relation.holds(&left, &right))),
@@ -171,6 +201,7 @@ impl<'s> Evaluator<'s> {
         let hash = match key {
             Key::Computed(key) => {
                 let key = self.rule(key, frame)?;
+                self.scan(&key)?;
                 self.scope.bucketing.hash(&key)
             }
             Key::OfFlag(seed) => self.scope.attributes.key().map(|key| seed.hash(key)),

@@ -1,10 +1,13 @@
 use std::convert::Infallible;
 use std::fs;
+use std::io::ErrorKind;
+use std::mem;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bartizan_core::ConfigError;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::watch::{Folders, SETTLE};
@@ -25,9 +28,11 @@ pub struct FileSource(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     feed: Feed,
-    /// The text last seen, sound or not; `None` after a failed read. What is wrong is thereby
-    /// reported once and not at every look.
-    seen: Mutex<Option<String>>,
+    /// Without the file there is no document, where else the last good one stays.
+    optional: bool,
+    /// Whether the last look failed, so that it is reported once and not at every look. Locked while
+    /// somebody looks, so that what is seen last is in force in the end.
+    unreadable: Mutex<bool>,
 }
 
 impl FileSource {
@@ -47,8 +52,34 @@ impl FileSource {
     ///
     /// If the file or the document cannot be read.
     pub fn load_into(path: impl Into<PathBuf>, feed: impl Into<Feed>) -> Result<Self, ConfigError> {
-        let feed = feed.into();
-        let source = Self(Arc::new(Inner { path: path.into(), feed, seen: Mutex::default() }));
+        Self::start(path.into(), feed.into(), false)
+    }
+
+    /// A document that is in force in `feed` for as long as the file is there, as one for emergencies:
+    /// put there it overrules what lies below it, and deleted it lets that hold again. It need not be
+    /// there yet.
+    ///
+    /// ```
+    /// use bartizan_flags::{FileSource, Flags};
+    ///
+    /// # fn main() -> Result<(), bartizan_core::ConfigError> {
+    /// let flags = Flags::empty();
+    /// let emergency = FileSource::optional("/etc/shop/emergency.json", flags.feed(9))?;
+    /// // In earnest: `tokio::spawn(emergency.watch(Duration::from_secs(5)))`.
+    /// # let _ = emergency;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the file is there and it or its document cannot be read.
+    pub fn optional(path: impl Into<PathBuf>, feed: impl Into<Feed>) -> Result<Self, ConfigError> {
+        Self::start(path.into(), feed.into(), true)
+    }
+
+    fn start(path: PathBuf, feed: Feed, optional: bool) -> Result<Self, ConfigError> {
+        let source = Self(Arc::new(Inner { path, feed, optional, unreadable: Mutex::default() }));
         source.reload()?;
         Ok(source)
     }
@@ -59,27 +90,27 @@ impl FileSource {
         self.0.feed.flags()
     }
 
-    /// Looks at the file once; true if another document came into force. Blocks on I/O.
+    /// Looks at the file once; true if another document came into force, or an
+    /// [optional](Self::optional) one ceased to be. Blocks on I/O.
     ///
     /// # Errors
     ///
     /// If the file or the changed document cannot be read; the set in force stays. A document that
     /// was refused is not looked at again until it changes.
     pub fn reload(&self) -> Result<bool, ConfigError> {
-        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unreadable = self.0.unreadable.lock();
         match fs::read_to_string(&self.0.path) {
-            Ok(text) if seen.as_ref() == Some(&text) => {
-                self.0.feed.confirm();
-                Ok(false)
-            }
             Ok(text) => {
-                let result = self.0.feed.replace(&text).inspect(|()| self.0.feed.confirm());
-                *seen = Some(text);
-                result.map(|()| true)
+                *unreadable = false;
+                self.0.feed.offer(&text)
+            }
+            Err(error) if self.0.optional && error.kind() == ErrorKind::NotFound => {
+                *unreadable = false;
+                self.0.feed.withdraw()
             }
             Err(error) => {
                 let path = self.0.path.display();
-                if seen.take().is_some() {
+                if !mem::replace(&mut *unreadable, true) {
                     tracing::warn!(target: "bartizan::flags", %path, %error, "file cannot be read, the last good document stays");
                 }
                 Err(ConfigError::new(

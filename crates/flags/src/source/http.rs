@@ -160,14 +160,13 @@ where
         let body = body.map_err(|_| fault(Kind::Body))?.to_bytes();
         let feed = self.feed.clone();
         // A long document is work, and may have to be kept on disk.
-        let replaced = tokio::task::spawn_blocking(move || {
+        let offered = tokio::task::spawn_blocking(move || {
             let text = std::str::from_utf8(&body).map_err(|_| fault(Kind::Body))?;
-            feed.replace(text).map_err(|error| fault(Kind::Document(error)))
+            feed.offer(text).map_err(|error| fault(Kind::Document(error)))
         });
-        replaced.await.map_err(|_| fault(Kind::Body))??;
-        self.feed.confirm();
+        let changed = offered.await.map_err(|_| fault(Kind::Body))??;
         self.etag = head.headers.get(ETAG).cloned();
-        Ok(true)
+        Ok(changed)
     }
 
     /// Follows the server for ever, and asks it every `interval`; after a failure sooner, but ever

@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bartizan_core::{
-    Clock, ConfigError, Counter, Engine, Live, Mode, Outcome, Snapshot, Switch, Timestamp,
+    Clock, ConfigError, Counter, Engine, Key, Live, Mode, Outcome, Snapshot, Switch, Timestamp,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::settings::RolloutSettings;
-use super::window::{Fault, Window, judge};
+use super::window::{Fault, Window, is_overdue, judge};
 use crate::bucket::{Bucketing, Seed};
 use crate::{Flag, observe};
 
@@ -30,12 +30,13 @@ struct Inner {
     settings: Live<RolloutSettings>,
     switch: Switch,
     clock: Clock,
-    started: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Variant {
     name: String,
+    /// When its ramp began.
+    started: AtomicU64,
     window: Mutex<Window>,
     rolled_back: AtomicBool,
     outcomes: [Counter; OUTCOMES.len()],
@@ -57,16 +58,16 @@ pub(super) enum Diversion {
 }
 
 impl Rollout {
-    pub(super) fn new(flag: Flag<&'static str>, variants: Vec<String>) -> Self {
+    pub(super) fn new(flag: Flag<&'static str>, variants: Vec<String>, clock: Clock) -> Self {
+        let now = clock.now().as_nanos();
         let variant = |name| Variant {
             name,
+            started: AtomicU64::new(now),
             window: Mutex::default(),
             rolled_back: AtomicBool::new(false),
             outcomes: Default::default(),
             diverted: Default::default(),
         };
-        let clock = Clock::system();
-        let started = AtomicU64::new(clock.now().as_nanos());
         Self(Arc::new(Inner {
             name: flag.name().to_owned(),
             salt: Bucketing::V3.seed(&format!("{}/ramp", flag.name())),
@@ -75,19 +76,15 @@ impl Rollout {
             settings: Live::default(),
             switch: Switch::default(),
             clock,
-            started,
         }))
     }
 
     /// A rollout of the same variants by another clock; nothing has happened in it yet.
     pub(super) fn with_clock(&self, clock: Clock) -> Self {
         let names = self.0.variants.iter().map(|variant| variant.name.clone()).collect();
-        let twin = Self::new(self.0.flag, names);
+        let twin = Self::new(self.0.flag, names, clock);
         twin.0.settings.store((*self.0.settings.load_full()).clone());
-        let started = clock.now().as_nanos();
-        let Some(inner) = Arc::into_inner(twin.0) else { return self.clone() };
-        inner.started.store(started, Relaxed);
-        Self(Arc::new(Inner { clock, ..inner }))
+        twin
     }
 
     /// Replaces the settings; windows and what was taken back stay.
@@ -119,19 +116,21 @@ impl Rollout {
     pub fn resume(&self, variant: &str) {
         if let Some(variant) = self.find(variant) {
             *variant.window.lock() = Window::default();
-            self.0.started.store(self.0.clock.now().as_nanos(), Relaxed);
+            variant.started.store(self.0.clock.now().as_nanos(), Relaxed);
             variant.rolled_back.store(false, Relaxed);
         }
     }
 
-    /// The share of a variant's keys that the ramp lets through by now, from 0 to 1.
+    /// The share of a variant's keys that its ramp lets through by now, from 0 to 1. 0 if there is none
+    /// of that name, or it is stable.
     #[must_use]
-    pub fn share(&self) -> f64 {
-        self.share_at(self.0.clock.now())
+    pub fn share(&self, variant: &str) -> f64 {
+        let now = self.0.clock.now();
+        self.find(variant).map_or(0.0, |variant| self.share_of(variant, now))
     }
 
-    fn share_at(&self, now: Timestamp) -> f64 {
-        let started = Timestamp::from_nanos(self.0.started.load(Relaxed));
+    fn share_of(&self, variant: &Variant, now: Timestamp) -> f64 {
+        let started = Timestamp::from_nanos(variant.started.load(Relaxed));
         self.0.settings.load().share(now.saturating_since(started))
     }
 
@@ -158,18 +157,29 @@ impl Rollout {
         self.0.variants.iter().position(|variant| variant.name == name)
     }
 
-    /// Whether what the flag gave may be served; else stable is.
-    pub(super) fn admit(&self, index: usize, key: Option<&str>, now: Timestamp) -> usize {
+    /// Whether what the flag gave, or the request itself where it `overrides`, may be served; else
+    /// stable is.
+    pub(super) fn admit(
+        &self,
+        index: usize,
+        overrides: bool,
+        key: Option<&str>,
+        now: Timestamp,
+    ) -> usize {
         let Some(variant) = self.0.variants.get(index).filter(|_| index > 0) else { return 0 };
-        match self.0.switch.mode(|| None) {
+        match self.0.switch.mode(|| key.map(Key::of)) {
             Mode::Enforce => {}
             Mode::Shadow => return self.divert(index, Diversion::Shadow),
             _ => return 0,
         }
+        // Who may name the variant may also try what others do not get yet, or any more.
+        if overrides {
+            return index;
+        }
         if variant.rolled_back.load(Relaxed) {
             return self.divert(index, Diversion::RolledBack);
         }
-        let share = self.share_at(now);
+        let share = self.share_of(variant, now);
         if share < 1.0 {
             // Without a key nobody would stay where they are.
             let point = key.map(|key| self.0.salt.hash(key));
@@ -194,18 +204,21 @@ impl Rollout {
     /// Takes note of an exchange, and takes its variant back if it does worse than it may.
     pub(super) fn record(&self, index: usize, outcome: Outcome, started: Timestamp) {
         let Some(variant) = self.0.variants.get(index) else { return };
-        let (counter, failed) = match outcome {
-            Outcome::Failure => (1, true),
-            Outcome::Success => (3, false),
-            // Neither says anything about the service.
-            Outcome::Refused => return variant.outcomes[2].add(1),
-            _ => return variant.outcomes[0].add(1),
-        };
-        variant.outcomes[counter].add(1);
         let now = self.0.clock.now();
         let micros = now.saturating_since(started).as_micros() as u64;
         let settings = self.0.settings.load();
         let (nanos, window) = (now.as_nanos(), settings.window_nanos());
+        let stable = || self.0.variants[0].window.lock().sum(nanos, window);
+        let (counter, failed) = match outcome {
+            Outcome::Failure => (1, Some(true)),
+            // It says nothing about the service.
+            Outcome::Refused => (2, None),
+            Outcome::Success => (3, Some(false)),
+            // Neither does a caller who leaves, unless the answer was long overdue.
+            _ => (0, is_overdue(stable(), micros, &settings).then_some(true)),
+        };
+        variant.outcomes[counter].add(1);
+        let Some(failed) = failed else { return };
         let sum = {
             let mut slot = variant.window.lock();
             slot.record(nanos, window, failed, micros);
@@ -214,8 +227,7 @@ impl Rollout {
             }
             slot.sum(nanos, window)
         };
-        let Some(stable) = self.0.variants.first() else { return };
-        let stable = stable.window.lock().sum(nanos, window);
+        let stable = stable();
         if let Some(fault) = judge(stable, sum, &settings)
             && !variant.rolled_back.swap(true, Relaxed)
         {
@@ -252,7 +264,7 @@ impl Engine for Rollout {
     fn snapshot(&self) -> Snapshot {
         let (mode, _) = self.0.switch.setting();
         let mut snapshot = Snapshot::new(self.name(), self.kind(), mode);
-        snapshot = snapshot.sample(&observe::SPLIT_SHARE, "", self.share());
+        let now = self.0.clock.now();
         for (index, variant) in self.0.variants.iter().enumerate() {
             let count = |counters: &[Counter], at: usize| counters.get(at).map_or(0, Counter::get);
             for (at, outcome) in OUTCOMES.into_iter().enumerate() {
@@ -269,6 +281,8 @@ impl Engine for Rollout {
             }
             let back = f64::from(u8::from(variant.rolled_back.load(Relaxed)));
             snapshot = snapshot.sample_of(&observe::SPLIT_ROLLED_BACK, &variant.name, "", back);
+            let share = self.share_of(variant, now);
+            snapshot = snapshot.sample_of(&observe::SPLIT_SHARE, &variant.name, "", share);
         }
         snapshot
     }
@@ -312,7 +326,10 @@ impl bartizan_core::Watch for SplitWatch {
 impl Drop for SplitWatch {
     fn drop(&mut self) {
         if !self.told {
-            self.rollout.record(self.index, Outcome::Abandoned, self.started);
+            // A panic is the service's failure; anything else is a caller that went away.
+            let panicked = std::thread::panicking();
+            let outcome = if panicked { Outcome::Failure } else { Outcome::Abandoned };
+            self.rollout.record(self.index, outcome, self.started);
         }
     }
 }

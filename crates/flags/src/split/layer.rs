@@ -25,7 +25,8 @@ pub(super) type Available = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 /// [`available`](Self::available), has been rolled back, or is not let through by the ramp yet.
 ///
 /// A variant is rolled back for good once its failures or its latency are worse than stable's by the
-/// stated margin; see [`RolloutSettings`] and [`Rollout::resume`].
+/// stated margin; see [`RolloutSettings`] and [`Rollout::resume`]. A panic is a failure; so is a caller
+/// who leaves when stable, by its mean latency, would have answered long since.
 ///
 /// # Examples
 ///
@@ -85,7 +86,7 @@ impl<S> SplitLayer<S> {
             names.push(name.into());
             services.push(service);
         }
-        let rollout = Rollout::new(flag, names);
+        let rollout = Rollout::new(flag, names, Clock::system());
         Self { flags, rollout, services, protocol: Http::new(), cookie: None, available: None }
     }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bartizan_core::{Http, Principal, Protocol, Timestamp};
 use http::header::{HeaderValue, SET_COOKIE};
@@ -13,7 +13,9 @@ use super::cookie;
 use super::engine::{Diversion, Rollout, SplitWatch};
 use super::layer::SplitLayer;
 use crate::context::{Attributes, TARGETING_KEY};
-use crate::{EvaluationContext, RequestFlags};
+use crate::resolve::Resolved;
+use crate::snapshot::Chosen;
+use crate::{EvaluationContext, Reason, RequestFlags};
 
 type Delivered<ResBody> = Response<bartizan_core::ResponseBody<ResBody, SplitWatch>>;
 
@@ -30,6 +32,13 @@ pub struct Split<S> {
 struct Choice {
     index: usize,
     cookie: Option<HeaderValue>,
+    exposure: Option<Exposed>,
+}
+
+/// A request that gets what the flag says, as far as that is known before the variant is ready.
+struct Exposed {
+    flags: RequestFlags,
+    resolved: Resolved,
 }
 
 impl<S> Split<S> {
@@ -45,12 +54,16 @@ impl<S> Split<S> {
             })
         });
         let flag = rollout.flag();
-        let (chosen, key) = match RequestFlags::of(flags, request) {
+        let (chosen, key, own) = match RequestFlags::of(flags, request) {
             Some(own) => {
                 if let Some(identity) = identity {
                     own.attribute(TARGETING_KEY, identity);
                 }
-                own.value_and_key(flag, |value| rollout.index(value))
+                let Chosen { resolved, value, key } =
+                    own.choose(flag, |value| rollout.index(value));
+                // The flag's rule may ask for nobody, but the ramp does.
+                let caller = || Some(request.extensions().get::<Principal>()?.subject().to_owned());
+                (value, key.or_else(caller), Some(Exposed { flags: own, resolved }))
             }
             None => {
                 let mut context = EvaluationContext::from_request(request);
@@ -59,14 +72,16 @@ impl<S> Split<S> {
                 }
                 let index = |value: &_| rollout.index(value);
                 let chosen = flags.value(flag.name(), flag.hash(), &context, index);
-                (chosen, Attributes::of(&context).key().map(str::to_owned))
+                (chosen, Attributes::of(&context).key().map(str::to_owned), None)
             }
         };
-        let mut index = rollout.admit(chosen.unwrap_or(0), key.as_deref(), now);
+        let overrides = own.as_ref().is_some_and(|own| own.resolved.reason() == Reason::Override);
+        let mut index = rollout.admit(chosen.unwrap_or(0), overrides, key.as_deref(), now);
         if index > 0 && available.as_ref().is_some_and(|ask| !ask(rollout.name_of(index))) {
             index = rollout.divert(index, Diversion::Unavailable);
         }
-        Choice { index, cookie }
+        let exposure = own.filter(|_| flags.sink().is_some() && chosen == Some(index));
+        Choice { index, cookie, exposure }
     }
 }
 
@@ -86,7 +101,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let started = self.layer.rollout.clock().now();
-        let Choice { index, cookie } = self.choose(&request, started);
+        let Choice { index, cookie, exposure } = self.choose(&request, started);
         let variant = index.checked_sub(1).and_then(|index| self.layer.services.get(index));
         let stable = self.stable.clone();
         let (service, fallback) = match variant {
@@ -96,7 +111,7 @@ where
         SplitFuture {
             state: State::Readying { call: Some((service, request)), fallback },
             protocol: self.layer.protocol.clone(),
-            exchange: Exchange { rollout: self.layer.rollout.clone(), index, started },
+            exchange: Exchange { rollout: self.layer.rollout.clone(), index, started, exposure },
             cookie,
         }
     }
@@ -112,6 +127,7 @@ struct Exchange {
     rollout: Rollout,
     index: usize,
     started: Timestamp,
+    exposure: Option<Exposed>,
 }
 
 pin_project! {
@@ -157,6 +173,7 @@ where
                             let exchange = &mut *this.exchange;
                             exchange.index =
                                 exchange.rollout.divert(exchange.index, Diversion::NotReady);
+                            exchange.exposure = None;
                             *service = stable;
                             continue;
                         }
@@ -164,16 +181,22 @@ where
                         (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error)),
                     }
                     let (mut service, request) = call.take().expect("it was there a moment ago");
-                    let Exchange { rollout, index, started } = &*this.exchange;
+                    let Exchange { rollout, index, started, exposure } = &mut *this.exchange;
+                    if let Some(Exposed { flags, resolved }) = exposure.take() {
+                        flags.expose(rollout.flag(), resolved);
+                    }
                     let watch = SplitWatch::new(rollout.clone(), *index, *started);
                     let future = service.call(request);
                     this.state.set(State::Calling { future, watch: Some(watch) });
                 }
                 StateProj::Calling { future, watch } => {
-                    let result = ready!(future.poll(cx));
-                    let watch = watch.take().expect("polled after completion");
-                    let result =
-                        Protocol::<Request<B>, _, _>::deliver(this.protocol, result, watch);
+                    // Held here meanwhile, so that a panic drops it.
+                    let held = watch.take().expect("polled after completion");
+                    let Poll::Ready(result) = future.poll(cx) else {
+                        *watch = Some(held);
+                        return Poll::Pending;
+                    };
+                    let result = Protocol::<Request<B>, _, _>::deliver(this.protocol, result, held);
                     let cookie = this.cookie.take();
                     return Poll::Ready(result.map(|mut response| {
                         if let Some(cookie) = cookie {

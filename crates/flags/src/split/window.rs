@@ -93,6 +93,17 @@ pub(super) fn judge(stable: Sum, variant: Sum, settings: &RolloutSettings) -> Op
     settings.factor().filter(|_| enough).is_some_and(slow).then_some(Fault::Latency)
 }
 
+/// How many times stable's mean latency an answer may take before it is overdue, where the settings
+/// give latency no bound.
+const OVERDUE: f64 = 10.0;
+
+/// Whether a caller who left after so long had reason to: by then stable, if it is known well enough,
+/// would have answered. A service that hangs shows in nothing else.
+pub(super) fn is_overdue(stable: Sum, micros: u64, settings: &RolloutSettings) -> bool {
+    let factor = settings.factor().unwrap_or(OVERDUE);
+    stable.exchanges >= settings.minimum() && micros as f64 > stable.mean_micros() * factor
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +141,16 @@ mod tests {
         assert_eq!(judge(sum(0, 0), few, &settings), None);
         assert_eq!(judge(few, sum(100, 9), &settings), None);
         assert_eq!(judge(Sum::default(), sum(6, 9), &settings), Some(Fault::Failures));
+    }
+
+    #[test]
+    fn an_answer_is_overdue_by_what_stable_takes() {
+        let settings = RolloutSettings::default();
+        let stable = Sum { exchanges: 50, failures: 0, micros: 5000 };
+        assert!(!is_overdue(stable, 1000, &settings) && is_overdue(stable, 1001, &settings));
+        let settings = settings.latency_factor(2.0);
+        assert!(!is_overdue(stable, 200, &settings) && is_overdue(stable, 201, &settings));
+        let unknown = Sum { exchanges: 49, ..stable };
+        assert!(!is_overdue(unknown, u64::MAX, &settings));
     }
 }

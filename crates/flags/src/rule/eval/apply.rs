@@ -64,6 +64,11 @@ impl Evaluator<'_> {
         let at = |index: usize| values.get(index).unwrap_or(&Val::Null);
         let (a, b) = (at(0), at(1));
         match operator {
+            // These look at the outside only, or pay for what they keep.
+            Op::Not | Op::Truthy | Op::Merge | Op::Cat | Op::Throw => {}
+            _ => values.iter().try_for_each(|value| self.scan(value))?,
+        }
+        match operator {
             Op::Not => Ok(Val::Bool(!truthy(a))),
             Op::Truthy => Ok(Val::Bool(truthy(a))),
             Op::Max | Op::Min => Self::extreme(operator, values),

@@ -23,6 +23,8 @@ impl<'s> Evaluator<'s> {
         let mut left = self.rule(first, frame)?;
         for rule in rest {
             let right = self.rule(rule, frame)?;
+            self.scan(&left)?;
+            self.scan(&right)?;
             if !holds(operator, &left, &right)? {
                 return Ok(Val::Bool(false));
             }
@@ -113,6 +115,11 @@ impl<'s> Evaluator<'s> {
         result
     }
 
+    /// Pays for a list that is not kept as one.
+    fn unfold(&mut self, list: &Val<'_>) -> Result<(), Problem> {
+        if let Val::Words(words) = list { self.burn(words.len()) } else { Ok(()) }
+    }
+
     pub(super) fn each<'a>(
         &mut self,
         operator: Operator,
@@ -124,6 +131,7 @@ impl<'s> Evaluator<'s> {
     {
         let [list, body] = rules else { return Ok(Val::Null) };
         let list = self.rule(list, frame)?;
+        self.unfold(&list)?;
         let Some(items) = list.items() else { return absent(operator) };
         let mut out = Vec::new();
         for (index, item) in items.iter().enumerate() {
@@ -157,6 +165,7 @@ impl<'s> Evaluator<'s> {
     {
         let [list, body, start @ ..] = rules else { return Ok(Val::Null) };
         let list = self.rule(list, frame)?;
+        self.unfold(&list)?;
         let items = list.items().unwrap_or_default();
         let mut items = items.iter();
         let mut accumulator = match start {

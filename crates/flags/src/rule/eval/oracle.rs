@@ -197,7 +197,7 @@ proptest! {
         }
         let clock = Clock::manual();
         let attributes = Attributes::of(&context);
-        let scope = Scope { flag: "f", attributes, bucketing: Bucketing::V3, clock: &clock };
+        let scope = Scope::new("f", attributes, Bucketing::V3, &clock);
         let decided = plan.decide(&scope).map(|decision| match decision {
             Decision::Variant(at) => Value::from(variants[at as usize]),
             Decision::Value(value) => value.into_json(),

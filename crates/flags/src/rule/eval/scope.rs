@@ -145,14 +145,13 @@ impl<'s> Evaluator<'s> {
         for at in 0..count {
             self.burn(1)?;
             let key = match (&several, &computed) {
-                (Some(several), _) => several.get(at).map(|key| text(&Val::of(key)).into_owned()),
-                (None, Some(key)) => Some(text(key).into_owned()),
-                (None, None) => match keys.get(at) {
-                    Some(key) => Some(text(&self.rule(key, scope)?).into_owned()),
-                    None => None,
-                },
+                (Some(several), _) => several.get(at).map(Val::of),
+                (None, Some(key)) => Some(key.clone()),
+                (None, None) => keys.get(at).map(|key| self.rule(key, scope)).transpose()?,
             };
             let Some(key) = key else { return Ok(None) };
+            self.scan(&key)?;
+            let key = text(&key).into_owned();
             if at == 0 && up % 2 == 1 {
                 return Ok((key == "index").then_some(Val::Float(frame.index as f64)));
             }

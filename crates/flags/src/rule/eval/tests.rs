@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
@@ -13,7 +14,9 @@ use crate::rule::val::{Val, strict_equal};
 use crate::rule::{Rule, Surroundings, compile};
 
 pub(super) fn compiled(rule: &Value, evaluators: &Map<String, Value>) -> Result<Rule, String> {
-    let surroundings = Surroundings { flag: "f", evaluators, bucketing: Bucketing::V3 };
+    let expanded = Cell::new(0);
+    let surroundings =
+        Surroundings { flag: "f", evaluators, bucketing: Bucketing::V3, expanded: &expanded };
     compile(rule, surroundings, &mut Mentions::default())
 }
 
@@ -25,12 +28,7 @@ pub(super) fn run(rule: &Value, attributes: &Value) -> Result<Value, String> {
         context = context.attribute(name, value.clone());
     }
     let clock = Clock::manual();
-    let scope = Scope {
-        flag: "f",
-        attributes: Attributes::of(&context),
-        bucketing: Bucketing::V3,
-        clock: &clock,
-    };
+    let scope = Scope::new("f", Attributes::of(&context), Bucketing::V3, &clock);
     let frame = match attributes {
         // A context is always an object; JsonLogic's own suite has other data as well.
         Value::Object(_) => Frame::root(Data::Attributes(scope.attributes)),
@@ -161,6 +159,42 @@ fn work_and_built_values_are_bounded_when_evaluated() {
 }
 
 #[test]
+fn what_is_preserved_is_bounded_like_any_rule() {
+    let preserved = |value: Value| run(&json!({"preserve": value}), &json!({})).map(|_| ());
+    assert_eq!(preserved(json!({"a": [1, {"b": "c"}]})), Ok(()));
+    let many: Vec<_> = (0..5000).collect();
+    assert!(preserved(json!({"a": many})).unwrap_err().contains("nodes"));
+    assert!(preserved(json!(["x".repeat(70_000)])).unwrap_err().contains("bytes"));
+    let deep = (0..100).fold(json!(1), |value, _| json!([value]));
+    assert!(preserved(deep).unwrap_err().contains("deeper"));
+}
+
+/// However few operators do it.
+#[test]
+fn looking_through_what_is_long_takes_steps() {
+    let (list, long): (Vec<_>, Vec<_>) = ((0..1000).collect(), (1000..2500).collect());
+    let data = json!({"list": list, "text": "x".repeat(200_000), "tree": {"a": long}});
+    let each = |body: Value| run(&json!({"map": [{"var": "list"}, body]}), &data).map(|_| ());
+    let outer = |name: &str| json!({"val": [[2], name]});
+    assert_eq!(each(json!({"in": [{"var": ""}, [1, 2, 3]]})), Ok(()));
+    let tree = json!({"preserve": {"a": long}});
+    for body in [
+        json!({"in": [{"var": ""}, long]}),
+        json!({"in": ["y", outer("text")]}),
+        json!({"substr": [outer("text"), -1]}),
+        json!({"===": [tree, tree]}),
+        json!({"<=": [outer("text"), outer("text")]}),
+        json!({"starts_with": [outer("text"), outer("text")]}),
+        json!({"sem_ver": [outer("text"), "=", "1.0.0"]}),
+        json!({"fractional": [outer("tree"), ["a", 1]]}),
+        json!({"var": {"cat": [outer("text")]}}),
+    ] {
+        let error = each(body.clone()).unwrap_err();
+        assert!(error.contains("steps"), "{error}: {}", &body.to_string()[..20]);
+    }
+}
+
+#[test]
 fn a_reference_cannot_refer_to_itself() {
     let evaluators = json!({"a": {"$ref": "b"}, "b": {"!": [{"$ref": "a"}]}});
     let error = compiled(&json!({"$ref": "a"}), evaluators.as_object().unwrap()).unwrap_err();
@@ -195,6 +229,8 @@ fn json_logic_suites_hold() {
             }
         }
     }
+    let verdict = if passed == 1138 && failed.is_empty() { "ok" } else { "short" };
+    println!("bar: json_logic_cases {passed} 1138 {verdict}");
     assert!(failed.is_empty(), "{} of {}: {failed:#?}", failed.len(), passed + failed.len());
     assert_eq!(passed, 1138);
 }
