@@ -172,9 +172,16 @@ impl<'a> Plan<'a> {
             && mode == Mode::Enforce
             && !cache.current_settings().wait().is_zero();
         let mut fetch = self.fetch(request, place, demand, reason, mode);
-        fetch.validating = stored
-            .clone()
-            .filter(|entry| !head && mode == Mode::Enforce && validate::can_validate(&entry.head));
+        // A part is of use only to who asks for what it has.
+        let would_answer = |entry: &Entry| {
+            entry.part.is_none() || serve(entry, headers, asks, demand.now, Line::None).is_some()
+        };
+        fetch.validating = stored.clone().filter(|entry| {
+            !head
+                && mode == Mode::Enforce
+                && validate::can_validate(&entry.head)
+                && would_answer(entry)
+        });
         fetch.stale = stored.filter(|_| reason == Forward::Stale);
         if head {
             return self.forward(mode, reason, None, Task::Freshen(fetch));
