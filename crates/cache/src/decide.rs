@@ -245,7 +245,9 @@ impl<'a> Plan<'a> {
         let Self { cache, rules, .. } = self;
         // In every mode: what is stored must be true when the cache is turned on again.
         let Some(place) = self.place(request) else {
-            return self.forward(mode, Forward::Method, None, Task::Nothing);
+            // Whatever its other fields say, it is the target that may have changed.
+            let task = Task::Invalidate(Box::new((self.site(request), Suffix::default())));
+            return self.forward(mode, Forward::Method, None, task);
         };
         if rules.posts && request.method() == Method::POST && mode == Mode::Enforce {
             let seen = Seen::of(request.headers(), rules, cache.keys());
@@ -264,7 +266,11 @@ impl<'a> Plan<'a> {
     fn site<R>(self, request: &Request<R>) -> Site {
         let scheme = self.cache.default_scheme();
         match key::sent(request) {
-            Some((uri, host)) => Site { uri: uri.clone(), host: host.cloned(), scheme },
+            // The field counts where the URI does not say it (RFC 9110 §7.1).
+            Some((uri, host)) => {
+                let host = host.filter(|_| uri.authority().is_none()).cloned();
+                Site { uri: uri.clone(), host, scheme }
+            }
             None => Site { uri: http::Uri::default(), host: None, scheme },
         }
     }

@@ -183,6 +183,53 @@ async fn fields_that_steer_the_service_past_the_key_poison_nothing() {
     }
 }
 
+#[tokio::test]
+async fn u12_a_host_beside_another_authority_poisons_nothing() {
+    // The service builds its links from `Host`.
+    let service = Service::new(|request| {
+        answer("max-age=60", request.headers()["host"].to_str().unwrap().to_owned())
+    });
+    let at = |uri: &str, host: &str| Request::get(uri.to_owned()).header("host", host);
+    for (uri, host) in [
+        ("https://a.test/", "evil.test"),
+        ("https://a.test/", ""),
+        ("/", "evil.test/@a.test"),
+        ("/", "evil.test@a.test"),
+        ("/", "evil.test#@a.test"),
+        ("/", "a.test:80:443"),
+        ("/", "a.test evil"),
+    ] {
+        let poisoned = service.call(at(uri, host)).await;
+        assert_eq!(poisoned.status(), "test; fwd=bypass; detail=no-key", "{uri} {host}");
+        assert_eq!(service.call(at("/", "a.test")).await.body, "a.test", "{uri} {host}");
+    }
+    // The same host in other words.
+    let hit = service.call(at("https://a.test/", "A.TEST:443")).await;
+    assert!(hit.status().starts_with("test; hit"), "{}", hit.status());
+}
+
+#[tokio::test]
+async fn a_change_through_another_host_invalidates_its_target_rfc_9111_4_4() {
+    let service = Service::new(|_| answer("max-age=60", "x"));
+    service.call(Request::get("https://a.test/")).await;
+    service.call(Request::post("https://a.test/").header("host", "b.test")).await;
+    let again = service.call(Request::get("https://a.test/")).await;
+    assert_eq!(again.status(), "test; fwd=uri-miss; stored");
+}
+
+#[tokio::test]
+async fn every_value_of_a_cookie_is_part_of_the_key() {
+    // The service takes the last of them.
+    let keys = KeyRules::default().cookie("lang");
+    let service = Service::of(ResponseCache::new("test").keyed_by(keys), |request| {
+        let cookies = request.headers()["cookie"].to_str().unwrap();
+        answer("max-age=60", cookies.rsplit('=').next().unwrap().to_owned())
+    });
+    for (cookie, body) in [("lang=en; lang=x", "x"), ("lang=en", "en"), ("lang=x", "x")] {
+        assert_eq!(service.call(ask("/").header("cookie", cookie)).await.body, body, "{cookie}");
+    }
+}
+
 fn answer_with(text: &str) -> service::Answer {
     answer("max-age=60", text.to_owned())
 }

@@ -112,7 +112,7 @@ impl KeyRules {
         self.part(Part::Header(name))
     }
 
-    /// Keeps responses apart by a cookie, absent or not. The request's cookies are then no longer
+    /// Keeps responses apart by a cookie, all its values, absent or not. The request's cookies are then no longer
     /// credentials to this layer: those that are not named must not matter.
     pub fn cookie(self, name: impl Into<String>) -> Self {
         self.part(Part::Cookie(name.into()))
@@ -181,10 +181,13 @@ impl KeyRules {
         for part in &self.parts {
             match part {
                 Part::Constant(text) => push(&mut found, text.as_bytes()),
-                Part::Cookie(name) => match cookie(request.headers, name) {
-                    Some(value) => push(&mut found, value),
-                    None => found.push(0),
-                },
+                Part::Cookie(name) => {
+                    // Which one of several the service takes, nobody knows.
+                    for value in cookies(request.headers, name) {
+                        push(&mut found, value);
+                    }
+                    found.push(0);
+                }
                 Part::Header(name) => {
                     for value in request.headers.get_all(name) {
                         push(&mut found, value.as_bytes());
@@ -287,9 +290,9 @@ fn push(found: &mut Vec<u8>, part: &[u8]) {
     found.extend_from_slice(part);
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(COOKIE).into_iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).filter_map(move |pair| {
         let at = pair.iter().position(|byte| *byte == b'=')?;
         (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
     })

@@ -21,22 +21,37 @@ pub(crate) struct Target<'a> {
 impl<'a> Target<'a> {
     /// The target of `uri`; its origin is by `host` and `scheme` where the URI does not say it.
     ///
-    /// `None` if it is ambiguous, or no HTTP.
+    /// `None` if it is ambiguous, or no HTTP: the service may read the host from either, so they
+    /// have to name the same.
     #[inline]
     pub(crate) fn of(uri: &'a Uri, host: Option<&'a [u8]>, scheme: &'static str) -> Option<Self> {
         let scheme = match uri.scheme_str() {
             None => scheme,
             Some(said) => ["http", "https"].into_iter().find(|s| said.eq_ignore_ascii_case(s))?,
         };
-        let authority = match uri.authority() {
-            Some(authority) => authority.as_str().as_bytes(),
-            None => host.unwrap_or_default(),
-        };
-        // Who the user is matters nothing to where the resource is.
-        let name = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
         let default_port: &[u8] = if scheme == "http" { b":80" } else { b":443" };
-        let name =
-            name.strip_suffix(default_port).or_else(|| name.strip_suffix(b":")).unwrap_or(name);
+        let without_port = |name: &'a [u8]| {
+            name.strip_suffix(default_port).or_else(|| name.strip_suffix(b":")).unwrap_or(name)
+        };
+        let name = match uri.authority() {
+            Some(authority) => {
+                // Who the user is matters nothing to where the resource is.
+                let authority = authority.as_str().as_bytes();
+                let name = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
+                let name = without_port(name);
+                if host.is_some_and(|host| !without_port(host).eq_ignore_ascii_case(name)) {
+                    return None;
+                }
+                name
+            }
+            None => {
+                let host = host.unwrap_or_default();
+                if !is_plain(host) {
+                    return None;
+                }
+                without_port(host)
+            }
+        };
         if name.len() > MAX_HOST {
             return None;
         }
@@ -81,6 +96,26 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Whether this is a host with or without a port (RFC 9110 §7.2): what else a service makes of it,
+/// nobody knows.
+fn is_plain(host: &[u8]) -> bool {
+    let is_address = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    let is_name = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
+    };
+    let (is_host, rest) = match host.strip_prefix(b"[") {
+        Some(literal) => {
+            let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
+            (literal[..end].iter().all(is_address), &literal[end + 1..])
+        }
+        None => {
+            let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+            (host[..end].iter().all(is_name), &host[end..])
+        }
+    };
+    is_host && rest.strip_prefix(b":").unwrap_or(rest).iter().all(u8::is_ascii_digit)
+}
+
 /// The URI that the client sent, and the host that the request names beside it.
 ///
 /// `None` if it names several.
@@ -103,9 +138,11 @@ fn uri<B>(request: &Request<B>) -> &Uri {
 mod tests {
     use super::*;
 
+    /// An empty host is none.
     fn key(uri: &str, host: &str) -> Option<Key> {
         let uri: Uri = uri.parse().unwrap();
-        Target::of(&uri, Some(host.as_bytes()), "https").map(|target| target.key())
+        let host = Some(host.as_bytes()).filter(|host| !host.is_empty());
+        Target::of(&uri, host, "https").map(|target| target.key())
     }
 
     #[test]
@@ -127,7 +164,7 @@ mod tests {
         for (uri, host) in [
             ("/x", "A.TEST:443"),
             ("/x", "a.test:"),
-            ("https://a.test/x", "other.test"),
+            ("https://a.test/x", "A.test:443"),
             ("https://user@A.test:443/x", ""),
             ("HTTPS://a.test/x", ""),
         ] {
@@ -136,8 +173,32 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_a_name_or_address_and_a_port_rfc_9110_7_2() {
+        for plain in ["a.test", "a_b-c.test:8080", "127.0.0.1:80", "[::1]", "[::ffff:1.2.3.4]:80"] {
+            assert!(is_plain(plain.as_bytes()), "{plain}");
+        }
+        for other in [
+            "b.test@a.test",
+            "b.test/a.test",
+            "a.test:80:443",
+            "a.test:x",
+            "[::1]x",
+            "[::1",
+            "[x.test]:80",
+            "a.test, b.test",
+            "a.test ",
+            "a.test?x",
+            "\u{e4}.test",
+        ] {
+            assert!(!is_plain(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
     fn what_is_no_http_or_has_no_clear_host_has_no_key() {
         assert_eq!(key("ftp://a.test/", ""), None);
+        assert_eq!(key("https://a.test/", "b.test"), None);
+        assert_eq!(key("https://a.test/", "a.test:80"), None);
         assert_eq!(key("/", &"a".repeat(256)), None);
         let mut request = Request::new(());
         request.headers_mut().append(HOST, HeaderValue::from_static("a"));
