@@ -234,6 +234,7 @@ impl<'a> Plan<'a> {
             reason,
             detail: None,
             annotate: self.annotate && mode == Mode::Enforce,
+            serves: mode == Mode::Enforce,
             validating: None,
             stale: None,
             is_unsafe: false,

@@ -49,6 +49,8 @@ pub(crate) struct Fetch {
     pub(crate) detail: Option<&'static str>,
     /// Whether the answer says in `Cache-Status` what happened.
     pub(crate) annotate: bool,
+    /// Whether something stored may be the answer. In shadow nothing is.
+    pub(crate) serves: bool,
     /// What the service was asked to confirm.
     pub(crate) validating: Option<Arc<Entry>>,
     /// The stored response that is no longer true if the service has another one.
@@ -134,7 +136,7 @@ impl Fetch {
     /// The stored response, if it may stand in for an answer of this status, or for none.
     fn stand_in(&self, status: Option<StatusCode>) -> Option<&Arc<Entry>> {
         let unreachable = status.is_none_or(|status| matches!(status.as_u16(), 502 | 504));
-        let entry = self.stale.as_ref()?;
+        let entry = self.stale.as_ref().filter(|_| self.serves)?;
         let demand = Demand { now: self.cache.now(), ..self.demand };
         state::stands_in(&entry.head.policy, &demand, unreachable).then_some(entry)
     }

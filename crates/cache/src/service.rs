@@ -155,7 +155,11 @@ impl<S> Cache<S> {
         let fetch = &reader.flight().fetch;
         // What is demanded of the service, or is a change, is not looked for elsewhere.
         let is_miss = matches!(fetch.reason, Forward::UriMiss | Forward::VaryMiss | Forward::Stale);
-        if !is_miss || fetch.is_unsafe || tokio::runtime::Handle::try_current().is_err() {
+        if !is_miss
+            || !fetch.serves
+            || fetch.is_unsafe
+            || tokio::runtime::Handle::try_current().is_err()
+        {
             return None;
         }
         let (flight, further) = (Arc::clone(reader.flight()), Arc::clone(further));

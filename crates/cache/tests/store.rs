@@ -13,6 +13,7 @@ use bartizan_cache::{
     Lease, Loaded, Purge, Record, ResponseCache, Store, StoreError, StoreErrorKind, StoreFuture,
     StoreKey, What,
 };
+use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -174,6 +175,22 @@ async fn what_one_process_stored_another_serves() {
     // From then on it is in memory.
     one.call(ask("/").header("accept-language", "en")).await;
     assert_eq!(store.0.loads.load(Relaxed), loads + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_shadow_the_store_is_written_to_and_serves_nothing() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    for service in [&one, &two] {
+        service.cache.switch().set(Mode::Shadow);
+        let response = service.call(german()).await;
+        settle().await;
+        assert_eq!((service.calls(), &*response.body), (1, "hello de"));
+        assert!(!response.headers.contains_key("age"));
+    }
+    assert_eq!(store.0.loads.load(Relaxed), 0);
+    assert_eq!(store.0.records.lock().unwrap().len(), 1);
+    assert_eq!(two.value("bartizan_cache_requests_total", "further_hit"), 0);
 }
 
 #[tokio::test(start_paused = true)]
