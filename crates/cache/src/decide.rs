@@ -163,10 +163,13 @@ impl<'a> Plan<'a> {
         let demands =
             directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some();
         let known = found.entry.or(found.other);
+        let ever_shared = known.as_ref().is_none_or(|entry| entry.head.policy.is_ever_for_others());
         let is_public = known.as_ref().is_some_and(|entry| entry.head.policy.for_everyone);
         let shares = !head
             && !demands
+            && !directives.no_store
             && !found.unshared
+            && ever_shared
             && !asks.seen.range
             && (!demand.credentials || is_public)
             && mode == Mode::Enforce
@@ -182,6 +185,8 @@ impl<'a> Plan<'a> {
                 && validate::can_validate(&entry.head)
                 && would_answer(entry)
         });
+        fetch.judges =
+            shares && asks.seen.conditions && fetch.validating.is_none() && may_refresh();
         fetch.stale = stored.filter(|_| reason == Forward::Stale);
         if head {
             return self.forward(mode, reason, None, Task::Freshen(fetch));
@@ -200,7 +205,8 @@ impl<'a> Plan<'a> {
         response: Response<Bytes>,
     ) -> Decision {
         self.cache.counts().request(Verdict::StaleHit);
-        if self.cache.flights().has(place.keyed.key, request.headers(), Some(&entry.head)) {
+        let (key, known, now) = (place.keyed.key, Some(&*entry.head), demand.now);
+        if self.cache.flights().has(key, request.headers(), known, now) {
             return Decision::Answer(response);
         }
         let mut fetch = self.fetch(request, place, demand, Forward::Stale, Mode::Enforce);
@@ -236,6 +242,7 @@ impl<'a> Plan<'a> {
             annotate: self.annotate && mode == Mode::Enforce,
             serves: mode == Mode::Enforce,
             validating: None,
+            judges: false,
             stale: None,
             is_unsafe: false,
         })

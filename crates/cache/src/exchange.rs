@@ -24,7 +24,7 @@ use crate::serve::{Asks, serve};
 use crate::state::{self, Demand, Received};
 use crate::status::{Forward, Notes};
 use crate::stream::{Fill, Filled};
-use crate::{ResponseCache, further};
+use crate::{ResponseCache, further, validate};
 
 /// A request that is on its way to the service.
 #[derive(Debug)]
@@ -53,6 +53,9 @@ pub(crate) struct Fetch {
     pub(crate) serves: bool,
     /// What the service was asked to confirm.
     pub(crate) validating: Option<Arc<Entry>>,
+    /// Whether the client's conditions are kept from the service, so that its answer is of use to
+    /// others, and judged here.
+    pub(crate) judges: bool,
     /// The stored response that is no longer true if the service has another one.
     pub(crate) stale: Option<Arc<Entry>>,
     /// Whether the request may have changed its target.
@@ -63,7 +66,7 @@ pub(crate) struct Fetch {
 pub(crate) enum Concluded<B, E> {
     /// The body is shared and stored.
     Open {
-        response: Response<()>,
+        response: Response<Delivery<B>>,
         body: B,
     },
     Closed(Answer<B, E>),
@@ -157,6 +160,7 @@ pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
                 close(flight, Stage::Served(Arc::clone(entry)));
                 return Concluded::Closed(Ok(response.map(Delivery::Stored)));
             }
+            // Whoever waited may have more luck.
             close(flight, Stage::Unshared);
             return Concluded::Closed(Err(error));
         }
@@ -172,7 +176,7 @@ pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
     if let Some(entry) = &fetch.validating
         && parts.status == StatusCode::NOT_MODIFIED
     {
-        let (response, stage) = confirmed(fetch, entry, parts);
+        let (response, stage) = confirmed(flight, entry, parts);
         close(flight, stage);
         return Concluded::Closed(Ok(response.map(Delivery::Stored)));
     }
@@ -182,11 +186,20 @@ pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
 /// What is fetched was decided without a body to wait for.
 fn close(flight: &Flight, stage: Stage) {
     let fetch = &flight.fetch;
-    if matches!(stage, Stage::Unshared) && flight.has_followers() {
-        fetch.cache.mark_unshared(fetch.keyed.key);
-    }
     fetch.cache.flights().leave(fetch.keyed.key, flight);
     flight.set_stage(stage);
+}
+
+/// Notes that the service has answered, and that this is not for others: whoever comes next need
+/// not wait for it, nor be asked for without conditions. An error says nothing of that.
+fn mark_unshared(flight: &Flight) {
+    let fetch = &flight.fetch;
+    if flight.has_followers() || fetch.judges {
+        fetch.cache.mark_unshared(fetch.keyed.key);
+    }
+    if let Some(lease) = fetch.take_turn() {
+        lease.end_unshared();
+    }
 }
 
 /// A stale response in place of an error.
@@ -228,11 +241,15 @@ fn fetched<B: Body<Data = Bytes>, E>(
     let fill = may_store.then(|| fill(fetch, &parts, &body, epoch)).flatten();
     match fill {
         Some(fill) => {
-            note(fetch, &mut parts, true);
+            if !state::is_for_others(&fill.head.policy, fetch.cache.now()) {
+                mark_unshared(flight);
+            }
+            let has_it = judge(fetch, &mut parts, true);
             let stage = Stage::Open(Arc::clone(&fill.head));
             flight.with_stream(|stream| stream.open(fill));
             flight.set_stage(stage);
-            Concluded::Open { response: Response::from_parts(parts, ()), body }
+            let delivery = if has_it { Delivery::Unread } else { Delivery::Shared };
+            Concluded::Open { response: Response::from_parts(parts, delivery), body }
         }
         None => {
             // What the service has now is not what is stored; but an error proves nothing.
@@ -242,17 +259,34 @@ fn fetched<B: Body<Data = Bytes>, E>(
             {
                 fetch.cache.remove_entry(fetch.keyed.key, stale);
             }
-            note(fetch, &mut parts, false);
+            if !parts.status.is_server_error() {
+                mark_unshared(flight);
+            }
+            let has_it = judge(fetch, &mut parts, false);
             close(flight, Stage::Unshared);
-            Concluded::Closed(Ok(Response::from_parts(parts, Delivery::Own(body))))
+            let delivery =
+                if has_it { Delivery::Stored(Bytes::new()) } else { Delivery::Own(body) };
+            Concluded::Closed(Ok(Response::from_parts(parts, delivery)))
         }
     }
 }
 
-fn note(fetch: &Fetch, parts: &mut response::Parts, stored: bool) {
-    if let Some(line) = fetch.line(Notes { stored, ..Notes::default() }) {
+/// Says how the leader's answer came about, and makes it a `304 Not Modified` if the conditions that
+/// were kept from the service say that the client has it. True if so.
+fn judge(fetch: &Fetch, parts: &mut response::Parts, stored: bool) -> bool {
+    let mut notes = Notes { stored, ..Notes::default() };
+    let has_it = fetch.judges
+        && parts.status == StatusCode::OK
+        && validate::has_it(&fetch.request, &parts.headers);
+    if has_it {
+        notes.fwd_status = Some(parts.status.as_u16());
+        parts.status = StatusCode::NOT_MODIFIED;
+        validate::without_content(&mut parts.headers);
+    }
+    if let Some(line) = fetch.line(notes) {
         parts.headers.append(crate::status::CACHE_STATUS, line);
     }
+    has_it
 }
 
 /// Whether the answer to an unsafe request is what a GET of its target would be answered with, for
@@ -295,10 +329,11 @@ fn fill<B: Body>(fetch: &Fetch, parts: &response::Parts, body: &B, epoch: Epoch)
 
 /// The service confirmed what is stored.
 fn confirmed(
-    fetch: &Fetch,
+    flight: &Flight,
     entry: &Arc<Entry>,
     mut parts: response::Parts,
 ) -> (Response<Bytes>, Stage) {
+    let fetch = &flight.fetch;
     let cache = &fetch.cache;
     cache.counts().validation(true);
     let received = fetch.received();
@@ -315,6 +350,11 @@ fn confirmed(
             part => Entry::new(head, body, part, fetch.position),
         }
     });
+    let for_others =
+        fresh.as_ref().is_some_and(|fresh| state::is_for_others(&fresh.head.policy, received.now));
+    if !for_others {
+        mark_unshared(flight);
+    }
     let stored = fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch, true));
     if stored.is_none() {
         cache.remove_entry(fetch.keyed.key, entry);
@@ -332,7 +372,7 @@ fn confirmed(
     cookies.into_iter().for_each(|cookie| {
         response.headers_mut().append(SET_COOKIE, cookie);
     });
-    (response, stored.map_or(Stage::Unshared, Stage::Served))
+    (response, stored.filter(|_| for_others).map_or(Stage::Unshared, Stage::Served))
 }
 
 /// A request that was forwarded, and whose answer is not stored.

@@ -14,7 +14,7 @@ use crate::envelope::{self, Kept, Timeless};
 use crate::exchange::Fetch;
 use crate::head::Head;
 use crate::key::{Query, Suffix, Target, Vary};
-use crate::lease::Lease;
+use crate::lease::Turn;
 use crate::observe::StoreOutcome;
 use crate::state::Received;
 use crate::store::{Loaded, Record, Store, StoreKey};
@@ -116,12 +116,8 @@ fn key(fetch: &Fetch) -> Option<StoreKey> {
     Some(StoreKey::new(key))
 }
 
-/// Takes the turn to fetch it. The first `None` if that failed, the second if another has it.
-pub(crate) async fn lease(
-    fetch: &Fetch,
-    further: &Further,
-    span: Duration,
-) -> Option<Option<Lease>> {
+/// Takes the turn to fetch it. `None` if that failed.
+pub(crate) async fn lease(fetch: &Fetch, further: &Further, span: Duration) -> Option<Turn> {
     let work = further.store.lease(key(fetch)?, span);
     within(&fetch.cache, further, work).await
 }
@@ -189,9 +185,8 @@ pub(crate) fn save(
     let cache = &fetch.cache;
     let Some(target) = fetch.site.target().filter(|_| entry.part.is_none()) else { return };
     // Until what the others wait for is there, or will not come.
-    let mut lease = fetch.take_turn();
+    let lease = fetch.take_turn();
     if cache.is_purged(entry) {
-        lease.iter_mut().for_each(Lease::answered);
         return;
     }
     let key = StoreKey::new(cache.keys().portable(&target, &fetch.suffix, learned));
@@ -221,10 +216,6 @@ pub(crate) fn save(
     spawn(cache, further, move |store| {
         Box::pin(async move {
             let saved = store.save(key, record).await;
-            // What could not be stored was for others all the same: the turn is left to the next.
-            if saved.is_ok() {
-                lease.iter_mut().for_each(Lease::answered);
-            }
             drop(lease);
             saved
         })

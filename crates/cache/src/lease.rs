@@ -10,67 +10,64 @@ use crate::exchange::Fetch;
 use crate::further::{self, Further};
 use crate::state::{self, Demand, Reuse};
 
+/// Whose turn it is to ask the service.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Turn {
+    /// The one's who asked.
+    Mine(Lease),
+    /// Another's, who is waited for.
+    Taken,
+    /// Everyone's: what the service answered lately was not for others.
+    Unshared,
+}
+
 /// The turn to ask the service. It ends when this is dropped.
 pub struct Lease {
     found: bool,
-    left: bool,
-    answered: bool,
     release: Option<Box<dyn FnOnce(bool) + Send>>,
 }
 
 impl Lease {
     /// One that nobody else knows of.
     pub(crate) fn own() -> Self {
-        Self { found: false, left: false, answered: false, release: None }
+        Self { found: false, release: None }
     }
 
     /// A turn at a store. `found` says that something has been stored under the key, so that it is
     /// worth while to look again; `release` is called when the turn is over, and told whether the
-    /// service answered. If it did not, whoever has the next turn is to be told that it was
-    /// [`left`](Self::left).
+    /// service's answer was not for others. If so, whoever asks next is to be told that for a while
+    /// ([`Turn::Unshared`]). If not, the next who waits has the turn: it finds what was stored, or
+    /// asks in place of one that went away, or could not store it.
     pub fn new(found: bool, release: impl FnOnce(bool) + Send + 'static) -> Self {
-        Self { found, left: false, answered: false, release: Some(Box::new(release)) }
+        Self { found, release: Some(Box::new(release)) }
     }
 
-    /// Sets whether whoever had the turn before went away without an answer. If not, and there is
-    /// nothing in the store, then the answer was not for others, and nobody waits for the next.
-    #[must_use]
-    pub fn left(mut self, left: bool) -> Self {
-        self.left = left;
-        self
+    /// Ends the turn: the service's answer is not for others.
+    pub(crate) fn end_unshared(mut self) {
+        self.end(true);
     }
 
-    /// Notes that the service has answered.
-    pub(crate) fn answered(&mut self) {
-        self.answered = true;
+    fn end(&mut self, unshared: bool) {
+        if let Some(release) = self.release.take() {
+            release(unshared);
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(release) = self.release.take() {
-            release(self.answered);
-        }
+        self.end(false);
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("found", &self.found)
-            .field("left", &self.left)
-            .finish_non_exhaustive()
+        f.debug_struct("Lease").field("found", &self.found).finish_non_exhaustive()
     }
 }
 
 impl Fetch {
-    /// Tells whoever waits for the turn that the service has answered.
-    pub(crate) fn end_turn(&self) {
-        if let Some(mut lease) = self.take_turn() {
-            lease.answered();
-        }
-    }
-
     pub(crate) fn take_turn(&self) -> Option<Lease> {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -99,22 +96,22 @@ async fn turn(fetch: &Fetch, further: &Further, wait: Duration) -> Option<Arc<En
     let mut pause = FIRST_PAUSE;
     let mut waited = false;
     loop {
-        if let Some(mut lease) = further::lease(fetch, further, wait).await? {
-            // It may have been stored between the look and the lease.
-            if (lease.found || waited)
-                && let Some(found) = fresh(fetch, further).await?
-            {
-                lease.answered();
-                return Some(found);
-            }
-            if waited && !lease.left {
-                // What the other was answered was not for this one, nor will this be for the rest.
-                lease.answered();
-                fetch.cache.mark_unshared(fetch.keyed.key);
-            } else {
+        match further::lease(fetch, further, wait).await? {
+            Turn::Mine(lease) => {
+                // It may have been stored between the look and the lease.
+                if (lease.found || waited)
+                    && let Some(found) = fresh(fetch, further).await?
+                {
+                    return Some(found);
+                }
                 *fetch.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+                return None;
             }
-            return None;
+            Turn::Unshared => {
+                fetch.cache.mark_unshared(fetch.keyed.key);
+                return None;
+            }
+            Turn::Taken => {}
         }
         waited = true;
         tokio::time::sleep(pause).await;

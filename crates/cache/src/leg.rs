@@ -25,6 +25,8 @@ pub(crate) enum Delivery<B> {
     Shared,
     /// From the store.
     Stored(Bytes),
+    /// The flight's, which the leader does not want: it has it.
+    Unread,
 }
 
 /// The leader's own answer.
@@ -66,9 +68,7 @@ where
             StageProj::Head { future } => {
                 let result = ready!(future.poll(cx));
                 let (answer, body) = match exchange::conclude(flight, result) {
-                    Concluded::Open { response, body } => {
-                        (Ok(response.map(|()| Delivery::Shared)), Some(body))
-                    }
+                    Concluded::Open { response, body } => (Ok(response), Some(body)),
                     Concluded::Closed(answer) => (answer, None),
                 };
                 *this.answer = Some(answer);

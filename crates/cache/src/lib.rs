@@ -167,7 +167,7 @@ pub use self::error::{StoreError, StoreErrorKind};
 pub use self::future::ResponseFuture;
 pub use self::key::{KeyRules, RequestHead};
 pub use self::layer::CacheLayer;
-pub use self::lease::Lease;
+pub use self::lease::{Lease, Turn};
 pub use self::purge::{Purge, What};
 pub use self::rules::SetCookie;
 pub use self::service::Cache;

@@ -176,8 +176,10 @@ impl<S> Cache<S> {
         B::Error: Into<BoxError>,
     {
         let flight = reader.flight();
-        if let Some(entry) = &flight.fetch.validating {
-            validate::ask(request.headers_mut(), entry);
+        match &flight.fetch.validating {
+            Some(entry) => validate::ask(request.headers_mut(), entry),
+            None if flight.fetch.judges => validate::ask_for_all(request.headers_mut()),
+            None => {}
         }
         flight.begin(Box::pin(Leg::<_, B, S::Error>::new(self.inner.call(request))));
     }
@@ -191,16 +193,15 @@ impl<S> Cache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         // What the client asked of the stored response is not asked of the fresh one.
         for name in [http::header::RANGE, http::header::IF_RANGE] {
             request.headers_mut().remove(name);
         }
         let role = self.cache.flights().enter(request.headers(), None, fetch);
         // One that is on its way already is enough.
-        if let Role::Leader(mut reader) = role {
+        if let Role::Leader(reader) = role {
             self.lead::<R, B>(&reader, request);
-            runtime.spawn(std::future::poll_fn(move |cx| reader.poll_drain(cx)));
+            reader.drain();
         }
     }
 
@@ -307,13 +308,14 @@ impl<S, R> Waiting<S, R> {
         let (headers, reason) = (request.headers(), *reason);
         let seen = Seen::of(headers, rules, cache.keys());
         let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
+        // By now it is known by which tags it is purged.
         let suits =
             |head: &Head| head.vary.matches(headers) && (head.policy.for_everyone || !credentials);
         let now = cache.now();
         let notes = Notes { collapsed: true, ..Notes::default() };
         let line = status.then(|| cache.status().forwarded(reason, notes));
         let response = match stage {
-            Stage::Open(head) if suits(head) => {
+            Stage::Open(head) if suits(head) && state::is_for_others(&head.policy, now) => {
                 if validate::is_not_modified(headers, head) {
                     head.not_modified(now, line.as_ref().into())
                         .map(|()| CacheBody::stored(Bytes::new()))

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body::Body;
 
 use crate::engine::WeakCache;
-use crate::lease::Lease;
+use crate::lease::{Lease, Turn};
 use crate::{Purge, StoreError};
 
 /// A store behind the memory of this process: shared with others, slower, perhaps down.
@@ -48,11 +48,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Takes the turn to ask the service for what is not found under a key, for `span` at most, so
-    /// that other processes wait for what comes of it. `None` if another has the turn. By default
-    /// everyone has one at once.
-    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Option<Lease>> {
+    /// that other processes wait for what comes of it. By default everyone has one at once.
+    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Turn> {
         let _ = (key, span);
-        Box::pin(async { Ok(Some(Lease::own())) })
+        Box::pin(async { Ok(Turn::Mine(Lease::own())) })
     }
 
     /// Hands over the memory in front of this store, for a store that hears of purges which other

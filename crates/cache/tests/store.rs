@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bartizan_cache::{
-    Lease, Loaded, Purge, Record, ResponseCache, Store, StoreError, StoreErrorKind, StoreFuture,
-    StoreKey, What,
+    CacheLayer, Lease, Loaded, Purge, Record, ResponseCache, Store, StoreError, StoreErrorKind,
+    StoreFuture, StoreKey, Turn, What,
 };
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
+use tower::{Layer, ServiceExt};
 
 use self::service::{Part, Parts, Service, answer, get as ask, read};
 
@@ -33,8 +34,10 @@ struct State {
     taken: AtomicBool,
     /// How many turns were given and are not over.
     turns: Arc<AtomicUsize>,
-    /// How many of them were over without an answer.
-    left: Arc<AtomicUsize>,
+    /// After how many of them the answer was said not to be for others.
+    unshared: Arc<AtomicUsize>,
+    /// Whether that is said to whoever asks for a turn.
+    is_unshared: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,19 +120,22 @@ impl Store for Double {
         })
     }
 
-    fn lease(&self, _: StoreKey, _: Duration) -> StoreFuture<'_, Option<Lease>> {
+    fn lease(&self, _: StoreKey, _: Duration) -> StoreFuture<'_, Turn> {
         Box::pin(async move {
             self.well().await?;
             if self.0.taken.load(Relaxed) {
-                return Ok(None);
+                return Ok(Turn::Taken);
             }
-            let (turns, left) = (Arc::clone(&self.0.turns), Arc::clone(&self.0.left));
+            if self.0.is_unshared.load(Relaxed) {
+                return Ok(Turn::Unshared);
+            }
+            let (turns, told) = (Arc::clone(&self.0.turns), Arc::clone(&self.0.unshared));
             turns.fetch_add(1, Relaxed);
-            let over = move |answered: bool| {
+            let over = move |unshared: bool| {
                 turns.fetch_sub(1, Relaxed);
-                left.fetch_add(usize::from(!answered), Relaxed);
+                told.fetch_add(usize::from(unshared), Relaxed);
             };
-            Ok(Some(Lease::new(false, over)))
+            Ok(Turn::Mine(Lease::new(false, over)))
         })
     }
 }
@@ -331,7 +337,7 @@ async fn a_turn_lasts_until_the_response_is_at_the_store_or_will_not_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_says_whether_there_was_an_answer() {
+async fn a_turn_says_whether_the_answer_was_for_others() {
     let store = Double::default();
     let one = Service::of(ResponseCache::new("test").over(store.clone()), |request| {
         let end = match request.uri().path() {
@@ -342,12 +348,12 @@ async fn a_turn_says_whether_there_was_an_answer() {
         let said = if request.uri().path() == "/private" { "private" } else { "max-age=60" };
         answer(said, Parts::from(vec![Part::Data("hello"), end]))
     });
-    for (path, left) in [("/whole", 0), ("/private", 0), ("/error", 0), ("/hangs", 1)] {
+    for (path, unshared) in [("/whole", 0), ("/private", 1), ("/error", 0), ("/hangs", 0)] {
         // Whoever reads goes away when nothing more comes.
         read(one.start(ask(path)).await.into_body()).await;
         settle().await;
         assert_eq!(store.0.turns.load(Relaxed), 0, "{path}");
-        assert_eq!(store.0.left.load(Relaxed), left, "{path}");
+        assert_eq!(store.0.unshared.swap(0, Relaxed), unshared, "{path}");
     }
 }
 
@@ -362,8 +368,36 @@ async fn a_turn_whose_response_could_not_be_stored_is_left_to_the_next() {
         read(response.into_body()).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(store.0.turns.load(Relaxed), 0, "{health:?}");
-        assert_eq!(store.0.left.load(Relaxed), 1, "{health:?}");
+        assert_eq!(store.0.unshared.load(Relaxed), 0, "{health:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_waited_for_in_vain_is_shared_here_all_the_same() {
+    let store = Double::default();
+    let one = Arc::new(node(&store));
+    store.0.taken.store(true, Relaxed);
+    let waiting = Arc::clone(&one);
+    let waiting = tokio::spawn(async move { waiting.start(german()).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The other one's turn is over, and what it fetched was something else, or is not there.
+    store.0.taken.store(false, Relaxed);
+    let response = waiting.await.unwrap();
+    let joins = one.call(german()).await;
+    assert_eq!((joins.status().as_str(), one.calls()), ("test; fwd=uri-miss; collapsed", 1));
+    drop(response);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_for_others_elsewhere_is_waited_for_by_nobody() {
+    let store = Double::default();
+    let one = node(&store);
+    store.0.is_unshared.store(true, Relaxed);
+    let start = Instant::now();
+    let first = one.start(german()).await;
+    assert_eq!(one.call(german()).await.status(), "test; fwd=uri-miss; stored");
+    assert_eq!((one.calls(), start.elapsed()), (2, Duration::ZERO));
+    drop(first);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bartizan_cache::{
-    FirstTier, Lease, Loaded, Purge, Record, Store, StoreError, StoreErrorKind, StoreFuture,
-    StoreKey,
+    FirstTier, Loaded, Purge, Record, Store, StoreError, StoreErrorKind, StoreFuture, StoreKey,
+    Turn,
 };
 use bartizan_core::ConfigError;
 use bytes::Bytes;
@@ -314,7 +314,7 @@ impl Store for CacheStore {
         Box::pin(self.0.forget(purge, resource))
     }
 
-    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Option<Lease>> {
+    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Turn> {
         Box::pin(turn::take(&self.0, key, span))
     }
 
