@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+use bartizan_core::Key;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
@@ -73,10 +74,15 @@ pub(crate) enum Concluded<B, E> {
 }
 
 impl Fetch {
-    /// Whether the resource was changed, or anything purged, since it was sent.
+    /// Whether the resource was changed, or purged as far as is known of it, since it was sent.
     pub(crate) fn is_overtaken(&self) -> bool {
         self.cache.is_changed_since(self.epoch, self.keyed.key)
-            || self.cache.position() != self.position
+            || self.is_purged(&[self.keyed.resource])
+    }
+
+    /// Whether what has these labels was purged since it was sent.
+    pub(crate) fn is_purged(&self, labels: &[Key]) -> bool {
+        self.cache.is_purged_since(self.position, labels, &self.uri)
     }
 
     pub(crate) fn count(&self, fate: Fate) {

@@ -123,6 +123,7 @@ impl Flight {
                 state.stream.is_whole()
                     && head.vary.matches(headers)
                     && state::is_for_others(&head.policy, now)
+                    && !self.fetch.is_purged(&head.labels)
             }
             Stage::Served(_) | Stage::Unshared => false,
         }

@@ -309,8 +309,11 @@ impl<S, R> Waiting<S, R> {
         let seen = Seen::of(headers, rules, cache.keys());
         let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
         // By now it is known by which tags it is purged.
-        let suits =
-            |head: &Head| head.vary.matches(headers) && (head.policy.for_everyone || !credentials);
+        let suits = |head: &Head| {
+            head.vary.matches(headers)
+                && (head.policy.for_everyone || !credentials)
+                && !reader.flight().fetch.is_purged(&head.labels)
+        };
         let now = cache.now();
         let notes = Notes { collapsed: true, ..Notes::default() };
         let line = status.then(|| cache.status().forwarded(reason, notes));

@@ -369,6 +369,42 @@ async fn conditions_on_what_is_not_shared_are_the_services_to_judge() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_purge_of_something_else_divides_no_flight() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let first = setup.get();
+    yield_now().await;
+    setup.cache.purge(&Purge::tag("other"));
+    setup.cache.purge(&Purge::prefix("https://b.test/"));
+    let second = setup.get();
+    yield_now().await;
+    setup.cache.purge(&Purge::tag("another"));
+    let third = setup.get();
+    let answers = all(vec![first, second, third]).await;
+    assert!(answers.iter().all(|answer| answer.call == 0), "{answers:?}");
+    assert_eq!(setup.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_a_purge_is_not_given_what_was_purged() {
+    for purge in [
+        Purge::tag("tag"),
+        Purge::tag("tag").soft(),
+        Purge::prefix("https://a.test/"),
+        Purge::uri("https://a.test/".parse().unwrap()).soft(),
+        Purge::uri("https://a.test/".parse().unwrap()),
+        Purge::all(),
+    ] {
+        let setup = setup(Settings::default(), |_| FRESH);
+        let before = setup.get();
+        yield_now().await;
+        setup.cache.purge(&purge);
+        let after = setup.get();
+        let answers = all(vec![before, after]).await;
+        assert_eq!((answers[0].call, answers[1].call), (0, 1), "{purge:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_wants_nothing_stored_leads_nobody() {
     let settings = Settings::default().request_directives(false);
     let setup = setup(settings, |_| FRESH);

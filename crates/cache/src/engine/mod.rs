@@ -221,6 +221,11 @@ impl ResponseCache {
         self.shared.journal.since(entry) == Since::Gone
     }
 
+    /// Whether anything was purged after this that has one of these labels, or is found there.
+    pub(crate) fn is_purged_since(&self, position: u64, labels: &[Key], uri: &str) -> bool {
+        self.shared.journal.names(position, labels, uri)
+    }
+
     pub(crate) fn body_limit(&self) -> u64 {
         self.shared.active.load().settings.body_bytes()
     }
