@@ -122,7 +122,8 @@ impl<S> Cache<S> {
             Decision::Refuse => Next::Answer(self.refuse::<_, B, S::Error>(&request)),
             Decision::Fetch { fetch, known, shares } => {
                 let reason = fetch.reason;
-                let role = if shares && waits < MAX_WAITS {
+                let shares = shares && waits < MAX_WAITS;
+                let role = if shares {
                     let known = known.as_ref().map(|entry| &*entry.head);
                     self.cache.flights().enter(request.headers(), known, *fetch)
                 } else {

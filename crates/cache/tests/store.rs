@@ -401,6 +401,33 @@ async fn what_is_not_for_others_elsewhere_is_waited_for_by_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_followed_in_vain_does_not_wait_for_another_process_too() {
+    let store = Double::default();
+    let cache = ResponseCache::new("test").over(store.clone());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let inner = tower::service_fn(move |_: http::Request<()>| {
+        let first = counted.fetch_add(1, Relaxed) == 0;
+        async move {
+            if first {
+                std::future::pending::<()>().await;
+            }
+            let body = Full::new(Bytes::from_static(b"late"));
+            Ok::<_, std::convert::Infallible>(http::Response::new(body))
+        }
+    });
+    let service = CacheLayer::new(cache).layer(inner);
+    store.0.taken.store(true, Relaxed);
+    let request = || german().body(()).unwrap();
+    let stuck = tokio::spawn(service.clone().oneshot(request()));
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    service.oneshot(request()).await.unwrap();
+    assert_eq!((start.elapsed(), calls.load(Relaxed)), (Duration::from_secs(5), 2));
+    stuck.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_another_process_fetches_is_waited_for_within_half_of_the_limit() {
     let store = Double::default();
     let (one, two) = (Arc::new(node(&store)), node(&store));
