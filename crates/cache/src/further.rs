@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bartizan_core::Timestamp;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::entry::Entry;
 use crate::envelope::{self, Kept, Timeless};
@@ -16,9 +17,10 @@ use crate::head::Head;
 use crate::key::{Query, Suffix, Target, Vary};
 use crate::lease::Turn;
 use crate::observe::StoreOutcome;
+use crate::owed::{Owed, Owing};
 use crate::state::Received;
 use crate::store::{Loaded, Record, Store, StoreKey};
-use crate::{Purge, ResponseCache, StoreError, StoreErrorKind, What, tags};
+use crate::{Purge, ResponseCache, StoreError, StoreErrorKind, What, purge, tags};
 
 /// After so many failures in a row the store is left alone.
 const FAILURES: u32 = 5;
@@ -27,14 +29,11 @@ const REST: Duration = Duration::from_secs(1);
 /// How many writes may be on their way at once.
 const WRITES: usize = 64;
 
-/// How many purges may be owed to the store.
-const PURGES: usize = 1024;
-
 /// A store and how it has fared.
 pub(crate) struct Further {
     store: Arc<dyn Store>,
-    /// How many purges it does not know of yet: as long as there are any, nothing is read from it.
-    owed: AtomicUsize,
+    /// The purges that it does not know of yet: what they name is not read from it.
+    owed: Owed,
     failures: AtomicU32,
     /// In nanoseconds of the clock.
     rests_until: AtomicU64,
@@ -45,7 +44,7 @@ impl Further {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            owed: AtomicUsize::new(0),
+            owed: Owed::default(),
             failures: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
             writes: Arc::new(Semaphore::new(WRITES)),
@@ -58,7 +57,7 @@ impl Further {
 
     /// Whether it is worth while to ask.
     pub(crate) fn is_up(&self, now: Timestamp) -> bool {
-        now.as_nanos() >= self.rests_until.load(Relaxed) && self.owed.load(SeqCst) == 0
+        now.as_nanos() >= self.rests_until.load(Relaxed)
     }
 
     /// Whether that opened the breaker.
@@ -127,6 +126,8 @@ pub(crate) async fn lease(fetch: &Fetch, further: &Further, span: Duration) -> O
 pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<Entry>>> {
     let cache = &fetch.cache;
     let key = key(fetch)?;
+    // Before the store is asked: what is settled meanwhile may be too late for its answer.
+    let owed = further.owed.all();
     let suits = |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request));
     let work = async {
         let Some(loaded) = further.store.load(key, &suits).await? else { return Ok(None) };
@@ -135,15 +136,18 @@ pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<
     let loaded = within(cache, further, work).await;
     // The service is asked after this, so that only later purges are for what it will say.
     fetch.known.store(further.position(), Relaxed);
-    Some(loaded?.and_then(|(kept, body)| resume(fetch, kept, body)))
+    Some(loaded?.and_then(|(kept, body)| resume(fetch, kept, body, &owed)))
 }
 
-fn resume(fetch: &Fetch, kept: Kept, body: Bytes) -> Option<Arc<Entry>> {
+fn resume(fetch: &Fetch, kept: Kept, body: Bytes, owed: &[Owing]) -> Option<Arc<Entry>> {
     let cache = &fetch.cache;
     let now = cache.now();
     let received = Received { now, unix: cache.unix(), delay: Duration::ZERO };
     let vary = Vary::of(&kept.headers, &fetch.request, fetch.rules.languages)?;
     let labels = tags::labels(fetch.keyed.resource, &fetch.uri, &kept.headers);
+    if owed.iter().any(|owing| owing.names(&labels, &fetch.uri)) {
+        return None;
+    }
     let policy = kept.policy(received);
     let uri = Arc::clone(&fetch.uri);
     let head = Head::resumed(kept.status, kept.headers, policy, vary, uri, labels, kept.own_etag);
@@ -227,31 +231,66 @@ fn resource(cache: &ResponseCache, target: &Target<'_>, learned: Option<&Query>)
     StoreKey::new(cache.keys().portable(target, &Suffix::default(), learned))
 }
 
-/// The same of one that is purged.
-fn purged_resource(cache: &ResponseCache, purge: &Purge) -> Option<StoreKey> {
-    let What::Uri(uri) = purge.what() else { return None };
-    let target = Target::of(uri, None, cache.default_scheme())?;
-    let learned = cache.learned(&target);
-    Some(resource(cache, &target, learned.as_deref()))
+/// Purges in the further tier, too.
+pub(crate) fn purge(cache: &ResponseCache, further: &Arc<Further>, purge: Purge) {
+    let (resource, label) = match purge.what() {
+        What::Uri(uri) => {
+            let Some(target) = Target::of(uri, None, cache.default_scheme()) else { return };
+            let learned = cache.learned(&target);
+            let keyed = cache.keys().keyed(&target, &Suffix::default(), learned.as_deref());
+            (Some(resource(cache, &target, learned.as_deref())), Some(keyed.resource))
+        }
+        what => (None, purge::label(what)),
+    };
+    further.owed.push(Owing { purge, resource, label });
+    settle(cache, further);
 }
 
-/// Purges in the further tier, too: again and again until it is done, for what was purged must not
-/// come back from there.
-pub(crate) fn purge(cache: &ResponseCache, further: &Arc<Further>, purge: Purge) {
+/// Sends the purges that are owed, again and again until it is done: what was purged must not come
+/// back from there. Without a runtime they are owed until somebody has one.
+pub(crate) fn settle(cache: &ResponseCache, further: &Arc<Further>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    if further.owed.fetch_add(1, SeqCst) >= PURGES {
-        further.owed.fetch_sub(1, SeqCst);
-        cache.counts().store(cache.label(), StoreOutcome::Skipped, false);
+    if !further.owed.begin() {
         return;
     }
-    let (cache, further) = (cache.clone(), Arc::clone(further));
+    let (cache, mut sender) = (cache.clone(), Sender(Arc::clone(further)));
     runtime.spawn(async move {
-        let resource = purged_resource(&cache, &purge);
-        while within(&cache, &further, further.store.purge(&purge, resource)).await.is_none() {
-            tokio::time::sleep(REST).await;
+        loop {
+            let further = Arc::clone(&sender.0);
+            let mut sending = JoinSet::new();
+            for owing in further.owed.next() {
+                let (cache, further) = (cache.clone(), Arc::clone(&further));
+                sending.spawn(async move { send(&cache, &further, &owing).await });
+            }
+            if !sending.is_empty() {
+                while sending.join_next().await.is_some() {}
+                further.owed.settled();
+                continue;
+            }
+            // Whoever owes more meanwhile either sees that this has ended, or is seen here.
+            drop(sender);
+            if !further.owed.begin() {
+                return;
+            }
+            sender = Sender(further);
         }
-        further.owed.fetch_sub(1, SeqCst);
     });
+}
+
+/// Whoever sends what is owed. Its task may be dropped, as at the end of a runtime.
+struct Sender(Arc<Further>);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.owed.end();
+    }
+}
+
+async fn send(cache: &ResponseCache, further: &Further, owing: &Owing) {
+    let purge = || further.store.purge(&owing.purge, owing.resource);
+    while within(cache, further, purge()).await.is_none() {
+        tokio::time::sleep(REST).await;
+    }
 }
 
 type Writing = std::pin::Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;

@@ -140,6 +140,7 @@ mod leg;
 mod list;
 mod memory;
 mod observe;
+mod owed;
 mod purge;
 mod range;
 mod rules;

@@ -23,7 +23,7 @@ use crate::seen::Seen;
 use crate::serve::{Asks, serve};
 use crate::state::{self, Demand, Reuse};
 use crate::status::{CACHE_STATUS, Forward, Notes};
-use crate::{CacheBody, ResponseCache, ResponseFuture, lease, validate};
+use crate::{CacheBody, ResponseCache, ResponseFuture, further, lease, validate};
 
 const ONLY_IF_CACHED: Rejection = Rejection::new(
     StatusCode::GATEWAY_TIMEOUT,
@@ -163,6 +163,7 @@ impl<S> Cache<S> {
         {
             return None;
         }
+        further::settle(&self.cache, further);
         let (flight, further) = (Arc::clone(reader.flight()), Arc::clone(further));
         Some(Box::pin(async move { lease::look(&flight.fetch, &further, shares).await }))
     }

@@ -14,8 +14,8 @@ use crate::{Purge, StoreError};
 /// The cache asks it after a miss in memory, within
 /// [`Settings::store_deadline`](crate::Settings::store_deadline), and writes to it beside the
 /// clients. An error, a late answer or one that cannot be read is a miss; after several in a row it
-/// is left alone for a while. A purge is repeated until it is done, and nothing is read before. No
-/// client ever sees an error of the store.
+/// is left alone for a while. A purge is repeated until it is done, and what it names is not taken from
+/// the store before. No client ever sees an error of the store.
 ///
 /// # Contract
 ///

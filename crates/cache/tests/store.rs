@@ -30,6 +30,9 @@ struct State {
     records: Mutex<HashMap<StoreKey, Vec<Record>>>,
     health: Mutex<Health>,
     loads: AtomicUsize,
+    /// How many were made, and whether the next are late.
+    purges: AtomicUsize,
+    purges_hang: AtomicBool,
     /// Whether another process has the turn.
     taken: AtomicBool,
     /// How many turns were given and are not over.
@@ -106,6 +109,10 @@ impl Store for Double {
     fn purge<'a>(&'a self, purge: &'a Purge, resource: Option<StoreKey>) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             self.well().await?;
+            if self.0.purges_hang.load(Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            self.0.purges.fetch_add(1, Relaxed);
             let gone = |record: &Record| match purge.what() {
                 What::All => true,
                 What::Uri(_) => Some(record.resource) == resource,
@@ -240,6 +247,64 @@ async fn what_was_purged_does_not_come_back_from_a_store_that_was_down() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     two.call(german()).await;
     assert_eq!(two.calls(), 1, "by now it has");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_purges_at_once_all_reach_the_store() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    for n in 0..10 {
+        one.call(ask(&format!("/{n}"))).await;
+    }
+    settle().await;
+    for n in 0..10_000 {
+        one.cache.purge(&Purge::uri(format!("https://a.test/other/{n}").parse().unwrap()));
+    }
+    one.cache.purge(&Purge::tag("greeting"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for n in 0..10 {
+        two.call(ask(&format!("/{n}"))).await;
+    }
+    assert_eq!(two.calls(), 10);
+    let sent = store.0.purges.load(Relaxed);
+    assert!(sent < 3_000, "what does not fit is one purge of all: {sent}");
+}
+
+#[test]
+fn what_is_purged_without_a_runtime_is_owed_until_there_is_one() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    runtime().block_on(async {
+        one.call(german()).await;
+        settle().await;
+    });
+    one.cache.purge(&Purge::tag("greeting"));
+    runtime().block_on(async {
+        // Nothing that was purged comes back, and whatever is asked for has the purge sent.
+        one.call(german()).await;
+        assert_eq!(one.calls(), 2);
+        one.call(ask("/other")).await;
+        settle().await;
+        store.0.records.lock().unwrap().clear();
+        two.call(german()).await;
+        assert_eq!(two.calls(), 1);
+    });
+    assert_eq!(store.0.purges.load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn purges_on_their_way_leave_the_store_in_use_for_the_rest() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    for path in ["/a", "/b"] {
+        one.call(ask(path)).await;
+    }
+    settle().await;
+    store.0.purges_hang.store(true, Relaxed);
+    two.cache.purge(&Purge::uri("https://a.test/a".parse().unwrap()));
+    assert!(two.call(ask("/b")).await.status().starts_with("test; hit"));
+    assert_eq!(two.call(ask("/a")).await.status(), "test; fwd=uri-miss; stored");
 }
 
 #[tokio::test(start_paused = true)]
