@@ -214,6 +214,7 @@ pub(crate) fn save(
     record.resource = resource(cache, &target, learned);
     record.confirmed = confirmed;
     record.digest = kept.digest;
+    record.asked_ago = now.saturating_since(fetch.demand.now);
     record.position = fetch.known.load(Relaxed);
     record.tags = tags::names(&head.headers);
     record.groups = tags::group_names(&head.headers);

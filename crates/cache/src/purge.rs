@@ -18,6 +18,7 @@ use crate::tags;
 pub struct Purge {
     what: What,
     soft: bool,
+    by_change: bool,
 }
 
 /// What a [`Purge`] names.
@@ -70,7 +71,7 @@ impl Purge {
     }
 
     const fn of(what: What) -> Self {
-        Self { what, soft: false }
+        Self { what, soft: false, by_change: false }
     }
 
     /// Declares stale rather than removes: what may be served stale still is, while a fresh one is
@@ -78,6 +79,19 @@ impl Purge {
     pub const fn soft(mut self) -> Self {
         self.soft = true;
         self
+    }
+
+    /// Says that a request made it, one that may have changed what it names: it is not logged, nor
+    /// counted as an operator's.
+    pub const fn by_change(mut self) -> Self {
+        self.by_change = true;
+        self
+    }
+
+    /// Whether a request made it.
+    #[must_use]
+    pub const fn is_by_change(&self) -> bool {
+        self.by_change
     }
 
     /// Whether it declares stale only.

@@ -131,6 +131,8 @@ pub struct Record {
     pub groups: Vec<String>,
     /// For how long it may be of use.
     pub keep: Duration,
+    /// How long ago the service was asked: a store that forgets a purge after less does not take it.
+    pub asked_ago: Duration,
 }
 
 impl Record {
@@ -147,6 +149,7 @@ impl Record {
             tags: Vec::new(),
             groups: Vec::new(),
             keep,
+            asked_ago: Duration::ZERO,
         }
     }
 }

@@ -305,6 +305,38 @@ async fn what_is_purged_while_it_is_fetched_is_not_stored() {
 }
 
 #[tokio::test]
+async fn what_was_on_its_way_for_longer_than_purges_are_known_is_not_stored() {
+    let server = Server::start();
+    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(DEADLINE));
+    let (key, mut record) = saved("/").await;
+    assert!(store.load(key, &|_| true).await.unwrap().is_none());
+    record.position = store.position();
+    let change = Purge::uri("https://a.test/".parse().unwrap()).by_change();
+    store.purge(&change, Some(record.resource)).await.unwrap();
+    // Its mark is over.
+    each_key(&server, "m:", "assert(redis.call('PTTL',k) <= 300000) redis.call('DEL',k)");
+    record.asked_ago = Duration::from_secs(301);
+    store.save(key, record.clone()).await.unwrap();
+    assert!(store.load(key, &|_| true).await.unwrap().is_none());
+    record.asked_ago = Duration::from_secs(299);
+    store.save(key, record.clone()).await.unwrap();
+    assert!(store.load(key, &|_| true).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_change_at_one_process_is_no_operators_purge_at_another() {
+    let server = Server::start();
+    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    one.get("/").await;
+    has_record(&server, 1).await;
+    two.get("/").await;
+    let change = Request::post("/").header("host", "a.test").body(Empty::new()).unwrap();
+    one.service.clone().oneshot(change).await.unwrap();
+    until("the change", || two.value("bartizan_cache_invalidations_total", "") == 1.0).await;
+    assert_eq!(two.value("bartizan_cache_purges_total", "hard"), 0.0);
+}
+
+#[tokio::test]
 async fn a_response_that_was_confirmed_is_a_new_head_only() {
     let server = Server::start();
     let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(DEADLINE));

@@ -29,7 +29,9 @@ impl ResponseCache {
     pub fn purge_memory(&self, purge: &Purge) {
         let soft = purge.is_soft();
         let Shared { journal, counts, plan, .. } = &*self.shared;
-        counts.purge(&plan.name, soft);
+        if !purge.is_by_change() {
+            counts.purge(&plan.name, soft);
+        }
         match purge.what() {
             What::All if soft => journal.purge_prefix(String::new(), true),
             What::All => self.clear(),
@@ -90,6 +92,7 @@ impl ResponseCache {
             return;
         }
         let further = |purge: Purge| {
+            let purge = purge.by_change();
             self.further().into_iter().for_each(|store| further::purge(self, store, purge.clone()));
         };
         site.invalid(headers, |target| {
