@@ -131,7 +131,7 @@ pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<
     let suits = |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request));
     let work = async {
         let Some(loaded) = further.store.load(key, &suits).await? else { return Ok(None) };
-        collect(cache, loaded).await.map(Some)
+        collect(cache, loaded).await
     };
     let loaded = within(cache, further, work).await;
     // The service is asked after this, so that only later purges are for what it will say.
@@ -155,12 +155,16 @@ fn resume(fetch: &Fetch, kept: Kept, body: Bytes, owed: &[Owing]) -> Option<Arc<
     cache.put(fetch.keyed.key, fetch.epoch, entry, &fetch.request)
 }
 
-/// Reads a body to its end, and makes sure that it is the one that was kept.
-async fn collect(cache: &ResponseCache, loaded: Loaded) -> Result<(Kept, Bytes), StoreError> {
+/// Reads a body to its end, and makes sure that it is the one that was kept. `None` if it is longer
+/// than is stored here.
+async fn collect(
+    cache: &ResponseCache,
+    loaded: Loaded,
+) -> Result<Option<(Kept, Bytes)>, StoreError> {
     let corrupt = || StoreError::new(StoreErrorKind::Corrupt);
     let kept = Kept::decode(&loaded.head).ok_or_else(corrupt)?;
     if kept.length > cache.body_limit() {
-        return Err(corrupt());
+        return Ok(None);
     }
     let mut body = BytesMut::new();
     let mut parts = loaded.body;
@@ -175,7 +179,7 @@ async fn collect(cache: &ResponseCache, loaded: Loaded) -> Result<(Kept, Bytes),
     if body.len() as u64 != kept.length || envelope::digest(&body) != kept.digest {
         return Err(corrupt());
     }
-    Ok((kept, body))
+    Ok(Some((kept, body)))
 }
 
 /// Keeps a whole response in the further tier, beside the clients.

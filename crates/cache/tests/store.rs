@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bartizan_cache::{
-    CacheLayer, Lease, Loaded, Purge, Record, ResponseCache, Store, StoreError, StoreErrorKind,
-    StoreFuture, StoreKey, Turn, What,
+    CacheLayer, Lease, Loaded, Purge, Record, ResponseCache, Settings, Store, StoreError,
+    StoreErrorKind, StoreFuture, StoreKey, Turn, What,
 };
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
@@ -354,6 +354,23 @@ async fn a_store_in_trouble_is_a_miss_within_the_deadline_and_then_left_alone() 
         two.call(ask("/again")).await;
         assert_eq!(two.value("bartizan_cache_requests_total", "further_hit"), 1, "{health:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_longer_than_is_stored_here_is_a_miss_and_no_failure_of_the_store() {
+    let store = Double::default();
+    let one = node(&store);
+    for n in 0..10 {
+        one.call(ask(&format!("/{n}"))).await;
+    }
+    settle().await;
+    let settings = Settings::default().max_body_bytes(5);
+    let cache = ResponseCache::new("test").settings(settings).unwrap().over(store.clone());
+    let two = Service::of(cache, |_| answer("no-store", "small"));
+    for n in 0..10 {
+        assert_eq!(two.call(ask(&format!("/{n}"))).await.body, "small");
+    }
+    assert_eq!(two.value("bartizan_cache_store_total", "corrupt"), 0);
 }
 
 #[tokio::test(start_paused = true)]
