@@ -1,6 +1,6 @@
 //! What is done with a request, before anything is asked of the service.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
@@ -244,6 +244,7 @@ impl<'a> Plan<'a> {
             validating: None,
             judges: false,
             stale: None,
+            found: OnceLock::new(),
             is_unsafe: false,
         })
     }

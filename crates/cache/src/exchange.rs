@@ -1,7 +1,7 @@
 //! What is done with the service's answer.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bartizan_core::Key;
 use bytes::Bytes;
@@ -52,13 +52,15 @@ pub(crate) struct Fetch {
     pub(crate) annotate: bool,
     /// Whether something stored may be the answer. In shadow nothing is.
     pub(crate) serves: bool,
-    /// What the service was asked to confirm.
+    /// What the service is asked to confirm.
     pub(crate) validating: Option<Arc<Entry>>,
     /// Whether the client's conditions are kept from the service, so that its answer is of use to
     /// others, and judged here.
     pub(crate) judges: bool,
     /// The stored response that is no longer true if the service has another one.
     pub(crate) stale: Option<Arc<Entry>>,
+    /// A stale response that was in the store behind memory, in place of both.
+    pub(crate) found: OnceLock<Arc<Entry>>,
     /// Whether the request may have changed its target.
     pub(crate) is_unsafe: bool,
 }
@@ -137,15 +139,29 @@ impl Fetch {
         Head::of(context, status, headers)
     }
 
+    /// What the service is asked to confirm.
+    pub(crate) fn validating(&self) -> Option<&Arc<Entry>> {
+        match self.found.get() {
+            Some(found) => Some(found).filter(|entry| validate::can_validate(&entry.head)),
+            None => self.validating.as_ref(),
+        }
+    }
+
+    /// The stored response that is no longer true if the service has another one.
+    fn stale(&self) -> Option<&Arc<Entry>> {
+        self.found.get().or(self.stale.as_ref())
+    }
+
     fn line(&self, notes: Notes) -> Option<http::HeaderValue> {
         let notes = Notes { detail: self.detail, ..notes };
-        self.annotate.then(|| self.cache.status().forwarded(self.reason, notes))
+        let reason = if self.found.get().is_some() { Forward::Stale } else { self.reason };
+        self.annotate.then(|| self.cache.status().forwarded(reason, notes))
     }
 
     /// The stored response, if it may stand in for an answer of this status, or for none.
     fn stand_in(&self, status: Option<StatusCode>) -> Option<&Arc<Entry>> {
         let unreachable = status.is_none_or(|status| matches!(status.as_u16(), 502 | 504));
-        let entry = self.stale.as_ref().filter(|_| self.serves)?;
+        let entry = self.stale().filter(|_| self.serves)?;
         let demand = Demand { now: self.cache.now(), ..self.demand };
         state::stands_in(&entry.head.policy, &demand, unreachable).then_some(entry)
     }
@@ -179,7 +195,7 @@ pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
         return Concluded::Closed(Ok(answer.map(Delivery::Stored)));
     }
     let (parts, body) = response.into_parts();
-    if let Some(entry) = &fetch.validating
+    if let Some(entry) = fetch.validating()
         && parts.status == StatusCode::NOT_MODIFIED
     {
         let (response, stage) = confirmed(flight, entry, parts);
@@ -232,7 +248,7 @@ fn fetched<B: Body<Data = Bytes>, E>(
     body: B,
 ) -> Concluded<B, E> {
     let fetch = &flight.fetch;
-    if fetch.validating.is_some() && !parts.status.is_server_error() {
+    if fetch.validating().is_some() && !parts.status.is_server_error() {
         fetch.cache.counts().validation(false);
     }
     let mut epoch = fetch.epoch;
@@ -259,7 +275,7 @@ fn fetched<B: Body<Data = Bytes>, E>(
         }
         None => {
             // What the service has now is not what is stored; but an error proves nothing.
-            if let Some(stale) = &fetch.stale
+            if let Some(stale) = fetch.stale()
                 && !parts.status.is_server_error()
                 && !fetch.is_unsafe
             {

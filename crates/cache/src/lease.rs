@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::entry::Entry;
 use crate::exchange::Fetch;
 use crate::further::{self, Further};
-use crate::state::{self, Demand, Reuse};
+use crate::state::{self, Demand, Refusal, Reuse};
 
 /// Whose turn it is to ask the service.
 #[derive(Debug)]
@@ -122,11 +122,15 @@ async fn turn(fetch: &Fetch, further: &Further, wait: Duration) -> Option<Arc<En
     }
 }
 
-/// What is there and may be served as it is. The first `None` if the store failed.
+/// What is there and may be served as it is. The first `None` if the store failed. What is stale is
+/// asked about, and may stand in for an error.
 async fn fresh(fetch: &Fetch, further: &Further) -> Option<Option<Arc<Entry>>> {
-    let found = further::load(fetch, further).await?;
+    let Some(found) = further::load(fetch, further).await? else { return Some(None) };
     let demand = Demand { now: fetch.cache.now(), ..fetch.demand };
-    let is_fresh =
-        |entry: &Arc<Entry>| state::reuse(&entry.head.policy, &demand, false) == Ok(Reuse::AsItIs);
-    Some(found.filter(is_fresh))
+    match state::reuse(&found.head.policy, &demand, false) {
+        Ok(Reuse::AsItIs) => return Some(Some(found)),
+        Ok(Reuse::WhileRevalidating) | Err(Refusal::Stale) => drop(fetch.found.set(found)),
+        Err(Refusal::Credentials | Refusal::Request) => {}
+    }
+    Some(None)
 }

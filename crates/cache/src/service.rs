@@ -178,7 +178,7 @@ impl<S> Cache<S> {
         B::Error: Into<BoxError>,
     {
         let flight = reader.flight();
-        match &flight.fetch.validating {
+        match flight.fetch.validating() {
             Some(entry) => validate::ask(request.headers_mut(), entry),
             None if flight.fetch.judges => validate::ask_for_all(request.headers_mut()),
             None => {}

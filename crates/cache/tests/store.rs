@@ -402,7 +402,36 @@ async fn what_is_stored_ages_while_it_lies_there() {
     );
     let three = node(&store);
     three.clock.advance(Duration::from_secs(61));
-    assert_eq!(three.call(german()).await.status(), "test; fwd=uri-miss; stored");
+    assert_eq!(three.call(german()).await.status(), "test; fwd=stale; stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stale_there_is_validated_and_stands_in_for_errors_rfc_9111_4_3() {
+    let store = Double::default();
+    let node = || {
+        Service::of(ResponseCache::new("test").over(store.clone()), |request| {
+            let headers = request.headers();
+            let (status, body) = match () {
+                () if headers.contains_key("x-fail") => (503, "sorry"),
+                () if headers.contains_key("if-none-match") => (304, ""),
+                () => (200, "hello"),
+            };
+            answer("max-age=60, stale-if-error=600", body).status(status).header("etag", "\"1\"")
+        })
+    };
+    node().call(ask("/")).await;
+    settle().await;
+    // After a restart, a minute later.
+    let failing = node();
+    failing.clock.advance(Duration::from_secs(61));
+    let stood_in = failing.call(ask("/").header("x-fail", "1")).await;
+    assert_eq!((stood_in.code.as_u16(), &*stood_in.body), (200, "hello"));
+    let two = node();
+    two.clock.advance(Duration::from_secs(61));
+    let confirmed = two.call(ask("/")).await;
+    assert_eq!(confirmed.status(), "test; fwd=stale; fwd-status=304; stored");
+    assert_eq!((&*confirmed.body, two.calls()), ("hello", 1));
+    assert!(two.call(ask("/")).await.status().starts_with("test; hit"));
 }
 
 #[tokio::test(start_paused = true)]
