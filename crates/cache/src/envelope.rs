@@ -76,8 +76,8 @@ impl Kept {
     }
 
     /// Whether it was kept for such a request.
-    pub(crate) fn suits(&self, request: &HeaderMap) -> bool {
-        self.vary.iter().all(|(name, value)| portable_value(request, name) == *value)
+    pub(crate) fn suits(&self, request: &HeaderMap, languages: bool) -> bool {
+        self.vary.iter().all(|(name, value)| portable_value(request, name, languages) == *value)
     }
 
     /// Tells variants apart.
@@ -228,7 +228,7 @@ mod tests {
             },
             age: Duration::from_secs(10),
             kept_at: RECEIVED.unix,
-            vary: vec![(accept.clone(), portable_value(&request, &accept))],
+            vary: vec![(accept.clone(), portable_value(&request, &accept, false))],
             headers: headers(&[("link", "<a>"), ("link", "<b>"), ("etag", "\"1\"")]),
         }
     }
@@ -239,8 +239,8 @@ mod tests {
         assert_eq!((back.digest, back.length, back.own_etag), (digest(b"hello"), 5, true));
         assert_eq!(back.headers, kept().headers);
         assert_eq!(back.policy.flags, kept().policy.flags);
-        assert!(back.suits(&headers(&[("accept", "a"), ("x", "1")])));
-        assert!(!back.suits(&headers(&[("accept", "b")])));
+        assert!(back.suits(&headers(&[("accept", "a"), ("x", "1")]), false));
+        assert!(!back.suits(&headers(&[("accept", "b")]), false));
         assert_eq!(back.variant(), kept().variant());
         let later = Received { unix: RECEIVED.unix + Duration::from_secs(7), ..RECEIVED };
         assert_eq!(back.policy(later).freshness.age(later.now), Duration::from_secs(17));

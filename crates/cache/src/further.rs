@@ -128,7 +128,9 @@ pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<
     let key = key(fetch)?;
     // Before the store is asked: what is settled meanwhile may be too late for its answer.
     let owed = further.owed.all();
-    let suits = |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request));
+    let languages = fetch.rules.languages;
+    let suits =
+        |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request, languages));
     let work = async {
         let Some(loaded) = further.store.load(key, &suits).await? else { return Ok(None) };
         collect(cache, loaded).await
