@@ -233,6 +233,7 @@ impl<'a> Plan<'a> {
             suffix: place.suffix.clone(),
             epoch: self.cache.epoch(place.keyed.key),
             position: self.cache.position(),
+            asked: demand.now.as_nanos().into(),
             lease: Mutex::new(None),
             known: self.cache.further_position().into(),
             request: request.headers().clone(),

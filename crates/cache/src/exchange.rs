@@ -1,9 +1,9 @@
 //! What is done with the service's answer.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use bartizan_core::Key;
+use bartizan_core::{Key, Timestamp};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
@@ -41,6 +41,8 @@ pub(crate) struct Fetch {
     pub(crate) position: u64,
     /// And the purges that the store behind memory knew of.
     pub(crate) known: AtomicU64,
+    /// When the service was asked: not before the store had been.
+    pub(crate) asked: AtomicU64,
     /// The turn among several processes, if this one has it.
     pub(crate) lease: Mutex<Option<Lease>>,
     /// The fields that the client sent, which tell variants apart.
@@ -121,7 +123,7 @@ impl Fetch {
 
     fn received(&self) -> Received {
         let now = self.cache.now();
-        let delay = now.saturating_since(self.demand.now);
+        let delay = now.saturating_since(Timestamp::from_nanos(self.asked.load(Relaxed)));
         Received { now, unix: self.cache.unix(), delay }
     }
 

@@ -1,5 +1,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bartizan_core::{Http, Protocol, Rejection};
@@ -299,6 +300,7 @@ impl<S, R> Waiting<S, R> {
                 return Next::Answer(response.map(CacheBody::stored));
             }
         }
+        flight.fetch.asked.store(now.as_nanos(), Relaxed);
         self.service.lead::<R, B>(&reader, request);
         Next::Lead(reader)
     }

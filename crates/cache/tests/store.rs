@@ -448,6 +448,19 @@ async fn a_turn_lasts_until_the_response_is_at_the_store_or_will_not_come() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn waiting_for_the_store_makes_no_response_older_rfc_9111_4_2_3() {
+    let store = Double::default();
+    let one = Arc::new(node(&store));
+    store.0.taken.store(true, Relaxed);
+    let waiting = Arc::clone(&one);
+    let waiting = tokio::spawn(async move { waiting.call(german()).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    one.clock.advance(Duration::from_secs(2));
+    waiting.await.unwrap();
+    assert_eq!(one.call(german()).await.headers["age"], "0");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_turn_says_whether_the_answer_was_for_others() {
     let store = Double::default();
     let one = Service::of(ResponseCache::new("test").over(store.clone()), |request| {
