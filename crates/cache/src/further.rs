@@ -9,6 +9,7 @@ use bartizan_core::Timestamp;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::entry::Entry;
 use crate::envelope::{self, Kept, Timeless};
@@ -83,14 +84,19 @@ impl fmt::Debug for Further {
     }
 }
 
+/// By when the store is to have done what it is asked from now on.
+pub(crate) fn deadline(cache: &ResponseCache) -> Instant {
+    Instant::now() + cache.current_settings().deadline()
+}
+
 /// Runs what a store does, within the deadline.
 async fn within<T>(
     cache: &ResponseCache,
     further: &Further,
+    deadline: Instant,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Option<T> {
-    let deadline = cache.current_settings().deadline();
-    let result = match tokio::time::timeout(deadline, work).await {
+    let result = match tokio::time::timeout_at(deadline, work).await {
         Ok(result) => result,
         Err(_) => Err(StoreError::new(StoreErrorKind::Late)),
     };
@@ -116,14 +122,23 @@ fn key(fetch: &Fetch) -> Option<StoreKey> {
 }
 
 /// Takes the turn to fetch it. `None` if that failed.
-pub(crate) async fn lease(fetch: &Fetch, further: &Further, span: Duration) -> Option<Turn> {
+pub(crate) async fn lease(
+    fetch: &Fetch,
+    further: &Further,
+    deadline: Instant,
+    span: Duration,
+) -> Option<Turn> {
     let work = further.store.lease(key(fetch)?, span);
-    within(&fetch.cache, further, work).await
+    within(&fetch.cache, further, deadline, work).await
 }
 
 /// What the further tier has for a request, put into memory too. The first `None` if it failed, the
 /// second if it has nothing.
-pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<Entry>>> {
+pub(crate) async fn load(
+    fetch: &Fetch,
+    further: &Further,
+    deadline: Instant,
+) -> Option<Option<Arc<Entry>>> {
     let cache = &fetch.cache;
     let key = key(fetch)?;
     // Before the store is asked: what is settled meanwhile may be too late for its answer.
@@ -135,7 +150,7 @@ pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<
         let Some(loaded) = further.store.load(key, &suits).await? else { return Ok(None) };
         collect(cache, loaded).await
     };
-    let loaded = within(cache, further, work).await;
+    let loaded = within(cache, further, deadline, work).await;
     // The service is asked after this, so that only later purges are for what it will say.
     fetch.known.store(further.position(), Relaxed);
     Some(loaded?.and_then(|(kept, body)| resume(fetch, kept, body, &owed)))
@@ -295,7 +310,7 @@ impl Drop for Sender {
 
 async fn send(cache: &ResponseCache, further: &Further, owing: &Owing) {
     let purge = || further.store.purge(&owing.purge, owing.resource);
-    while within(cache, further, purge()).await.is_none() {
+    while within(cache, further, deadline(cache), purge()).await.is_none() {
         tokio::time::sleep(REST).await;
     }
 }
@@ -316,7 +331,7 @@ fn spawn(
     let (cache, further) = (cache.clone(), Arc::clone(further));
     runtime.spawn(async move {
         let store = Arc::clone(&further.store);
-        within(&cache, &further, write(store)).await;
+        within(&cache, &further, deadline(&cache), write(store)).await;
         drop(permit);
     });
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::entry::Entry;
 use crate::exchange::Fetch;
 use crate::further::{self, Further};
@@ -81,7 +83,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(40);
 /// is waited for half as long as requests wait for each other: those who wait for this one have as
 /// much left for what it then fetches itself.
 pub(crate) async fn look(fetch: &Fetch, further: &Further, shares: bool) -> Option<Arc<Entry>> {
-    if let Some(found) = fresh(fetch, further).await? {
+    let deadline = further::deadline(&fetch.cache);
+    if let Some(found) = fresh(fetch, further, deadline).await? {
         return Some(found);
     }
     let (cache, wait) = (&fetch.cache, fetch.cache.current_settings().wait());
@@ -89,18 +92,23 @@ pub(crate) async fn look(fetch: &Fetch, further: &Further, shares: bool) -> Opti
         return None;
     }
     // What fails meanwhile is not waited for: the service is asked.
-    tokio::time::timeout(wait / 2, turn(fetch, further, wait)).await.ok().flatten()
+    tokio::time::timeout(wait / 2, turn(fetch, further, deadline, wait)).await.ok().flatten()
 }
 
-async fn turn(fetch: &Fetch, further: &Further, wait: Duration) -> Option<Arc<Entry>> {
+async fn turn(
+    fetch: &Fetch,
+    further: &Further,
+    mut deadline: Instant,
+    wait: Duration,
+) -> Option<Arc<Entry>> {
     let mut pause = FIRST_PAUSE;
     let mut waited = false;
     loop {
-        match further::lease(fetch, further, wait).await? {
+        match further::lease(fetch, further, deadline, wait).await? {
             Turn::Mine(lease) => {
                 // It may have been stored between the look and the lease.
                 if (lease.found || waited)
-                    && let Some(found) = fresh(fetch, further).await?
+                    && let Some(found) = fresh(fetch, further, deadline).await?
                 {
                     return Some(found);
                 }
@@ -116,7 +124,9 @@ async fn turn(fetch: &Fetch, further: &Further, wait: Duration) -> Option<Arc<En
         waited = true;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        if let Some(found) = fresh(fetch, further).await? {
+        // That was for another process, not for the store.
+        deadline = further::deadline(&fetch.cache);
+        if let Some(found) = fresh(fetch, further, deadline).await? {
             return Some(found);
         }
     }
@@ -124,8 +134,8 @@ async fn turn(fetch: &Fetch, further: &Further, wait: Duration) -> Option<Arc<En
 
 /// What is there and may be served as it is. The first `None` if the store failed. What is stale is
 /// asked about, and may stand in for an error.
-async fn fresh(fetch: &Fetch, further: &Further) -> Option<Option<Arc<Entry>>> {
-    let Some(found) = further::load(fetch, further).await? else { return Some(None) };
+async fn fresh(fetch: &Fetch, further: &Further, deadline: Instant) -> Option<Option<Arc<Entry>>> {
+    let Some(found) = further::load(fetch, further, deadline).await? else { return Some(None) };
     let demand = Demand { now: fetch.cache.now(), ..fetch.demand };
     match state::reuse(&found.head.policy, &demand, false) {
         Ok(Reuse::AsItIs) => return Some(Some(found)),

@@ -49,6 +49,8 @@ enum Health {
     Well,
     Down,
     Frozen,
+    /// Each thing that it does takes as long.
+    Slow(Duration),
     /// Every byte of bodies, or of heads, is another one.
     Garbage {
         heads: bool,
@@ -65,6 +67,10 @@ impl Double {
         match health {
             Health::Down => Err(StoreError::new(StoreErrorKind::Unavailable).caused_by("refused")),
             Health::Frozen => std::future::pending().await,
+            Health::Slow(delay) => {
+                tokio::time::sleep(delay).await;
+                Ok(health)
+            }
             health => Ok(health),
         }
     }
@@ -374,6 +380,19 @@ async fn what_is_longer_than_is_stored_here_is_a_miss_and_no_failure_of_the_stor
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_that_a_request_asks_of_the_store_is_within_one_deadline() {
+    for (delay, waits) in [(10, 20), (24, 48), (30, 50), (49, 50), (60, 50)] {
+        let store = Double::default();
+        let one = node(&store);
+        store.is(Health::Slow(Duration::from_millis(delay)));
+        let start = Instant::now();
+        // To look for it, and to take the turn.
+        assert_eq!(one.call(german()).await.body, "hello de");
+        assert_eq!(start.elapsed(), Duration::from_millis(waits), "{delay} ms each");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_misses_are_one_look_and_one_fetch() {
     let store = Double::default();
     let service = Arc::new(node(&store));
@@ -435,19 +454,6 @@ async fn what_is_stale_there_is_validated_and_stands_in_for_errors_rfc_9111_4_3(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_lasts_until_the_response_is_at_the_store_or_will_not_come() {
-    let store = Double::default();
-    let one = node(&store);
-    one.call(german()).await;
-    settle().await;
-    assert_eq!(store.0.turns.load(Relaxed), 0);
-    // Nobody waits for the end of this one.
-    drop(tokio::time::timeout(Duration::ZERO, one.call(ask("/other"))).await);
-    settle().await;
-    assert_eq!(store.0.turns.load(Relaxed), 0);
-}
-
-#[tokio::test(start_paused = true)]
 async fn waiting_for_the_store_makes_no_response_older_rfc_9111_4_2_3() {
     let store = Double::default();
     let one = Arc::new(node(&store));
@@ -458,6 +464,19 @@ async fn waiting_for_the_store_makes_no_response_older_rfc_9111_4_2_3() {
     one.clock.advance(Duration::from_secs(2));
     waiting.await.unwrap();
     assert_eq!(one.call(german()).await.headers["age"], "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_lasts_until_the_response_is_at_the_store_or_will_not_come() {
+    let store = Double::default();
+    let one = node(&store);
+    one.call(german()).await;
+    settle().await;
+    assert_eq!(store.0.turns.load(Relaxed), 0);
+    // Nobody waits for the end of this one.
+    drop(tokio::time::timeout(Duration::ZERO, one.call(ask("/other"))).await);
+    settle().await;
+    assert_eq!(store.0.turns.load(Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
