@@ -6,8 +6,9 @@ use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 
+use crate::after::{After, Task};
 use crate::entry::Entry;
-use crate::exchange::{After, Fetch, Task};
+use crate::exchange::Fetch;
 use crate::head::Line;
 use crate::invalidate::{self, Site};
 use crate::key::{self, Keyed, RequestHead, Suffix, Target};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bartizan_core::{Key, Timestamp};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body::Body;
 
@@ -104,7 +104,7 @@ impl Fetch {
         self.count(if stored.is_some() { Fate::Stored } else { Fate::Overtaken });
     }
 
-    fn put(&self, entry: Entry, epoch: Epoch, confirmed: bool) -> Option<Arc<Entry>> {
+    pub(crate) fn put(&self, entry: Entry, epoch: Epoch, confirmed: bool) -> Option<Arc<Entry>> {
         let mut keyed = self.keyed;
         let mut learned = None;
         if self.cache.keys().learns()
@@ -121,13 +121,23 @@ impl Fetch {
         Some(stored)
     }
 
-    fn received(&self) -> Received {
+    /// The service is asked now, not when the request came.
+    pub(crate) fn is_asked_now(&self) {
+        self.asked.store(self.cache.now().as_nanos(), Relaxed);
+    }
+
+    pub(crate) fn received(&self) -> Received {
         let now = self.cache.now();
         let delay = now.saturating_since(Timestamp::from_nanos(self.asked.load(Relaxed)));
         Received { now, unix: self.cache.unix(), delay }
     }
 
-    fn head(&self, status: StatusCode, headers: &HeaderMap, received: Received) -> Option<Head> {
+    pub(crate) fn head(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        received: Received,
+    ) -> Option<Head> {
         let settings = self.cache.current_settings();
         let context = Context {
             rules: &self.rules,
@@ -208,7 +218,7 @@ pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
 }
 
 /// What is fetched was decided without a body to wait for.
-fn close(flight: &Flight, stage: Stage) {
+pub(crate) fn close(flight: &Flight, stage: Stage) {
     let fetch = &flight.fetch;
     fetch.cache.flights().leave(fetch.keyed.key, flight);
     flight.set_stage(stage);
@@ -258,14 +268,14 @@ fn fetched<B: Body<Data = Bytes>, E>(
         fetch.cache.invalidate_after(&fetch.site, &fetch.suffix, parts.status, &parts.headers);
         // It has just made its own target invalid: what counts is what comes after.
         epoch = fetch.cache.epoch(fetch.keyed.key);
-        is_representation(fetch, &parts)
+        parts.status == StatusCode::OK && fetch.site.is_represented(&parts.headers)
     } else {
         !fetch.demand.directives.no_store
     };
     let fill = may_store.then(|| fill(fetch, &parts, &body, epoch)).flatten();
     match fill {
         Some(fill) => {
-            if !state::is_for_others(&fill.head.policy, fetch.cache.now()) {
+            if !state::is_for_others(&fill.head.policy, fetch.demand.now) {
                 mark_unshared(flight);
             }
             let has_it = judge(fetch, &mut parts, true);
@@ -277,13 +287,9 @@ fn fetched<B: Body<Data = Bytes>, E>(
         }
         None => {
             // What the service has now is not what is stored; but an error proves nothing.
-            if let Some(stale) = fetch.stale()
-                && !parts.status.is_server_error()
-                && !fetch.is_unsafe
-            {
-                fetch.cache.remove_entry(fetch.keyed.key, stale);
-            }
             if !parts.status.is_server_error() {
+                let stale = fetch.stale().filter(|_| !fetch.is_unsafe);
+                stale.inspect(|stale| fetch.cache.remove_entry(fetch.keyed.key, stale));
                 mark_unshared(flight);
             }
             let has_it = judge(fetch, &mut parts, false);
@@ -311,13 +317,6 @@ fn judge(fetch: &Fetch, parts: &mut response::Parts, stored: bool) -> bool {
         parts.headers.append(crate::status::CACHE_STATUS, line);
     }
     has_it
-}
-
-/// Whether the answer to an unsafe request is what a GET of its target would be answered with, for
-/// a time that it states (RFC 9110 §9.3.3).
-fn is_representation(fetch: &Fetch, parts: &response::Parts) -> bool {
-    let stated = [CACHE_CONTROL, EXPIRES].iter().any(|name| parts.headers.contains_key(name));
-    stated && parts.status == StatusCode::OK && fetch.site.is_of_its_target(&parts.headers)
 }
 
 /// How the answer is stored; `None` if it is not, or is too long, or of no clear length.
@@ -397,65 +396,4 @@ fn confirmed(
         response.headers_mut().append(SET_COOKIE, cookie);
     });
     (response, stored.filter(|_| for_others).map_or(Stage::Unshared, Stage::Served))
-}
-
-/// A request that was forwarded, and whose answer is not stored.
-#[derive(Debug)]
-pub(crate) struct After {
-    pub(crate) cache: ResponseCache,
-    pub(crate) annotate: bool,
-    pub(crate) reason: Forward,
-    pub(crate) detail: Option<&'static str>,
-    pub(crate) task: Task,
-}
-
-/// What the answer is for beside the client.
-#[derive(Debug)]
-pub(crate) enum Task {
-    /// The answer to a HEAD may bring the stored response up to date (RFC 9111 §4.3.5).
-    Freshen(Box<Fetch>),
-    /// The request may have changed its target and what the answer refers to.
-    Invalidate(Box<(Site, Suffix)>),
-    Nothing,
-}
-
-impl After {
-    pub(crate) fn conclude<B>(self, response: &mut Response<B>) {
-        let Self { cache, annotate, reason, detail, task } = self;
-        match task {
-            Task::Nothing => {}
-            Task::Invalidate(request) => {
-                let (site, suffix) = *request;
-                cache.invalidate_after(&site, &suffix, response.status(), response.headers());
-            }
-            Task::Freshen(fetch) => freshen(&fetch, response),
-        }
-        if annotate {
-            let line = cache.status().forwarded(reason, Notes { detail, ..Notes::default() });
-            response.headers_mut().append(crate::status::CACHE_STATUS, line);
-        }
-    }
-}
-
-fn freshen<B>(fetch: &Fetch, response: &Response<B>) {
-    let Some(entry) = &fetch.stale else { return };
-    if response.status() != StatusCode::OK {
-        return;
-    }
-    let headers = response.headers();
-    let same =
-        [http::header::ETAG, http::header::LAST_MODIFIED, CONTENT_LENGTH].iter().all(|name| {
-            headers.get(name).is_none_or(|value| entry.head.headers.get(name) == Some(value))
-        });
-    let fresh = same
-        .then(|| {
-            let received = fetch.received();
-            let merged = entry.head.freshened(headers, received);
-            let head = Arc::new(fetch.head(entry.head.status, &merged, received)?);
-            Some(Entry::new(head, entry.body.clone(), entry.part, fetch.position))
-        })
-        .flatten();
-    if fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch, true)).is_none() {
-        fetch.cache.remove_entry(fetch.keyed.key, entry);
-    }
 }

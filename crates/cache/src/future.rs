@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::CacheBody;
+use crate::after::After;
 use crate::body::BoxError;
-use crate::exchange::After;
 use crate::flight::Reader;
 use crate::leg::{Answer, Delivery};
 use crate::service::{Next, Waiting};

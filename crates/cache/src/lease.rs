@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::entry::Entry;
 use crate::exchange::Fetch;
+use crate::flight::Stage;
 use crate::further::{self, Further};
 use crate::state::{self, Demand, Refusal, Reuse};
 
@@ -70,6 +71,10 @@ impl fmt::Debug for Lease {
 }
 
 impl Fetch {
+    fn take(&self, lease: Lease) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+    }
+
     pub(crate) fn take_turn(&self) -> Option<Lease> {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -95,6 +100,23 @@ pub(crate) async fn look(fetch: &Fetch, further: &Further, shares: bool) -> Opti
     tokio::time::timeout(wait / 2, turn(fetch, further, deadline, wait)).await.ok().flatten()
 }
 
+/// What became of a refresh before it was sent: it is in the store, or another process is at it.
+/// `None` if neither, or if nobody knows.
+pub(crate) async fn ahead(fetch: &Fetch, further: &Further) -> Option<Stage> {
+    let (cache, deadline) = (&fetch.cache, further::deadline(&fetch.cache));
+    let found = further::load(fetch, further, deadline).await?;
+    if let Some(found) = found.filter(|found| reuse(fetch, found) == Ok(Reuse::AsItIs)) {
+        return Some(Stage::Served(found));
+    }
+    let wait = cache.current_settings().wait();
+    match further::lease(fetch, further, deadline, wait).await? {
+        Turn::Mine(lease) => fetch.take(lease),
+        Turn::Taken => return Some(Stage::Unshared),
+        Turn::Unshared => {}
+    }
+    None
+}
+
 async fn turn(
     fetch: &Fetch,
     further: &Further,
@@ -112,7 +134,7 @@ async fn turn(
                 {
                     return Some(found);
                 }
-                *fetch.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+                fetch.take(lease);
                 return None;
             }
             Turn::Unshared => {
@@ -132,12 +154,16 @@ async fn turn(
     }
 }
 
+fn reuse(fetch: &Fetch, found: &Entry) -> Result<Reuse, Refusal> {
+    let demand = Demand { now: fetch.cache.now(), ..fetch.demand };
+    state::reuse(&found.head.policy, &demand, false)
+}
+
 /// What is there and may be served as it is. The first `None` if the store failed. What is stale is
 /// asked about, and may stand in for an error.
 async fn fresh(fetch: &Fetch, further: &Further, deadline: Instant) -> Option<Option<Arc<Entry>>> {
     let Some(found) = further::load(fetch, further, deadline).await? else { return Some(None) };
-    let demand = Demand { now: fetch.cache.now(), ..fetch.demand };
-    match state::reuse(&found.head.policy, &demand, false) {
+    match reuse(fetch, &found) {
         Ok(Reuse::AsItIs) => return Some(Some(found)),
         Ok(Reuse::WhileRevalidating) | Err(Refusal::Stale) => drop(fetch.found.set(found)),
         Err(Refusal::Credentials | Refusal::Request) => {}

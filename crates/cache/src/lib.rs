@@ -115,6 +115,7 @@
 //! - `axum`: the key is made of the URI that the client sent, also inside nested routers.
 
 mod admin;
+mod after;
 mod bell;
 mod body;
 mod by_key;

@@ -1,6 +1,5 @@
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bartizan_core::{Http, Protocol, Rejection};
@@ -10,14 +9,16 @@ use http_body::Body;
 use tokio::time::Sleep;
 use tower_service::Service;
 
+use crate::after::After;
 use crate::body::BoxError;
 use crate::decide::{Decision, Plan};
 use crate::entry::Entry;
-use crate::exchange::{After, Fetch};
+use crate::exchange::Fetch;
 use crate::flight::{Flight, Reader, Stage};
 use crate::flights::Role;
+use crate::further::Further;
 use crate::head::{Head, Line};
-use crate::leg::Leg;
+use crate::leg::{Ahead, Leg};
 use crate::observe::Verdict;
 use crate::rules::Rules;
 use crate::seen::Seen;
@@ -134,7 +135,7 @@ impl<S> Cache<S> {
                     Role::Leader(reader) => match self.look_further(&reader, shares) {
                         Some(load) => Next::Wait(Wait::Load { reader, load }, request),
                         None => {
-                            self.lead::<R, B>(&reader, request);
+                            self.lead::<R, B>(&reader, request, None);
                             Next::Lead(reader)
                         }
                     },
@@ -153,6 +154,12 @@ impl<S> Cache<S> {
 
     /// What is to be waited for before the service is asked.
     fn look_further(&self, reader: &Reader, shares: bool) -> Option<Load> {
+        let (further, flight) = (self.further(reader)?, Arc::clone(reader.flight()));
+        Some(Box::pin(async move { lease::look(&flight.fetch, &further, shares).await }))
+    }
+
+    /// The store behind memory, if it is worth while to look there for the answer to a request.
+    fn further(&self, reader: &Reader) -> Option<Arc<Further>> {
         let further = self.cache.further().filter(|further| further.is_up(self.cache.now()))?;
         let fetch = &reader.flight().fetch;
         // What is demanded of the service, or is a change, is not looked for elsewhere.
@@ -165,12 +172,11 @@ impl<S> Cache<S> {
             return None;
         }
         further::settle(&self.cache, further);
-        let (flight, further) = (Arc::clone(reader.flight()), Arc::clone(further));
-        Some(Box::pin(async move { lease::look(&flight.fetch, &further, shares).await }))
+        Some(Arc::clone(further))
     }
 
-    /// Sends the request of a flight to the service.
-    fn lead<R, B>(&mut self, reader: &Reader, mut request: Request<R>)
+    /// Sends the request of a flight to the service, once it is clear that nothing went ahead of it.
+    fn lead<R, B>(&mut self, reader: &Reader, mut request: Request<R>, ahead: Option<Ahead>)
     where
         S: Service<Request<R>, Response = Response<B>>,
         S::Future: Send + 'static,
@@ -184,7 +190,7 @@ impl<S> Cache<S> {
             None if flight.fetch.judges => validate::ask_for_all(request.headers_mut()),
             None => {}
         }
-        flight.begin(Box::pin(Leg::<_, B, S::Error>::new(self.inner.call(request))));
+        flight.begin(Box::pin(Leg::<_, B, S::Error>::new(ahead, self.inner.call(request))));
     }
 
     /// Brings a stale response up to date beside the client that was answered with it.
@@ -201,9 +207,13 @@ impl<S> Cache<S> {
             request.headers_mut().remove(name);
         }
         let role = self.cache.flights().enter(request.headers(), None, fetch);
-        // One that is on its way already is enough.
+        // One that is on its way already is enough, be it at another process.
         if let Role::Leader(reader) = role {
-            self.lead::<R, B>(&reader, request);
+            let ahead = self.further(&reader).map(|further| -> Ahead {
+                let flight = Arc::downgrade(reader.flight());
+                Box::pin(async move { lease::ahead(&flight.upgrade()?.fetch, &further).await })
+            });
+            self.lead::<R, B>(&reader, request, ahead);
             reader.drain();
         }
     }
@@ -300,8 +310,8 @@ impl<S, R> Waiting<S, R> {
                 return Next::Answer(response.map(CacheBody::stored));
             }
         }
-        flight.fetch.asked.store(now.as_nanos(), Relaxed);
-        self.service.lead::<R, B>(&reader, request);
+        flight.fetch.is_asked_now();
+        self.service.lead::<R, B>(&reader, request, None);
         Next::Lead(reader)
     }
 

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bartizan_cache::{
-    CacheLayer, Lease, Loaded, Purge, Record, ResponseCache, Settings, Store, StoreError,
-    StoreErrorKind, StoreFuture, StoreKey, Turn, What,
+    Cache, CacheLayer, Clock, Lease, Loaded, Purge, Record, ResponseCache, Settings, Store,
+    StoreError, StoreErrorKind, StoreFuture, StoreKey, Turn, What,
 };
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
@@ -464,6 +464,49 @@ async fn waiting_for_the_store_makes_no_response_older_rfc_9111_4_2_3() {
     one.clock.advance(Duration::from_secs(2));
     waiting.await.unwrap();
     assert_eq!(one.call(german()).await.headers["age"], "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_beside_the_client_is_one_for_all_processes_rfc_5861() {
+    let store = Double::default();
+    let clock = Clock::manual();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let node = || {
+        let asked = Arc::clone(&asked);
+        let inner = tower::service_fn(move |_: http::Request<()>| {
+            let asked = Arc::clone(&asked);
+            async move {
+                asked.fetch_add(1, Relaxed);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let said = "max-age=60, stale-while-revalidate=60";
+                let body = Full::new(Bytes::from_static(b"hello"));
+                let head = http::Response::builder().header("cache-control", said);
+                Ok::<_, std::convert::Infallible>(head.body(body).unwrap())
+            }
+        });
+        let cache = ResponseCache::new("test").clock(clock.clone()).over(store.clone());
+        CacheLayer::new(cache).layer(inner)
+    };
+    let call = async |service: &Cache<_>| {
+        let response = service.clone().oneshot(ask("/").body(()).unwrap()).await.unwrap();
+        let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+        response.into_body().collect().await.unwrap();
+        settle().await;
+        status
+    };
+    let (one, two) = (node(), node());
+    call(&one).await;
+    call(&two).await;
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(call(&one).await, "test; hit; ttl=-1");
+    assert_eq!(store.0.turns.load(Relaxed), 1);
+    // The other is at it, and then has it.
+    store.0.taken.store(true, Relaxed);
+    assert_eq!(call(&two).await, "test; hit; ttl=-1");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(call(&two).await, "test; hit; ttl=-1");
+    assert_eq!(call(&two).await, "test; hit; ttl=60");
+    assert_eq!(asked.load(Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
