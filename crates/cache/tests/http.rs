@@ -248,6 +248,27 @@ async fn u13_a_stale_part_is_not_validated_for_who_asks_for_what_it_has_not() {
 }
 
 #[tokio::test]
+async fn a_part_that_nothing_is_known_of_leaves_the_whole_in_place() {
+    for (tag, stays) in [("", true), ("W/\"1\"", true), ("W/\"2\"", false)] {
+        let service = Service::new(move |request| {
+            let head = if request.headers().contains_key("range") {
+                let head = answer("max-age=60", "h").status(206);
+                let head = head.header("content-range", "bytes 0-0/5");
+                if tag.is_empty() { head } else { head.header("etag", tag) }
+            } else {
+                answer("max-age=60", "hello").header("etag", "W/\"1\"")
+            };
+            head
+        });
+        service.call(ask("/f")).await;
+        let forced = ask("/f").header("range", "bytes=0-0").header("cache-control", "no-cache");
+        service.call(forced).await;
+        let next = service.call(ask("/f")).await;
+        assert_eq!((next.status().contains("hit"), &*next.body), (stays, "hello"), "{tag}");
+    }
+}
+
+#[tokio::test]
 async fn parts_of_one_representation_become_the_whole() {
     let service = Service::new(|request| {
         let (range, body) =
