@@ -601,6 +601,18 @@ async fn settings_change_while_running() {
     assert_eq!(service.call(ask("/")).await.status(), "test; fwd=uri-miss; stored");
 }
 
+#[test]
+fn clearing_undoes_no_change_of_settings() {
+    let cache = ResponseCache::new("test");
+    for round in 1..=200_u64 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| cache.clear());
+            scope.spawn(|| cache.apply(json!({ "max_body_bytes": round })).unwrap());
+        });
+        assert!(format!("{cache:?}").contains(&format!("max_body_bytes: {round},")), "{round}");
+    }
+}
+
 #[tokio::test]
 async fn on_an_axum_router() {
     let cache = ResponseCache::new("api").switched_by(Switch::new(Mode::Enforce));

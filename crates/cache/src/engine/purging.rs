@@ -65,7 +65,15 @@ impl ResponseCache {
     pub fn clear(&self) {
         self.shared.changes.note_all();
         fence(SeqCst);
-        self.shared.active.store(Active::new(self.current_settings()));
+        let mut old = None;
+        self.shared.active.update(|active| {
+            old = Some(Arc::clone(&active.memory));
+            Active::new(Arc::clone(&active.settings))
+        });
+        // To free it may take a while, which no request is to wait for.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(old)));
+        }
         observe::cleared(&self.shared.plan.name);
     }
 
