@@ -22,6 +22,7 @@ use crate::observe::{Fate, Verdict};
 use crate::range::Part;
 use crate::rules::{Rules, SetCookie};
 use crate::serve::{Asks, serve};
+use crate::stand_in::stood_in;
 use crate::state::{self, Demand, Received};
 use crate::status::{Forward, Notes};
 use crate::stream::{Fill, Filled};
@@ -236,23 +237,6 @@ fn mark_unshared(flight: &Flight) {
     }
 }
 
-/// A stale response in place of an error.
-fn stood_in(
-    fetch: &Fetch,
-    entry: &Arc<Entry>,
-    status: Option<StatusCode>,
-) -> Option<Response<Bytes>> {
-    let now = fetch.cache.now();
-    let line = fetch.annotate.then(|| {
-        let ttl = entry.head.policy.freshness.ttl(now);
-        fetch.cache.status().stood_in(ttl, status.map(|status| status.as_u16()))
-    });
-    let response =
-        serve(entry, &fetch.request, Asks::get(&fetch.request), now, line.as_ref().into())?;
-    fetch.cache.counts().request(Verdict::StoodIn);
-    Some(response)
-}
-
 /// The service sent a response of its own.
 fn fetched<B: Body<Data = Bytes>, E>(
     flight: &Flight,
@@ -366,7 +350,13 @@ fn confirmed(
         SetCookie::Refuse | SetCookie::Strip => fields::take_cookies(&mut parts.headers),
     };
     let headers = entry.head.freshened(&parts.headers, received);
-    let fresh = fetch.head(entry.head.status, &headers, received).map(|head| {
+    // What has another strong tag is not what it is about (RFC 9111 §4.3.4).
+    let head = if validate::is_of_another(&parts.headers, &entry.head) {
+        None
+    } else {
+        fetch.head(entry.head.status, &headers, received)
+    };
+    let fresh = head.map(|head| {
         let (head, body) = (Arc::new(head), entry.body.clone());
         match entry.part {
             None => Entry::whole(head, body, fetch.position, cache.makes_etags()),

@@ -149,6 +149,7 @@ mod seen;
 mod serve;
 mod service;
 mod settings;
+mod stand_in;
 mod state;
 mod status;
 mod store;

@@ -1,5 +1,6 @@
 //! What is no longer true: by purges of operators and by unsafe requests.
 
+use std::sync::Arc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
 
 use bartizan_core::Key;
