@@ -18,7 +18,7 @@ use crate::invalidate::Site;
 use crate::key::{Keyed, Query, Suffix};
 use crate::lease::Lease;
 use crate::leg::{Answer, Delivery};
-use crate::observe::{Fate, Verdict};
+use crate::observe::Fate;
 use crate::range::Part;
 use crate::rules::{Rules, SetCookie};
 use crate::serve::{Asks, serve};
@@ -106,14 +106,18 @@ impl Fetch {
     }
 
     pub(crate) fn put(&self, entry: Entry, epoch: Epoch, confirmed: bool) -> Option<Arc<Entry>> {
-        let mut keyed = self.keyed;
-        let mut learned = None;
+        let (mut keyed, mut epoch, mut learned) = (self.keyed, epoch, None);
         if self.cache.keys().learns()
             && let Some(target) = self.site.target()
         {
             learned = Query::no_vary_search(&entry.head.headers).map(Arc::new);
             keyed = self.cache.keys().keyed(&target, &self.suffix, learned.as_deref());
             self.cache.learn(&target, learned.clone());
+            // Changes until now are noted under the key that was known, later ones under this.
+            let before = std::mem::replace(&mut epoch, self.cache.epoch(keyed.key));
+            if self.cache.is_changed_since(before, self.keyed.key) {
+                return None;
+            }
         }
         let stored = self.cache.put(keyed.key, epoch, entry, &self.request)?;
         if let Some(further) = self.cache.further() {
@@ -161,7 +165,7 @@ impl Fetch {
     }
 
     /// The stored response that is no longer true if the service has another one.
-    fn stale(&self) -> Option<&Arc<Entry>> {
+    pub(crate) fn stale(&self) -> Option<&Arc<Entry>> {
         self.found.get().or(self.stale.as_ref())
     }
 
@@ -169,14 +173,6 @@ impl Fetch {
         let notes = Notes { detail: self.detail, ..notes };
         let reason = if self.found.get().is_some() { Forward::Stale } else { self.reason };
         self.annotate.then(|| self.cache.status().forwarded(reason, notes))
-    }
-
-    /// The stored response, if it may stand in for an answer of this status, or for none.
-    fn stand_in(&self, status: Option<StatusCode>) -> Option<&Arc<Entry>> {
-        let unreachable = status.is_none_or(|status| matches!(status.as_u16(), 502 | 504));
-        let entry = self.stale().filter(|_| self.serves)?;
-        let demand = Demand { now: self.cache.now(), ..self.demand };
-        state::stands_in(&entry.head.policy, &demand, unreachable).then_some(entry)
     }
 }
 

@@ -232,7 +232,7 @@ pub(crate) fn save(
     let left = head.policy.freshness.left(now).unwrap_or_default();
     let mut record = Record::new(kept.encode(), entry.body.clone(), kept.variant(), left + grace);
     record.uri = head.uri.to_string();
-    record.resource = resource(cache, &target, learned);
+    record.resource = StoreKey::new(cache.keys().portable_resource(&target));
     record.confirmed = confirmed;
     record.digest = kept.digest;
     record.asked_ago = now.saturating_since(fetch.demand.now);
@@ -248,11 +248,6 @@ pub(crate) fn save(
     });
 }
 
-/// The key of a resource in all its partitions.
-fn resource(cache: &ResponseCache, target: &Target<'_>, learned: Option<&Query>) -> StoreKey {
-    StoreKey::new(cache.keys().portable(target, &Suffix::default(), learned))
-}
-
 /// Purges in the further tier, too.
 pub(crate) fn purge(cache: &ResponseCache, further: &Arc<Further>, purge: Purge) {
     let (resource, label) = match purge.what() {
@@ -260,7 +255,7 @@ pub(crate) fn purge(cache: &ResponseCache, further: &Arc<Further>, purge: Purge)
             let Some(target) = Target::of(uri, None, cache.default_scheme()) else { return };
             let learned = cache.learned(&target);
             let keyed = cache.keys().keyed(&target, &Suffix::default(), learned.as_deref());
-            (Some(resource(cache, &target, learned.as_deref())), Some(keyed.resource))
+            (Some(StoreKey::new(cache.keys().portable_resource(&target))), Some(keyed.resource))
         }
         what => (None, purge::label(what)),
     };

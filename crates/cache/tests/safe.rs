@@ -4,10 +4,10 @@
 
 mod service;
 
-use bartizan_cache::{CacheLayer, KeyRules, ResponseCache, SetCookie, Settings};
+use bartizan_cache::{CacheLayer, KeyRules, Purge, ResponseCache, SetCookie, Settings};
 use http::{HeaderName, Request, StatusCode};
 
-use self::service::{Service, answer, get as ask};
+use self::service::{Part, Service, answer, get as ask, read_all};
 
 /// Answers by the path's last segment as `Cache-Control`, with the user's name as the body.
 fn by_user(said: &'static str) -> Service {
@@ -368,6 +368,36 @@ async fn targeted_fields_of_ones_own_are_obeyed_if_listed() {
     service.call_by(&layer, ask("/")).await;
     assert!(service.call_by(&layer, ask("/")).await.status().contains("hit"));
     assert!(service.call(ask("/other")).await.status().ends_with("uri-miss"));
+}
+
+/// Says that `n` does not matter, unless the path is asked for with `plain`.
+fn learning() -> Service {
+    let keys = KeyRules::default().no_vary_search(true);
+    Service::of(ResponseCache::new("test").keyed_by(keys), |request| {
+        let says = request.uri().query() != Some("plain");
+        let head = answer("max-age=60", vec![Part::Data("x"), Part::Data("y")]);
+        if says { head.header("no-vary-search", "params=(\"n\")") } else { head }
+    })
+}
+
+#[tokio::test]
+async fn a_change_during_the_first_fetch_is_noticed_whatever_it_says_of_its_query() {
+    let service = learning();
+    let first = service.start(ask("/?n=1")).await;
+    service.call(Request::post("/?n=1").header("host", "a.test")).await;
+    assert_eq!(read_all(first).await.body, "xy");
+    assert_eq!(service.call(ask("/?n=2")).await.status(), "test; fwd=uri-miss; stored");
+}
+
+#[tokio::test]
+async fn what_was_purged_does_not_come_back_when_its_query_is_learned_again() {
+    let service = learning();
+    service.call(ask("/?n=1")).await;
+    // Forgotten, as it would be among very many.
+    service.call(ask("/?plain")).await;
+    service.cache.purge(&Purge::uri("https://a.test/?n=1".parse().unwrap()));
+    service.call(ask("/?n=2&m=2")).await;
+    assert_eq!(service.call(ask("/?n=1")).await.status(), "test; fwd=uri-miss; stored");
 }
 
 #[tokio::test]

@@ -49,8 +49,7 @@ impl ResponseCache {
         let Shared { plan, journal, .. } = &*self.shared;
         let learned = self.learned(target);
         let Keyed { key, resource } = plan.keys.keyed(target, suffix, learned.as_deref());
-        // The parts of the key that others have are not known here.
-        if soft || plan.keys.has_parts() {
+        if soft || plan.keys.has_many_keys() {
             journal.purge(resource, soft);
         }
         !soft && self.invalidate_key(key)

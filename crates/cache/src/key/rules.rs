@@ -101,7 +101,8 @@ impl KeyRules {
     }
 
     /// Whether a response's `No-Vary-Search` is honoured: it says itself which parameters it does
-    /// not depend on. It holds for the path that it was given for.
+    /// not depend on. It holds for the path that it was given for. What changes or purges a resource
+    /// then does so for all queries of its path, since it may be stored under any.
     pub const fn no_vary_search(mut self, on: bool) -> Self {
         self.no_vary_search = on;
         self
@@ -149,9 +150,10 @@ impl KeyRules {
         self
     }
 
-    /// Whether the key holds more than the target.
-    pub(crate) fn has_parts(&self) -> bool {
-        !self.parts.is_empty()
+    /// Whether a resource has keys that its target does not tell: by parts of the key, or by what
+    /// was learned of its query and may be forgotten.
+    pub(crate) fn has_many_keys(&self) -> bool {
+        self.no_vary_search || !self.parts.is_empty()
     }
 
     pub(crate) fn learns(&self) -> bool {
@@ -218,7 +220,7 @@ impl KeyRules {
         learned: Option<&Query>,
     ) -> Keyed {
         let query = learned.or((self.query != Query::default()).then_some(&self.query));
-        let resource = match query {
+        let whole = match query {
             None => target.key(),
             Some(rules) => {
                 let (path, query) = target.path().split_once('?').unwrap_or((target.path(), ""));
@@ -227,9 +229,10 @@ impl KeyRules {
             }
         };
         let key = match &suffix.0 {
-            None => resource,
-            Some(parts) => Key::of(&(resource.as_u128(), parts)),
+            None => whole,
+            Some(parts) => Key::of(&(whole.as_u128(), parts)),
         };
+        let resource = if self.no_vary_search { Self::learned_at(target) } else { whole };
         Keyed { key, resource }
     }
 
@@ -237,6 +240,13 @@ impl KeyRules {
     pub(crate) fn learned_at(target: &Target<'_>) -> Key {
         let path = target.path().split('?').next().unwrap_or_default();
         target.with_path(path).key()
+    }
+
+    /// The key of a resource, in all its parts, that is the same in every process.
+    pub(crate) fn portable_resource(&self, target: &Target<'_>) -> [u8; 32] {
+        let path = target.path().split('?').next().unwrap_or_default();
+        let target = if self.no_vary_search { target.with_path(path) } else { target.clone() };
+        self.portable(&target, &Suffix::default(), None)
     }
 
     /// A key that is the same in every process.
@@ -279,7 +289,7 @@ pub(crate) struct Suffix(Option<Box<[u8]>>);
 pub(crate) struct Keyed {
     /// Of the stored responses.
     pub(crate) key: Key,
-    /// Of the resource in all its parts.
+    /// Of the resource in all its parts; of its path, if responses say what matters of the query.
     pub(crate) resource: Key,
 }
 
