@@ -68,7 +68,8 @@ impl Vary {
                 _ => best = Some(choice),
             }
         }
-        best.is_some_and(|best| best.name == language)
+        // What has no weight is what the client will not have (RFC 9110 §12.4.2).
+        best.is_some_and(|best| best.name == language && best.weight != Weight::Thousandths(0))
     }
 
     pub(crate) fn weight(&self) -> usize {
@@ -229,6 +230,7 @@ mod tests {
         assert!(letter.matches(&of("fr;q=0.5, de;q=1.0")), "it is what the client likes best");
         assert!(!letter.matches(&of("fr, de")), "the client may like French as well");
         assert!(!letter.matches(&of("fr, de;q=0.5")));
+        assert!(!letter.matches(&of("de;q=0")), "the client does not take it");
         let safe = Vary::of(&german, &of("en, de"), false).unwrap();
         assert!(!safe.matches(&of("de, en")), "order may be preference");
         assert!(!safe.matches(&of("fr;q=0.5, de;q=1.0")));
