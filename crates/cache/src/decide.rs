@@ -156,7 +156,8 @@ impl<'a> Plan<'a> {
                 }
             },
         };
-        if directives.only_if_cached && mode == Mode::Enforce {
+        let is_nowhere = head || cache.further().is_none();
+        if directives.only_if_cached && mode == Mode::Enforce && is_nowhere {
             return self.refuse();
         }
         // Who demands a fresh answer is not given one that was asked for earlier; who carries
@@ -169,6 +170,7 @@ impl<'a> Plan<'a> {
         let shares = !head
             && !demands
             && !directives.no_store
+            && !directives.only_if_cached
             && !found.unshared
             && ever_shared
             && !asks.seen.range
@@ -192,7 +194,6 @@ impl<'a> Plan<'a> {
         if head {
             return self.forward(mode, reason, None, Task::Freshen(fetch));
         }
-        cache.counts().request(Verdict::Forward(reason));
         Decision::Fetch { fetch, known, shares }
     }
 
@@ -267,7 +268,6 @@ impl<'a> Plan<'a> {
             let demand = Demand { directives, credentials, now: cache.now() };
             let mut fetch = self.fetch(request, &place, demand, Forward::Method, mode);
             fetch.is_unsafe = true;
-            cache.counts().request(Verdict::Forward(Forward::Method));
             return Decision::Fetch { fetch, known: None, shares: false };
         }
         let task = Task::Invalidate(Box::new((self.site(request), place.suffix)));

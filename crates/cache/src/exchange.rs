@@ -171,8 +171,12 @@ impl Fetch {
 
     fn line(&self, notes: Notes) -> Option<http::HeaderValue> {
         let notes = Notes { detail: self.detail, ..notes };
-        let reason = if self.found.get().is_some() { Forward::Stale } else { self.reason };
-        self.annotate.then(|| self.cache.status().forwarded(reason, notes))
+        self.annotate.then(|| self.cache.status().forwarded(self.reason(), notes))
+    }
+
+    /// Why the service is asked, now that the store behind memory was.
+    pub(crate) fn reason(&self) -> Forward {
+        if self.found.get().is_some() { Forward::Stale } else { self.reason }
     }
 }
 

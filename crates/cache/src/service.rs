@@ -19,7 +19,7 @@ use crate::flights::Role;
 use crate::further::Further;
 use crate::head::{Head, Line};
 use crate::leg::{Ahead, Leg};
-use crate::observe::Verdict;
+use crate::observe::{StoreOutcome, Verdict};
 use crate::rules::Rules;
 use crate::seen::Seen;
 use crate::serve::{Asks, serve};
@@ -134,10 +134,7 @@ impl<S> Cache<S> {
                 match role {
                     Role::Leader(reader) => match self.look_further(&reader, shares) {
                         Some(load) => Next::Wait(Wait::Load { reader, load }, request),
-                        None => {
-                            self.lead::<R, B>(&reader, request, None);
-                            Next::Lead(reader)
-                        }
+                        None => self.lead_or_refuse(reader, request),
                     },
                     Role::Follower(reader) => {
                         let deadline = deadline(&self.cache);
@@ -160,7 +157,7 @@ impl<S> Cache<S> {
 
     /// The store behind memory, if it is worth while to look there for the answer to a request.
     fn further(&self, reader: &Reader) -> Option<Arc<Further>> {
-        let further = self.cache.further().filter(|further| further.is_up(self.cache.now()))?;
+        let further = self.cache.further()?;
         let fetch = &reader.flight().fetch;
         // What is demanded of the service, or is a change, is not looked for elsewhere.
         let is_miss = matches!(fetch.reason, Forward::UriMiss | Forward::VaryMiss | Forward::Stale);
@@ -171,8 +168,31 @@ impl<S> Cache<S> {
         {
             return None;
         }
+        if !further.is_up(self.cache.now()) {
+            self.cache.counts().store(self.cache.label(), StoreOutcome::Skipped, false);
+            return None;
+        }
         further::settle(&self.cache, further);
         Some(Arc::clone(further))
+    }
+
+    /// Asks the service, now that there is nothing stored, unless the request forbids it.
+    fn lead_or_refuse<R, B>(&mut self, reader: Reader, request: Request<R>) -> Next<S::Future, R, B>
+    where
+        S: Service<Request<R>, Response = Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let fetch = &reader.flight().fetch;
+        if fetch.demand.directives.only_if_cached && fetch.serves {
+            self.cache.counts().request(Verdict::Refused);
+            return Next::Answer(self.refuse::<_, B, S::Error>(&request));
+        }
+        self.cache.counts().request(Verdict::Forward(fetch.reason()));
+        self.lead::<R, B>(&reader, request, None);
+        Next::Lead(reader)
     }
 
     /// Sends the request of a flight to the service, once it is clear that nothing went ahead of it.
@@ -311,8 +331,7 @@ impl<S, R> Waiting<S, R> {
             }
         }
         flight.fetch.is_asked_now();
-        self.service.lead::<R, B>(&reader, request, None);
-        Next::Lead(reader)
+        self.service.lead_or_refuse(reader, request)
     }
 
     /// The answer to the other request, if it is one to this.

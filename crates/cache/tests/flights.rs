@@ -182,6 +182,7 @@ async fn u14_a_thousand_misses_are_one_fetch() {
     let collapsed = answers.iter().filter(|answer| answer.cache.ends_with("; collapsed")).count();
     assert_eq!(collapsed, 999);
     assert_eq!(setup.value("bartizan_cache_requests_total", "collapsed"), 999);
+    assert_eq!(setup.value("bartizan_cache_requests_total", "uri_miss"), 1);
     assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0);
     assert!(setup.get().await.unwrap().unwrap().cache.starts_with("test; hit"));
 }

@@ -351,6 +351,10 @@ async fn a_store_in_trouble_is_a_miss_within_the_deadline_and_then_left_alone() 
         if !matches!(health, Health::Garbage { .. }) {
             assert!(store.0.loads.load(Relaxed) <= 20 + 5, "{health:?}: it was not left alone");
         }
+        if matches!(health, Health::Down | Health::Frozen) {
+            assert_eq!(two.value("bartizan_cache_store_away", ""), 1, "{health:?}");
+            assert!(two.value("bartizan_cache_store_total", "skipped") >= 15, "{health:?}");
+        }
         // What is still being written gives up.
         tokio::time::sleep(Duration::from_millis(100)).await;
         store.is(Health::Well);
@@ -359,7 +363,45 @@ async fn a_store_in_trouble_is_a_miss_within_the_deadline_and_then_left_alone() 
         settle().await;
         two.call(ask("/again")).await;
         assert_eq!(two.value("bartizan_cache_requests_total", "further_hit"), 1, "{health:?}");
+        assert_eq!(two.value("bartizan_cache_store_away", ""), 0, "{health:?}");
+        assert_eq!(requests(&two), 21, "{health:?}: each is counted once");
     }
+}
+
+/// How many requests were counted, by any outcome but that which comes beside another.
+fn requests(service: &Service) -> u64 {
+    let outcomes = [
+        "bypass",
+        "collapsed",
+        "further_hit",
+        "hit",
+        "method",
+        "partial",
+        "refused",
+        "request",
+        "shadow_hit",
+        "stale",
+        "stale_hit",
+        "uri_miss",
+        "vary_miss",
+    ];
+    outcomes.map(|outcome| service.value("bartizan_cache_requests_total", outcome)).iter().sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_if_cached_is_answered_from_the_store_too_rfc_9111_5_2_1_7() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    one.call(german()).await;
+    settle().await;
+    let cached = || german().header("cache-control", "only-if-cached");
+    assert!(two.call(cached()).await.status().starts_with("test; hit"));
+    let refused = two.call(ask("/other").header("cache-control", "only-if-cached")).await;
+    assert_eq!((refused.code.as_u16(), two.calls()), (504, 0));
+    store.is(Health::Frozen);
+    two.cache.purge_memory(&Purge::all());
+    assert_eq!(two.call(cached()).await.code.as_u16(), 504);
+    assert_eq!((requests(&two), two.value("bartizan_cache_requests_total", "refused")), (3, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -405,6 +447,7 @@ async fn many_misses_are_one_look_and_one_fetch() {
         assert_eq!(body.unwrap(), "hello de");
     }
     assert_eq!((store.0.loads.load(Relaxed), service.calls()), (1, 1));
+    assert_eq!(requests(&service), 100);
 }
 
 #[tokio::test(start_paused = true)]

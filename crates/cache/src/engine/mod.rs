@@ -367,7 +367,9 @@ impl Engine for ResponseCache {
     fn snapshot(&self) -> Snapshot {
         let snapshot = Snapshot::new(self.name(), self.kind(), self.switch().setting().0);
         let stored = self.shared.active.load_full().memory.figures();
-        self.shared.counts.describe(snapshot, stored, self.shared.filling.load(Relaxed))
+        let filling = self.shared.filling.load(Relaxed);
+        let is_away = self.further().is_some_and(|further| !further.is_up(self.now()));
+        self.shared.counts.describe(snapshot, stored, filling, is_away)
     }
 
     // What is stored stays, unless `max_bytes` changes.
