@@ -185,10 +185,27 @@ async fn u14_a_thousand_misses_are_one_fetch() {
     assert_eq!(setup.value("bartizan_cache_requests_total", "uri_miss"), 1);
     assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0);
     assert!(setup.get().await.unwrap().unwrap().cache.starts_with("test; hit"));
+    println!("bar: cache-fetches-for-1000-misses {} 1 ok", setup.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn u14_a_thousand_requests_at_expiry_are_one_fetch() {
+    for etag in [false, true] {
+        let clock = Clock::manual();
+        let setup = setup_by(&clock, Settings::default(), move |_| Script { etag, ..FRESH });
+        setup.get().await.unwrap().unwrap();
+        clock.advance(Duration::from_secs(60));
+        let answers = all((0..1000).map(|_| setup.get()).collect()).await;
+        assert_eq!(setup.calls(), 2, "etag: {etag}");
+        assert_eq!(setup.conditional.load(Relaxed), usize::from(etag));
+        assert!(answers.iter().all(|answer| answer.len == Some(2000)));
+        println!("bar: cache-fetches-for-1000-requests-at-expiry {} 1 ok", setup.calls() - 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn u14_a_leader_cancelled_at_any_moment_takes_nobody_along() {
+    let mut held = 0;
     for round in 0..1000 {
         let setup = setup(Settings::default(), |_| FRESH);
         let leader = setup.get();
@@ -207,7 +224,9 @@ async fn u14_a_leader_cancelled_at_any_moment_takes_nobody_along() {
         assert!(answers.iter().all(|answer| answer.len == Some(2000)), "round {round}");
         assert_eq!(setup.value("bartizan_cache_fills_total", "stored"), 1, "round {round}");
         assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0, "round {round}");
+        held += 1;
     }
+    println!("bar: cache-leaders-cancelled {held} 1000 ok");
 }
 
 #[test]
