@@ -22,6 +22,68 @@ async fn second_sees_first(service: &Service) -> bool {
     service.call(ask("/").header("x-user", "B")).await.body == "A"
 }
 
+/// One exchange after the other with a service of this answer: the bodies, and how often it was asked.
+async fn exchange(
+    answers: impl Fn(&Request<()>) -> service::Answer + Send + Sync + 'static,
+    requests: impl IntoIterator<Item = http::request::Builder>,
+) -> (Vec<service::Read>, usize) {
+    let service = Service::new(answers);
+    let mut read = Vec::new();
+    for request in requests {
+        read.push(service.call(request).await);
+    }
+    (read, service.calls())
+}
+
+#[tokio::test]
+async fn what_peers_get_wrong_is_right_in_every_row() {
+    let field = |name: &'static str, value: &'static str| ask("/").header(name, value);
+    let says = |said: &'static str| {
+        move |request: &Request<()>| {
+            let who = request.headers().values().map(|value| value.to_str().unwrap());
+            answer(said, who.collect::<Vec<_>>().join(" "))
+        }
+    };
+    let mut rows = 0;
+    let mut row = |what: &str, holds: bool| {
+        assert!(holds, "{what}");
+        rows += 1;
+    };
+    let users = || ["A", "B"].map(|user| ask("/").header("x-user", user));
+    row("PRIVATE", exchange(says("PRIVATE, max-age=60"), users()).await.1 == 2);
+    let authorized = ["A", "B"].map(|user| field("authorization", user));
+    row("Authorization", exchange(says("max-age=60"), authorized).await.1 == 2);
+    row("no-store", exchange(says("no-store"), users()).await.1 == 2);
+    let vary =
+        |request: &Request<()>| says("max-age=60")(request).header("vary", "Accept-Language");
+    let languages = ["de", "en"].map(|language| field("accept-language", language));
+    row("Vary", exchange(vary, languages).await.1 == 2);
+    let cookie = |_: &Request<()>| answer("max-age=60", "x").header("set-cookie", "s=1");
+    let stale = [ask("/"), field("cache-control", "max-stale")];
+    row("Set-Cookie", exchange(cookie, stale).await.1 == 2);
+    let links =
+        |_: &Request<()>| answer("max-age=60", "x").header("link", "<a>").header("link", "<b>");
+    let (read, calls) = exchange(links, [ask("/"), ask("/")]).await;
+    row("two lines", calls == 1 && read[1].headers.get_all("link").iter().count() == 2);
+    let old = |_: &Request<()>| answer("max-age=60", "x").header("age", "18446744073709551615");
+    row("Age", exchange(old, [ask("/"), ask("/")]).await.1 == 2);
+    let by_method = |request: &Request<()>| {
+        answer("max-age=60", if request.method() == http::Method::HEAD { "" } else { "hello" })
+    };
+    let head = Request::head("/").header("host", "a.test");
+    row("HEAD, then GET", exchange(by_method, [head, ask("/")]).await.0[1].body == "hello");
+    row("query", exchange(says("max-age=60"), [ask("/?a"), ask("/?b")]).await.1 == 2);
+    let service = Service::new(|_| answer("max-age=60", "x"));
+    let layer = CacheLayer::safe(service.cache.clone());
+    let first = service.start_by(&layer, ask("/")).await;
+    for _ in 1..20 {
+        assert_eq!(service.call_by(&layer, ask("/")).await.body, "x");
+    }
+    drop(first);
+    row("concurrent misses", service.calls() == 1);
+    println!("bar: cache-rows-of-what-peers-get-wrong {rows} 10 ok");
+}
+
 #[tokio::test]
 async fn private_in_any_case_is_for_one_user() {
     for said in ["PRIVATE, max-age=60", "max-age=60, Private", "No-Store, max-age=60", "no-store"] {
