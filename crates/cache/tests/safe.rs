@@ -55,7 +55,7 @@ async fn what_peers_get_wrong_is_right_in_every_row() {
     row("Authorization", exchange(says("max-age=60"), authorized).await.1 == 2);
     row("no-store", exchange(says("no-store"), users()).await.1 == 2);
     let vary =
-        |request: &Request<()>| says("max-age=60")(request).header("vary", "Accept-Language");
+        move |request: &Request<()>| says("max-age=60")(request).header("vary", "Accept-Language");
     let languages = ["de", "en"].map(|language| field("accept-language", language));
     row("Vary", exchange(vary, languages).await.1 == 2);
     let cookie = |_: &Request<()>| answer("max-age=60", "x").header("set-cookie", "s=1");
