@@ -350,13 +350,7 @@ fn confirmed(
         SetCookie::Refuse | SetCookie::Strip => fields::take_cookies(&mut parts.headers),
     };
     let headers = entry.head.freshened(&parts.headers, received);
-    // What has another strong tag is not what it is about (RFC 9111 §4.3.4).
-    let head = if validate::is_of_another(&parts.headers, &entry.head) {
-        None
-    } else {
-        fetch.head(entry.head.status, &headers, received)
-    };
-    let fresh = head.map(|head| {
+    let fresh = fetch.head(entry.head.status, &headers, received).map(|head| {
         let (head, body) = (Arc::new(head), entry.body.clone());
         match entry.part {
             None => Entry::whole(head, body, fetch.position, cache.makes_etags()),

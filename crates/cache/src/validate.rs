@@ -52,13 +52,6 @@ pub(crate) fn can_validate(head: &Head) -> bool {
     head.headers.contains_key(LAST_MODIFIED) || head.headers.contains_key(ETAG) && !head.own_etag
 }
 
-/// Whether a `304 Not Modified` has a strong tag, and it is not the stored response's.
-pub(crate) fn is_of_another(not_modified: &HeaderMap, head: &Head) -> bool {
-    let said = not_modified.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
-    let own = head.headers.get(ETAG).filter(|_| !head.own_etag);
-    said.is_some_and(|said| own.is_some_and(|own| own != said))
-}
-
 /// Asks the service whether the stored response still holds, in place of what the client asked.
 pub(crate) fn ask(request: &mut HeaderMap, entry: &Entry) {
     for (condition, validator) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {

@@ -251,14 +251,13 @@ async fn u13_a_stale_part_is_not_validated_for_who_asks_for_what_it_has_not() {
 async fn a_part_that_nothing_is_known_of_leaves_the_whole_in_place() {
     for (tag, stays) in [("", true), ("W/\"1\"", true), ("W/\"2\"", false)] {
         let service = Service::new(move |request| {
-            let head = if request.headers().contains_key("range") {
+            if request.headers().contains_key("range") {
                 let head = answer("max-age=60", "h").status(206);
                 let head = head.header("content-range", "bytes 0-0/5");
                 if tag.is_empty() { head } else { head.header("etag", tag) }
             } else {
                 answer("max-age=60", "hello").header("etag", "W/\"1\"")
-            };
-            head
+            }
         });
         service.call(ask("/f")).await;
         let forced = ask("/f").header("range", "bytes=0-0").header("cache-control", "no-cache");
