@@ -56,7 +56,8 @@ impl Owed {
     pub(crate) fn push(&self, owing: Owing) {
         let mut queue = self.queue();
         let sent = queue.sent;
-        let is_all = |owing: &Owing| matches!(owing.purge.what(), What::All);
+        let is_all =
+            |owing: &Owing| matches!(owing.purge.what(), What::All) && !owing.purge.is_soft();
         if queue.owing.len() > sent && queue.owing.back().is_some_and(is_all) {
             return;
         }
@@ -136,6 +137,14 @@ mod tests {
         owed.next();
         owed.settled();
         assert!(owed.is_empty() && !owed.begin());
+    }
+
+    #[test]
+    fn a_soft_purge_of_all_stands_for_no_hard_one() {
+        let owed = Owed::default();
+        owed.push(Owing { purge: Purge::all().soft(), resource: None, label: None });
+        owed.push(tag(0));
+        assert_eq!(owed.all().len(), 2);
     }
 
     #[test]

@@ -29,37 +29,18 @@ impl<'a> Target<'a> {
             None => scheme,
             Some(said) => ["http", "https"].into_iter().find(|s| said.eq_ignore_ascii_case(s))?,
         };
-        let default_port: &[u8] = if scheme == "http" { b":80" } else { b":443" };
-        let without_port = |name: &'a [u8]| {
-            name.strip_suffix(default_port).or_else(|| name.strip_suffix(b":")).unwrap_or(name)
+        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+        let name = authority.or(host).unwrap_or_default();
+        let is_named_once = authority.is_none() || host.is_none_or(|host| host == name);
+        // Most need nothing else.
+        let host = if is_named_once && is_simple(name) {
+            Cow::Borrowed(name)
+        } else {
+            normal(authority, host, if scheme == "http" { b":80" } else { b":443" })?
         };
-        let name = match uri.authority() {
-            Some(authority) => {
-                // Who the user is matters nothing to where the resource is.
-                let authority = authority.as_str().as_bytes();
-                let name = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
-                let name = without_port(name);
-                if host.is_some_and(|host| !without_port(host).eq_ignore_ascii_case(name)) {
-                    return None;
-                }
-                name
-            }
-            None => {
-                let host = host.unwrap_or_default();
-                if !is_plain(host) {
-                    return None;
-                }
-                without_port(host)
-            }
-        };
-        if name.len() > MAX_HOST {
+        if host.len() > MAX_HOST {
             return None;
         }
-        let host = if name.iter().any(u8::is_ascii_uppercase) {
-            Cow::Owned(name.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(name)
-        };
         Some(Self { scheme, host, path: uri.path_and_query().map_or("/", |path| path.as_str()) })
     }
 
@@ -94,6 +75,40 @@ impl<'a> Target<'a> {
     pub(crate) fn to_text(&self) -> String {
         format!("{}://{}{}", self.scheme, String::from_utf8_lossy(self.host()), self.path)
     }
+}
+
+/// Whether this is a name as it is compared: without a port, in lower case.
+fn is_simple(name: &[u8]) -> bool {
+    name.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+}
+
+/// What the URI's authority, or failing that the field, is compared by. `None` if they differ, or it
+/// is the field, and no plain host.
+fn normal<'a>(
+    authority: Option<&'a [u8]>,
+    host: Option<&'a [u8]>,
+    default_port: &[u8],
+) -> Option<Cow<'a, [u8]>> {
+    let without_port = |name: &'a [u8]| {
+        name.strip_suffix(default_port).or_else(|| name.strip_suffix(b":")).unwrap_or(name)
+    };
+    let name = match authority {
+        Some(authority) => {
+            // Who the user is matters nothing to where the resource is.
+            let name = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
+            let name = without_port(name);
+            if host.is_some_and(|host| !without_port(host).eq_ignore_ascii_case(name)) {
+                return None;
+            }
+            name
+        }
+        None => without_port(host.filter(|host| is_plain(host))?),
+    };
+    Some(if name.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    })
 }
 
 /// Whether this is a host with or without a port (RFC 9110 §7.2): what else a service makes of it,
