@@ -10,6 +10,7 @@ use bartizan::cache::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
+use sha2::{Digest, Sha256};
 use tower::{Layer, ServiceExt, service_fn};
 
 const BODY: &[u8] = b"0123456789";
@@ -62,12 +63,18 @@ pub fn envelope(data: &[u8]) {
     let (head, body) = data.split_at(data.len() / 2);
     let found = [
         Garbage { head: Bytes::copy_from_slice(data), body: Bytes::from_static(BODY) },
-        Garbage { head: [b"bzc2", head].concat().into(), body: Bytes::copy_from_slice(body) },
+        Garbage { head: signed(head), body: Bytes::copy_from_slice(body) },
     ];
     for store in found {
         let cache = ResponseCache::new("fuzz").over(store);
         run(&CacheLayer::rfc(cache), &[("cache-control", b"max-age=60")], &[]);
     }
+}
+
+/// A head that is as it was written, whatever that was.
+fn signed(head: &[u8]) -> Bytes {
+    let digest = Sha256::digest(head);
+    [b"bzc3", &digest[..16], head].concat().into()
 }
 
 fn thirds(data: &[u8]) -> [&[u8]; 3] {

@@ -1,4 +1,4 @@
-//! Each row of the threat tables in `docs/auth.md` names tests, and they are there.
+//! Each row of the threat tables in `docs/auth.md` and `docs/cache.md` names tests, and they are there.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
@@ -19,16 +19,14 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-#[test]
-fn every_threat_names_tests_that_exist() {
+/// How many tests the rows of a page name, from the heading on to the next one: all of them are there.
+fn named(page: &str, heading: &str, folders: &[&str]) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let folders = ["crates/auth/src", "crates/auth/tests", "tests/tests", "benches/benches"];
     let files: Vec<_> = folders.iter().flat_map(|folder| sources(&root.join(folder))).collect();
     let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let is_file = |name: &str| files.iter().any(|path| path.ends_with(name));
 
-    let page = include_str!("../../docs/auth.md");
-    let (_, threats) = page.split_once("## Threats").unwrap();
+    let (_, threats) = page.split_once(heading).unwrap();
     let rows = threats.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
     let mut named = 0;
     for row in rows {
@@ -44,5 +42,17 @@ fn every_threat_names_tests_that_exist() {
             named += 1;
         }
     }
-    assert!(named >= 30, "{named}");
+    named
+}
+
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let folders = ["crates/auth/src", "crates/auth/tests", "tests/tests", "benches/benches"];
+    let auth = named(include_str!("../../docs/auth.md"), "## Threats", &folders);
+    assert!(auth >= 30, "{auth}");
+    let folders = ["crates/cache/src", "crates/cache/tests", "benches/benches"];
+    let page = include_str!("../../docs/cache.md");
+    let (page, _) = page.split_once("## Conformance").unwrap();
+    let cache = named(page, "## Security model", &folders);
+    assert!(cache >= 20, "{cache}");
 }

@@ -56,6 +56,11 @@ fn freshen<B>(fetch: &Fetch, response: &Response<B>) {
         return;
     }
     let headers = response.headers();
+    // What says nothing of the body may be of another one.
+    let told = [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().any(|name| headers.contains_key(name));
+    if !told {
+        return;
+    }
     let same = [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().all(|name| {
         headers.get(name).is_none_or(|value| entry.head.headers.get(name) == Some(value))
     });

@@ -1,6 +1,6 @@
 //! What is done with a request, before anything is asked of the service.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
@@ -156,7 +156,8 @@ impl<'a> Plan<'a> {
                 }
             },
         };
-        if directives.only_if_cached && mode == Mode::Enforce {
+        let is_nowhere = head || cache.further().is_none();
+        if directives.only_if_cached && mode == Mode::Enforce && is_nowhere {
             return self.refuse();
         }
         // Who demands a fresh answer is not given one that was asked for earlier; who carries
@@ -164,23 +165,35 @@ impl<'a> Plan<'a> {
         let demands =
             directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some();
         let known = found.entry.or(found.other);
+        let ever_shared = known.as_ref().is_none_or(|entry| entry.head.policy.is_ever_for_others());
         let is_public = known.as_ref().is_some_and(|entry| entry.head.policy.for_everyone);
         let mut fetch = self.fetch(request, place, demand, reason, mode);
         let shares = !head
             && !demands
+            && !directives.no_store
+            && !directives.only_if_cached
             && !found.unshared
+            && ever_shared
             && !asks.seen.range
             && (!demand.credentials || is_public)
             && mode == Mode::Enforce
             && !fetch.settings.wait().is_zero();
-        fetch.validating = stored
-            .clone()
-            .filter(|entry| !head && mode == Mode::Enforce && validate::can_validate(&entry.head));
+        // A part is of use only to who asks for what it has.
+        let would_answer = |entry: &Entry| {
+            entry.part.is_none() || serve(entry, headers, asks, demand.now, Line::None).is_some()
+        };
+        fetch.validating = stored.clone().filter(|entry| {
+            !head
+                && mode == Mode::Enforce
+                && validate::can_validate(&entry.head)
+                && would_answer(entry)
+        });
+        fetch.judges =
+            shares && asks.seen.conditions && fetch.validating.is_none() && may_refresh();
         fetch.stale = stored.filter(|_| reason == Forward::Stale);
         if head {
             return self.forward(mode, reason, None, Task::Freshen(fetch));
         }
-        cache.counts().request(Verdict::Forward(reason));
         Decision::Fetch { fetch, known, shares }
     }
 
@@ -194,7 +207,8 @@ impl<'a> Plan<'a> {
         response: Response<Bytes>,
     ) -> Decision {
         self.cache.counts().request(Verdict::StaleHit);
-        if self.cache.flights().has(place.keyed.key, request.headers(), Some(&entry.head)) {
+        let (key, known, now) = (place.keyed.key, Some(&*entry.head), demand.now);
+        if self.cache.flights().has(key, request.headers(), known, now) {
             return Decision::Answer(response);
         }
         let mut fetch = self.fetch(request, place, demand, Forward::Stale, Mode::Enforce);
@@ -223,6 +237,7 @@ impl<'a> Plan<'a> {
             suffix: place.suffix.clone(),
             epoch: self.cache.epoch(place.keyed.key),
             position: self.cache.position(),
+            asked: demand.now.as_nanos().into(),
             lease: Mutex::new(None),
             known: self.cache.further_position().into(),
             request: request.headers().clone(),
@@ -230,8 +245,11 @@ impl<'a> Plan<'a> {
             reason,
             detail: None,
             annotate: self.annotate && mode == Mode::Enforce,
+            serves: mode == Mode::Enforce,
             validating: None,
+            judges: false,
             stale: None,
+            found: OnceLock::new(),
             is_unsafe: false,
         })
     }
@@ -241,7 +259,9 @@ impl<'a> Plan<'a> {
         let Self { cache, rules, .. } = self;
         // In every mode: what is stored must be true when the cache is turned on again.
         let Some(place) = self.place(request) else {
-            return self.forward(mode, Forward::Method, None, Task::Nothing);
+            // Whatever its other fields say, it is the target that may have changed.
+            let task = Task::Invalidate(Box::new((self.site(request), Suffix::default())));
+            return self.forward(mode, Forward::Method, None, task);
         };
         if rules.posts && request.method() == Method::POST && mode == Mode::Enforce {
             let seen = Seen::of(request.headers(), rules, cache.keys());
@@ -251,7 +271,6 @@ impl<'a> Plan<'a> {
             let mut fetch = self.fetch(request, &place, demand, Forward::Method, mode);
             fetch.is_unsafe = true;
             fetch.site = Some(self.site(request));
-            cache.counts().request(Verdict::Forward(Forward::Method));
             return Decision::Fetch { fetch, known: None, shares: false };
         }
         let task = Task::Invalidate(Box::new((self.site(request), place.suffix)));
@@ -261,7 +280,11 @@ impl<'a> Plan<'a> {
     fn site<R>(self, request: &Request<R>) -> Site {
         let scheme = self.cache.default_scheme();
         match key::sent(request) {
-            Some((uri, host)) => Site { uri: uri.clone(), host: host.cloned(), scheme },
+            // The field counts where the URI does not say it (RFC 9110 §7.1).
+            Some((uri, host)) => {
+                let host = host.filter(|_| uri.authority().is_none()).cloned();
+                Site { uri: uri.clone(), host, scheme }
+            }
             None => Site { uri: http::Uri::default(), host: None, scheme },
         }
     }

@@ -34,6 +34,17 @@ impl Entry {
         Self { head, body, part, checked, softened: AtomicBool::new(false) }
     }
 
+    /// The same entry.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            head: Arc::clone(&self.head),
+            body: self.body.clone(),
+            part: self.part,
+            checked: self.checked.load(Relaxed).into(),
+            softened: self.is_softened().into(),
+        }
+    }
+
     /// A whole response, with its length and, if asked, an entity tag of its own.
     pub(crate) fn whole(head: Arc<Head>, body: Bytes, position: u64, etags: bool) -> Self {
         let mut head = head;

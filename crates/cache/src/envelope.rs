@@ -1,7 +1,8 @@
 //! The head of a response as bytes, for stores that other processes share.
 //!
-//! Version 2: magic, digest of the body, status, flags, times, variant, fields. Integers are
-//! big-endian; texts come with their length. What another version wrote is a miss.
+//! Version 3: magic, digest of all that follows, digest of the body, status, flags, times, variant,
+//! fields. Integers are big-endian; texts come with their length. What another version wrote, and
+//! what is not as it was written, is a miss.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::key::portable_value;
 use crate::state::{Freshness, Policy, Received};
 
-const MAGIC: &[u8; 4] = b"bzc2";
+const MAGIC: &[u8; 4] = b"bzc3";
 
 /// A head as it was kept.
 #[derive(Clone, Debug)]
@@ -75,8 +76,8 @@ impl Kept {
     }
 
     /// Whether it was kept for such a request.
-    pub(crate) fn suits(&self, request: &HeaderMap) -> bool {
-        self.vary.iter().all(|(name, value)| portable_value(request, name) == *value)
+    pub(crate) fn suits(&self, request: &HeaderMap, languages: bool) -> bool {
+        self.vary.iter().all(|(name, value)| portable_value(request, name, languages) == *value)
     }
 
     /// Tells variants apart.
@@ -93,6 +94,7 @@ impl Kept {
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&[0; 16]);
         out.extend_from_slice(&self.digest);
         out.extend_from_slice(&self.length.to_be_bytes());
         out.extend_from_slice(&self.status.as_u16().to_be_bytes());
@@ -117,12 +119,24 @@ impl Kept {
             text(&mut out, name.as_str().as_bytes());
             text(&mut out, value.as_bytes());
         }
+        let (start, said) = out.split_at_mut(MAGIC.len() + 16);
+        start[MAGIC.len()..].copy_from_slice(&digest(said));
         out.into()
     }
 
     /// `None` if it is anything else than a head of this version, whole and well-formed.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(MAGIC)?;
+        let sum: [u8; 16] = *take(&mut rest)?;
+        if sum != digest(rest) {
+            return None;
+        }
+        Self::read(rest)
+    }
+
+    /// `None` if it is not well-formed: these bytes may be anything.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
         let digest = *take(&mut rest)?;
         let length = u64::from_be_bytes(*take(&mut rest)?);
         let status = StatusCode::from_u16(u16::from_be_bytes(*take(&mut rest)?)).ok()?;
@@ -162,9 +176,9 @@ impl Kept {
     }
 }
 
-/// What a body is recognised by.
-pub(crate) fn digest(body: &[u8]) -> [u8; 16] {
-    first_half(&Sha256::new_with_prefix(body))
+/// What bytes are recognised by.
+pub(crate) fn digest(bytes: &[u8]) -> [u8; 16] {
+    first_half(&Sha256::new_with_prefix(bytes))
 }
 
 fn first_half(hash: &Sha256) -> [u8; 16] {
@@ -214,7 +228,7 @@ mod tests {
             },
             age: Duration::from_secs(10),
             kept_at: RECEIVED.unix,
-            vary: vec![(accept.clone(), portable_value(&request, &accept))],
+            vary: vec![(accept.clone(), portable_value(&request, &accept, false))],
             headers: headers(&[("link", "<a>"), ("link", "<b>"), ("etag", "\"1\"")]),
         }
     }
@@ -225,8 +239,8 @@ mod tests {
         assert_eq!((back.digest, back.length, back.own_etag), (digest(b"hello"), 5, true));
         assert_eq!(back.headers, kept().headers);
         assert_eq!(back.policy.flags, kept().policy.flags);
-        assert!(back.suits(&headers(&[("accept", "a"), ("x", "1")])));
-        assert!(!back.suits(&headers(&[("accept", "b")])));
+        assert!(back.suits(&headers(&[("accept", "a"), ("x", "1")]), false));
+        assert!(!back.suits(&headers(&[("accept", "b")]), false));
         assert_eq!(back.variant(), kept().variant());
         let later = Received { unix: RECEIVED.unix + Duration::from_secs(7), ..RECEIVED };
         assert_eq!(back.policy(later).freshness.age(later.now), Duration::from_secs(17));
@@ -235,12 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_of_another_version_is_none() {
+    fn what_is_cut_short_or_changed_or_of_another_version_is_none() {
         let whole = kept().encode();
-        let fields = whole.len() - 3 * 8 - "linketag".len() - "link".len() - "<a><b>\"1\"".len();
         for len in 0..whole.len() {
-            let decoded = Kept::decode(&whole[..len]);
-            assert!(decoded.is_none() || len >= fields, "{len} of {}", whole.len());
+            assert!(Kept::decode(&whole[..len]).is_none(), "{len} of {}", whole.len());
+        }
+        for at in 0..8 * whole.len() {
+            let mut other = whole.to_vec();
+            other[at / 8] ^= 1 << (at % 8);
+            assert!(Kept::decode(&other).is_none(), "bit {at}");
         }
         let mut other = whole.to_vec();
         other[3] = b'1';
@@ -251,17 +268,15 @@ mod tests {
         #[test]
         fn any_bytes_are_a_head_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             Kept::decode(&bytes);
-            let mut prefixed = MAGIC.to_vec();
-            prefixed.extend_from_slice(&bytes);
-            Kept::decode(&prefixed);
+            Kept::read(&bytes);
         }
 
         #[test]
         fn a_flipped_bit_never_panics(at in 0_usize..200, bit in 0_u8..8) {
-            let mut bytes = kept().encode().to_vec();
+            let mut bytes = kept().encode()[MAGIC.len() + 16..].to_vec();
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
-            if let Some(kept) = Kept::decode(&bytes) {
+            if let Some(kept) = Kept::read(&bytes) {
                 kept.policy(RECEIVED);
             }
         }

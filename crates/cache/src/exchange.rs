@@ -1,10 +1,11 @@
 //! What is done with the service's answer.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use bartizan_core::{Key, Timestamp};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body::Body;
 
@@ -17,14 +18,15 @@ use crate::invalidate::Site;
 use crate::key::{Keyed, Query, Suffix, Target};
 use crate::lease::Lease;
 use crate::leg::{Answer, Delivery};
-use crate::observe::{Fate, Verdict};
+use crate::observe::Fate;
 use crate::range::Part;
 use crate::rules::{Rules, SetCookie};
 use crate::serve::{Asks, serve};
+use crate::stand_in::stood_in;
 use crate::state::{self, Demand, Received};
 use crate::status::{Forward, Notes};
 use crate::stream::{Fill, Filled};
-use crate::{ResponseCache, Settings, further};
+use crate::{ResponseCache, Settings, further, validate};
 
 /// A request that is on its way to the service.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct Fetch {
     pub(crate) position: u64,
     /// And the purges that the store behind memory knew of.
     pub(crate) known: AtomicU64,
+    /// When the service was asked: not before the store had been.
+    pub(crate) asked: AtomicU64,
     /// The turn among several processes, if this one has it.
     pub(crate) lease: Mutex<Option<Lease>>,
     /// The fields that the client sent, which tell variants apart.
@@ -52,10 +56,17 @@ pub(crate) struct Fetch {
     pub(crate) detail: Option<&'static str>,
     /// Whether the answer says in `Cache-Status` what happened.
     pub(crate) annotate: bool,
-    /// What the service was asked to confirm.
+    /// Whether something stored may be the answer. In shadow nothing is.
+    pub(crate) serves: bool,
+    /// What the service is asked to confirm.
     pub(crate) validating: Option<Arc<Entry>>,
+    /// Whether the client's conditions are kept from the service, so that its answer is of use to
+    /// others, and judged here.
+    pub(crate) judges: bool,
     /// The stored response that is no longer true if the service has another one.
     pub(crate) stale: Option<Arc<Entry>>,
+    /// A stale response that was in the store behind memory, in place of both.
+    pub(crate) found: OnceLock<Arc<Entry>>,
     /// Whether the request may have changed its target.
     pub(crate) is_unsafe: bool,
 }
@@ -64,17 +75,22 @@ pub(crate) struct Fetch {
 pub(crate) enum Concluded<B, E> {
     /// The body is shared and stored.
     Open {
-        response: Response<()>,
+        response: Response<Delivery<B>>,
         body: B,
     },
     Closed(Answer<B, E>),
 }
 
 impl Fetch {
-    /// Whether the resource was changed, or anything purged, since it was sent.
+    /// Whether the resource was changed, or purged as far as is known of it, since it was sent.
     pub(crate) fn is_overtaken(&self) -> bool {
         self.cache.is_changed_since(self.epoch, self.keyed.key)
-            || self.cache.position() != self.position
+            || self.is_purged(&[self.keyed.resource])
+    }
+
+    /// Whether what has these labels was purged since it was sent.
+    pub(crate) fn is_purged(&self, labels: &[Key]) -> bool {
+        self.cache.is_purged_since(self.position, labels, &self.uri)
     }
 
     pub(crate) fn target(&self) -> Option<Target<'_>> {
@@ -97,14 +113,18 @@ impl Fetch {
     }
 
     pub(crate) fn put(&self, entry: Entry, epoch: Epoch, confirmed: bool) -> Option<Arc<Entry>> {
-        let mut keyed = self.keyed;
-        let mut learned = None;
+        let (mut keyed, mut epoch, mut learned) = (self.keyed, epoch, None);
         if self.cache.keys().learns()
             && let Some(target) = self.target()
         {
             learned = Query::no_vary_search(&entry.head.headers).map(Arc::new);
             keyed = self.cache.keys().keyed(&target, &self.suffix, learned.as_deref());
             self.cache.learn(&target, learned.clone());
+            // Changes until now are noted under the key that was known, later ones under this.
+            let before = std::mem::replace(&mut epoch, self.cache.epoch(keyed.key));
+            if self.cache.is_changed_since(before, self.keyed.key) {
+                return None;
+            }
         }
         let stored = self.cache.put(keyed.key, epoch, entry, &self.request)?;
         if let Some(further) = self.cache.further() {
@@ -113,9 +133,14 @@ impl Fetch {
         Some(stored)
     }
 
+    /// The service is asked now, not when the request came.
+    pub(crate) fn is_asked_now(&self) {
+        self.asked.store(self.cache.now().as_nanos(), Relaxed);
+    }
+
     pub(crate) fn received(&self) -> Received {
         let now = self.cache.now();
-        let delay = now.saturating_since(self.demand.now);
+        let delay = now.saturating_since(Timestamp::from_nanos(self.asked.load(Relaxed)));
         Received { now, unix: self.cache.unix(), delay }
     }
 
@@ -139,17 +164,27 @@ impl Fetch {
         Head::of(context, status, headers)
     }
 
-    fn line(&self, notes: Notes) -> Option<http::HeaderValue> {
-        let notes = Notes { detail: self.detail, ..notes };
-        self.annotate.then(|| self.cache.status().forwarded(self.reason, notes))
+    /// What the service is asked to confirm.
+    pub(crate) fn validating(&self) -> Option<&Arc<Entry>> {
+        match self.found.get() {
+            Some(found) => Some(found).filter(|entry| validate::can_validate(&entry.head)),
+            None => self.validating.as_ref(),
+        }
     }
 
-    /// The stored response, if it may stand in for an answer of this status, or for none.
-    fn stand_in(&self, status: Option<StatusCode>) -> Option<&Arc<Entry>> {
-        let unreachable = status.is_none_or(|status| matches!(status.as_u16(), 502 | 504));
-        let entry = self.stale.as_ref()?;
-        let demand = Demand { now: self.cache.now(), ..self.demand };
-        state::stands_in(&entry.head.policy, &demand, unreachable).then_some(entry)
+    /// The stored response that is no longer true if the service has another one.
+    pub(crate) fn stale(&self) -> Option<&Arc<Entry>> {
+        self.found.get().or(self.stale.as_ref())
+    }
+
+    fn line(&self, notes: Notes) -> Option<http::HeaderValue> {
+        let notes = Notes { detail: self.detail, ..notes };
+        self.annotate.then(|| self.cache.status().forwarded(self.reason(), notes))
+    }
+
+    /// Why the service is asked, now that the store behind memory was.
+    pub(crate) fn reason(&self) -> Forward {
+        if self.found.get().is_some() { Forward::Stale } else { self.reason }
     }
 }
 
@@ -168,6 +203,7 @@ pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
                 close(flight, Stage::Served(Arc::clone(entry)));
                 return Concluded::Closed(Ok(response.map(Delivery::Stored)));
             }
+            // Whoever waited may have more luck.
             close(flight, Stage::Unshared);
             return Concluded::Closed(Err(error));
         }
@@ -180,10 +216,10 @@ pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
         return Concluded::Closed(Ok(answer.map(Delivery::Stored)));
     }
     let (parts, body) = response.into_parts();
-    if let Some(entry) = &fetch.validating
+    if let Some(entry) = fetch.validating()
         && parts.status == StatusCode::NOT_MODIFIED
     {
-        let (response, stage) = confirmed(fetch, entry, parts);
+        let (response, stage) = confirmed(flight, entry, parts);
         close(flight, stage);
         return Concluded::Closed(Ok(response.map(Delivery::Stored)));
     }
@@ -191,30 +227,21 @@ pub(crate) fn conclude<B: Body<Data = Bytes>, E>(
 }
 
 /// What is fetched was decided without a body to wait for.
-fn close(flight: &Flight, stage: Stage) {
-    let fetch = &flight.fetch;
-    if matches!(stage, Stage::Unshared) && flight.has_followers() {
-        fetch.cache.mark_unshared(fetch.keyed.key);
-    }
+pub(crate) fn close(flight: &Flight, stage: Stage) {
     flight.leave();
     flight.set_stage(stage);
 }
 
-/// A stale response in place of an error.
-fn stood_in(
-    fetch: &Fetch,
-    entry: &Arc<Entry>,
-    status: Option<StatusCode>,
-) -> Option<Response<Bytes>> {
-    let now = fetch.cache.now();
-    let line = fetch.annotate.then(|| {
-        let ttl = entry.head.policy.freshness.ttl(now);
-        fetch.cache.status().stood_in(ttl, status.map(|status| status.as_u16()))
-    });
-    let response =
-        serve(entry, &fetch.request, Asks::get(&fetch.request), now, line.as_ref().into())?;
-    fetch.cache.counts().request(Verdict::StoodIn);
-    Some(response)
+/// Notes that the service has answered, and that this is not for others: whoever comes next need
+/// not wait for it, nor be asked for without conditions. An error says nothing of that.
+fn mark_unshared(flight: &Flight) {
+    let fetch = &flight.fetch;
+    if flight.has_followers() || fetch.judges {
+        fetch.cache.mark_unshared(fetch.keyed.key);
+    }
+    if let Some(lease) = fetch.take_turn() {
+        lease.end_unshared();
+    }
 }
 
 /// The service sent a response of its own.
@@ -224,7 +251,7 @@ fn fetched<B: Body<Data = Bytes>, E>(
     body: B,
 ) -> Concluded<B, E> {
     let fetch = &flight.fetch;
-    if fetch.validating.is_some() && !parts.status.is_server_error() {
+    if fetch.validating().is_some() && !parts.status.is_server_error() {
         fetch.cache.counts().validation(false);
     }
     let mut epoch = fetch.epoch;
@@ -232,43 +259,53 @@ fn fetched<B: Body<Data = Bytes>, E>(
         fetch.cache.invalidate_after(site, &fetch.suffix, parts.status, &parts.headers);
         // It has just made its own target invalid: what counts is what comes after.
         epoch = fetch.cache.epoch(fetch.keyed.key);
-        is_representation(site, &parts)
+        parts.status == StatusCode::OK && site.is_represented(&parts.headers)
     } else {
         !fetch.demand.directives.no_store
     };
     let fill = may_store.then(|| fill(fetch, &parts, &body, epoch)).flatten();
     match fill {
         Some(fill) => {
-            note(fetch, &mut parts, true);
+            if !state::is_for_others(&fill.head.policy, fetch.demand.now) {
+                mark_unshared(flight);
+            }
+            let has_it = judge(fetch, &mut parts, true);
             flight.open(fill);
-            Concluded::Open { response: Response::from_parts(parts, ()), body }
+            let delivery = if has_it { Delivery::Unread } else { Delivery::Shared };
+            Concluded::Open { response: Response::from_parts(parts, delivery), body }
         }
         None => {
             // What the service has now is not what is stored; but an error proves nothing.
-            if let Some(stale) = &fetch.stale
-                && !parts.status.is_server_error()
-                && !fetch.is_unsafe
-            {
-                fetch.cache.remove_entry(fetch.keyed.key, stale);
+            if !parts.status.is_server_error() {
+                let stale = fetch.stale().filter(|_| !fetch.is_unsafe);
+                stale.inspect(|stale| fetch.cache.remove_entry(fetch.keyed.key, stale));
+                mark_unshared(flight);
             }
-            note(fetch, &mut parts, false);
+            let has_it = judge(fetch, &mut parts, false);
             close(flight, Stage::Unshared);
-            Concluded::Closed(Ok(Response::from_parts(parts, Delivery::Own(body))))
+            let delivery =
+                if has_it { Delivery::Stored(Bytes::new()) } else { Delivery::Own(body) };
+            Concluded::Closed(Ok(Response::from_parts(parts, delivery)))
         }
     }
 }
 
-fn note(fetch: &Fetch, parts: &mut response::Parts, stored: bool) {
-    if let Some(line) = fetch.line(Notes { stored, ..Notes::default() }) {
+/// Says how the leader's answer came about, and makes it a `304 Not Modified` if the conditions that
+/// were kept from the service say that the client has it. True if so.
+fn judge(fetch: &Fetch, parts: &mut response::Parts, stored: bool) -> bool {
+    let mut notes = Notes { stored, ..Notes::default() };
+    let has_it = fetch.judges
+        && parts.status == StatusCode::OK
+        && validate::has_it(&fetch.request, &parts.headers);
+    if has_it {
+        notes.fwd_status = Some(parts.status.as_u16());
+        parts.status = StatusCode::NOT_MODIFIED;
+        validate::without_content(&mut parts.headers);
+    }
+    if let Some(line) = fetch.line(notes) {
         parts.headers.append(crate::status::CACHE_STATUS, line);
     }
-}
-
-/// Whether the answer to an unsafe request is what a GET of its target would be answered with, for
-/// a time that it states (RFC 9110 §9.3.3).
-fn is_representation(site: &Site, parts: &response::Parts) -> bool {
-    let stated = [CACHE_CONTROL, EXPIRES].iter().any(|name| parts.headers.contains_key(name));
-    stated && parts.status == StatusCode::OK && site.is_of_its_target(&parts.headers)
+    has_it
 }
 
 /// How the answer is stored; `None` if it is not, or is too long, or of no clear length.
@@ -306,10 +343,11 @@ fn fill<B: Body>(fetch: &Fetch, parts: &response::Parts, body: &B, epoch: Epoch)
 
 /// The service confirmed what is stored.
 fn confirmed(
-    fetch: &Fetch,
+    flight: &Flight,
     entry: &Arc<Entry>,
     mut parts: response::Parts,
 ) -> (Response<Bytes>, Stage) {
+    let fetch = &flight.fetch;
     let cache = &fetch.cache;
     cache.counts().validation(true);
     let received = fetch.received();
@@ -326,6 +364,11 @@ fn confirmed(
             part => Entry::new(head, body, part, fetch.position),
         }
     });
+    let for_others =
+        fresh.as_ref().is_some_and(|fresh| state::is_for_others(&fresh.head.policy, received.now));
+    if !for_others {
+        mark_unshared(flight);
+    }
     let stored = fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch, true));
     if stored.is_none() {
         cache.remove_entry(fetch.keyed.key, entry);
@@ -333,19 +376,15 @@ fn confirmed(
     let notes = Notes { fwd_status: Some(304), stored: stored.is_some(), ..Notes::default() };
     let served = stored.as_ref().unwrap_or(entry);
     let line = fetch.line(notes);
-    let answer = serve(
-        served,
-        &fetch.request,
-        Asks::get(&fetch.request),
-        received.now,
-        line.as_ref().into(),
-    );
-    let mut response = answer.unwrap_or_else(|| {
-        served.head.respond(received.now, line.as_ref().into()).map(|()| served.body.clone())
-    });
+    let (request, asks) = (&fetch.request, Asks::get(&fetch.request));
+    let answer = |entry| serve(entry, request, asks, received.now, line.as_ref().into());
+    // What the service added may take a part away from an `If-Range`, not from what was asked about.
+    let mut response = answer(served)
+        .or_else(|| answer(entry))
+        .expect("only what answers the request is validated");
     *response.extensions_mut() = parts.extensions;
     cookies.into_iter().for_each(|cookie| {
         response.headers_mut().append(SET_COOKIE, cookie);
     });
-    (response, stored.map_or(Stage::Unshared, Stage::Served))
+    (response, stored.filter(|_| for_others).map_or(Stage::Unshared, Stage::Served))
 }

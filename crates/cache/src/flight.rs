@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 
+use bartizan_core::Timestamp;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
 use tokio::time::Sleep;
 
@@ -26,6 +28,7 @@ use crate::body::BoxError;
 use crate::entry::Entry;
 use crate::exchange::Fetch;
 use crate::head::Head;
+use crate::state;
 use crate::stream::{End, Fill, Stream};
 
 /// What is done to fetch an answer: the service's future, then its body.
@@ -108,14 +111,24 @@ impl Flight {
     }
 
     /// Whether a request may wait for it: the answer is not known to be for others.
-    pub(crate) fn may_be_joined(&self, headers: &http::HeaderMap, known: Option<&Head>) -> bool {
+    pub(crate) fn may_be_joined(
+        &self,
+        headers: &HeaderMap,
+        known: Option<&Head>,
+        now: Timestamp,
+    ) -> bool {
         if self.fetch.is_overtaken() {
             return false;
         }
         let state = self.state();
         match &state.stage {
             Stage::Pending => known.is_none_or(|head| head.vary.same(headers, &self.fetch.request)),
-            Stage::Open(head) => state.stream.is_whole() && head.vary.matches(headers),
+            Stage::Open(head) => {
+                state.stream.is_whole()
+                    && head.vary.matches(headers)
+                    && state::is_for_others(&head.policy, now)
+                    && !self.fetch.is_purged(&head.labels)
+            }
             Stage::Served(_) | Stage::Unshared => false,
         }
     }
@@ -224,11 +237,8 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.leave();
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let is_left = matches!(state.stage, Stage::Pending) || state.stream.is_filling();
         if let Some(filled) = state.stream.abandon() {
             self.fetch.store(filled);
-        } else if !is_left {
-            self.fetch.end_turn();
         }
     }
 }
@@ -346,8 +356,13 @@ impl Reader {
         held_up.as_mut().poll(cx)
     }
 
-    /// Reads to the end without taking anything: how a refresh in the background goes on.
-    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads to the end beside the client, for what is read to be stored.
+    pub(crate) fn drain(mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(std::future::poll_fn(move |cx| self.poll_drain(cx)));
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stage = ready!(self.poll_stage(cx));
         if matches!(stage, Stage::Open(_)) {
             while let Some(Ok(_)) = ready!(self.poll_frame(cx)) {}

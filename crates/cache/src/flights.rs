@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bartizan_core::Key;
+use bartizan_core::{Key, Timestamp};
 use http::HeaderMap;
 
 use crate::by_key::ByKey;
@@ -41,11 +41,11 @@ impl Flights {
     ) -> Role {
         // Outside of the lock: the last one to let go of a flight has to leave it, too.
         let mut seen = Vec::new();
-        let key = fetch.keyed.key;
+        let (key, now) = (fetch.keyed.key, fetch.demand.now);
         let mut shard = self.shard(key);
         let flights = shard.entry(key).or_default();
         seen.extend(flights.iter().filter_map(Weak::upgrade));
-        let joined = seen.iter().find(|flight| flight.may_be_joined(headers, known));
+        let joined = seen.iter().find(|flight| flight.may_be_joined(headers, known, now));
         let role = match joined {
             Some(flight) => Role::Follower(Reader::follow(Arc::clone(flight))),
             None => {
@@ -59,12 +59,18 @@ impl Flights {
     }
 
     /// Whether a flight could be joined.
-    pub(crate) fn has(&self, key: Key, headers: &HeaderMap, known: Option<&Head>) -> bool {
+    pub(crate) fn has(
+        &self,
+        key: Key,
+        headers: &HeaderMap,
+        known: Option<&Head>,
+        now: Timestamp,
+    ) -> bool {
         let seen: Vec<_> = {
             let shard = self.shard(key);
             shard.get(&key).into_iter().flatten().filter_map(Weak::upgrade).collect()
         };
-        seen.iter().any(|flight| flight.may_be_joined(headers, known))
+        seen.iter().any(|flight| flight.may_be_joined(headers, known, now))
     }
 
     /// Nobody joins this flight any more.

@@ -2,23 +2,26 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bartizan_core::Timestamp;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::entry::Entry;
 use crate::envelope::{self, Kept, Timeless};
 use crate::exchange::Fetch;
 use crate::head::Head;
 use crate::key::{Query, Suffix, Target, Vary};
-use crate::lease::Lease;
+use crate::lease::Turn;
 use crate::observe::StoreOutcome;
+use crate::owed::{Owed, Owing};
 use crate::state::Received;
 use crate::store::{Loaded, Record, Store, StoreKey};
-use crate::{Purge, ResponseCache, StoreError, StoreErrorKind, What, tags};
+use crate::{Purge, ResponseCache, StoreError, StoreErrorKind, What, purge, tags};
 
 /// After so many failures in a row the store is left alone.
 const FAILURES: u32 = 5;
@@ -27,14 +30,11 @@ const REST: Duration = Duration::from_secs(1);
 /// How many writes may be on their way at once.
 const WRITES: usize = 64;
 
-/// How many purges may be owed to the store.
-const PURGES: usize = 1024;
-
 /// A store and how it has fared.
 pub(crate) struct Further {
     store: Arc<dyn Store>,
-    /// How many purges it does not know of yet: as long as there are any, nothing is read from it.
-    owed: AtomicUsize,
+    /// The purges that it does not know of yet: what they name is not read from it.
+    owed: Owed,
     failures: AtomicU32,
     /// In nanoseconds of the clock.
     rests_until: AtomicU64,
@@ -45,7 +45,7 @@ impl Further {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            owed: AtomicUsize::new(0),
+            owed: Owed::default(),
             failures: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
             writes: Arc::new(Semaphore::new(WRITES)),
@@ -58,7 +58,7 @@ impl Further {
 
     /// Whether it is worth while to ask.
     pub(crate) fn is_up(&self, now: Timestamp) -> bool {
-        now.as_nanos() >= self.rests_until.load(Relaxed) && self.owed.load(SeqCst) == 0
+        now.as_nanos() >= self.rests_until.load(Relaxed)
     }
 
     /// Whether that opened the breaker.
@@ -84,14 +84,19 @@ impl fmt::Debug for Further {
     }
 }
 
+/// By when the store is to have done what it is asked from now on.
+pub(crate) fn deadline(cache: &ResponseCache) -> Instant {
+    Instant::now() + cache.current_settings().deadline()
+}
+
 /// Runs what a store does, within the deadline.
 async fn within<T>(
     cache: &ResponseCache,
     further: &Further,
+    deadline: Instant,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Option<T> {
-    let deadline = cache.current_settings().deadline();
-    let result = match tokio::time::timeout(deadline, work).await {
+    let result = match tokio::time::timeout_at(deadline, work).await {
         Ok(result) => result,
         Err(_) => Err(StoreError::new(StoreErrorKind::Late)),
     };
@@ -116,38 +121,50 @@ fn key(fetch: &Fetch) -> Option<StoreKey> {
     Some(StoreKey::new(key))
 }
 
-/// Takes the turn to fetch it. The first `None` if that failed, the second if another has it.
+/// Takes the turn to fetch it. `None` if that failed.
 pub(crate) async fn lease(
     fetch: &Fetch,
     further: &Further,
+    deadline: Instant,
     span: Duration,
-) -> Option<Option<Lease>> {
+) -> Option<Turn> {
     let work = further.store.lease(key(fetch)?, span);
-    within(&fetch.cache, further, work).await
+    within(&fetch.cache, further, deadline, work).await
 }
 
 /// What the further tier has for a request, put into memory too. The first `None` if it failed, the
 /// second if it has nothing.
-pub(crate) async fn load(fetch: &Fetch, further: &Further) -> Option<Option<Arc<Entry>>> {
+pub(crate) async fn load(
+    fetch: &Fetch,
+    further: &Further,
+    deadline: Instant,
+) -> Option<Option<Arc<Entry>>> {
     let cache = &fetch.cache;
     let key = key(fetch)?;
-    let suits = |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request));
+    // Before the store is asked: what is settled meanwhile may be too late for its answer.
+    let owed = further.owed.all();
+    let languages = fetch.rules.languages;
+    let suits =
+        |head: &[u8]| Kept::decode(head).is_some_and(|kept| kept.suits(&fetch.request, languages));
     let work = async {
         let Some(loaded) = further.store.load(key, &suits).await? else { return Ok(None) };
-        collect(cache, loaded).await.map(Some)
+        collect(cache, loaded).await
     };
-    let loaded = within(cache, further, work).await;
+    let loaded = within(cache, further, deadline, work).await;
     // The service is asked after this, so that only later purges are for what it will say.
     fetch.known.store(further.position(), Relaxed);
-    Some(loaded?.and_then(|(kept, body)| resume(fetch, kept, body)))
+    Some(loaded?.and_then(|(kept, body)| resume(fetch, kept, body, &owed)))
 }
 
-fn resume(fetch: &Fetch, kept: Kept, body: Bytes) -> Option<Arc<Entry>> {
+fn resume(fetch: &Fetch, kept: Kept, body: Bytes, owed: &[Owing]) -> Option<Arc<Entry>> {
     let cache = &fetch.cache;
     let now = cache.now();
     let received = Received { now, unix: cache.unix(), delay: Duration::ZERO };
     let vary = Vary::of(&kept.headers, &fetch.request, fetch.rules.languages)?;
     let labels = tags::labels(fetch.keyed.resource, &fetch.uri, &kept.headers);
+    if owed.iter().any(|owing| owing.names(&labels, &fetch.uri)) {
+        return None;
+    }
     let policy = kept.policy(received);
     let uri = Arc::clone(&fetch.uri);
     let head = Head::resumed(kept.status, kept.headers, policy, vary, uri, labels, kept.own_etag);
@@ -155,12 +172,16 @@ fn resume(fetch: &Fetch, kept: Kept, body: Bytes) -> Option<Arc<Entry>> {
     cache.put(fetch.keyed.key, fetch.epoch, entry, &fetch.request)
 }
 
-/// Reads a body to its end, and makes sure that it is the one that was kept.
-async fn collect(cache: &ResponseCache, loaded: Loaded) -> Result<(Kept, Bytes), StoreError> {
+/// Reads a body to its end, and makes sure that it is the one that was kept. `None` if it is longer
+/// than is stored here.
+async fn collect(
+    cache: &ResponseCache,
+    loaded: Loaded,
+) -> Result<Option<(Kept, Bytes)>, StoreError> {
     let corrupt = || StoreError::new(StoreErrorKind::Corrupt);
     let kept = Kept::decode(&loaded.head).ok_or_else(corrupt)?;
     if kept.length > cache.body_limit() {
-        return Err(corrupt());
+        return Ok(None);
     }
     let mut body = BytesMut::new();
     let mut parts = loaded.body;
@@ -175,7 +196,7 @@ async fn collect(cache: &ResponseCache, loaded: Loaded) -> Result<(Kept, Bytes),
     if body.len() as u64 != kept.length || envelope::digest(&body) != kept.digest {
         return Err(corrupt());
     }
-    Ok((kept, body))
+    Ok(Some((kept, body)))
 }
 
 /// Keeps a whole response in the further tier, beside the clients.
@@ -189,9 +210,8 @@ pub(crate) fn save(
     let cache = &fetch.cache;
     let Some(target) = fetch.target().filter(|_| entry.part.is_none()) else { return };
     // Until what the others wait for is there, or will not come.
-    let mut lease = fetch.take_turn();
+    let lease = fetch.take_turn();
     if cache.is_purged(entry) {
-        lease.iter_mut().for_each(Lease::answered);
         return;
     }
     let key = StoreKey::new(cache.keys().portable(&target, &fetch.suffix, learned));
@@ -212,55 +232,82 @@ pub(crate) fn save(
     let left = head.policy.freshness.left(now).unwrap_or_default();
     let mut record = Record::new(kept.encode(), entry.body.clone(), kept.variant(), left + grace);
     record.uri = head.uri.to_string();
-    record.resource = resource(cache, &target, learned);
+    record.resource = StoreKey::new(cache.keys().portable_resource(&target));
     record.confirmed = confirmed;
     record.digest = kept.digest;
+    record.asked_ago = now.saturating_since(fetch.demand.now);
     record.position = fetch.known.load(Relaxed);
     record.tags = tags::names(&head.headers);
     record.groups = tags::group_names(&head.headers);
     spawn(cache, further, move |store| {
         Box::pin(async move {
             let saved = store.save(key, record).await;
-            // What could not be stored was for others all the same: the turn is left to the next.
-            if saved.is_ok() {
-                lease.iter_mut().for_each(Lease::answered);
-            }
             drop(lease);
             saved
         })
     });
 }
 
-/// The key of a resource in all its partitions.
-fn resource(cache: &ResponseCache, target: &Target<'_>, learned: Option<&Query>) -> StoreKey {
-    StoreKey::new(cache.keys().portable(target, &Suffix::default(), learned))
-}
-
-/// The same of one that is purged.
-fn purged_resource(cache: &ResponseCache, purge: &Purge) -> Option<StoreKey> {
-    let What::Uri(uri) = purge.what() else { return None };
-    let target = Target::of(uri, None, cache.default_scheme())?;
-    let learned = cache.learned(&target);
-    Some(resource(cache, &target, learned.as_deref()))
-}
-
-/// Purges in the further tier, too: again and again until it is done, for what was purged must not
-/// come back from there.
+/// Purges in the further tier, too.
 pub(crate) fn purge(cache: &ResponseCache, further: &Arc<Further>, purge: Purge) {
+    let (resource, label) = match purge.what() {
+        What::Uri(uri) => {
+            let Some(target) = Target::of(uri, None, cache.default_scheme()) else { return };
+            let learned = cache.learned(&target);
+            let keyed = cache.keys().keyed(&target, &Suffix::default(), learned.as_deref());
+            (Some(StoreKey::new(cache.keys().portable_resource(&target))), Some(keyed.resource))
+        }
+        what => (None, purge::label(what)),
+    };
+    further.owed.push(Owing { purge, resource, label });
+    settle(cache, further);
+}
+
+/// Sends the purges that are owed, again and again until it is done: what was purged must not come
+/// back from there. Without a runtime they are owed until somebody has one.
+pub(crate) fn settle(cache: &ResponseCache, further: &Arc<Further>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    if further.owed.fetch_add(1, SeqCst) >= PURGES {
-        further.owed.fetch_sub(1, SeqCst);
-        cache.counts().store(cache.label(), StoreOutcome::Skipped, false);
+    if !further.owed.begin() {
         return;
     }
-    let (cache, further) = (cache.clone(), Arc::clone(further));
+    let (cache, mut sender) = (cache.clone(), Sender(Arc::clone(further)));
     runtime.spawn(async move {
-        let resource = purged_resource(&cache, &purge);
-        while within(&cache, &further, further.store.purge(&purge, resource)).await.is_none() {
-            tokio::time::sleep(REST).await;
+        loop {
+            let further = Arc::clone(&sender.0);
+            let mut sending = JoinSet::new();
+            for owing in further.owed.next() {
+                let (cache, further) = (cache.clone(), Arc::clone(&further));
+                sending.spawn(async move { send(&cache, &further, &owing).await });
+            }
+            if !sending.is_empty() {
+                while sending.join_next().await.is_some() {}
+                further.owed.settled();
+                continue;
+            }
+            // Whoever owes more meanwhile either sees that this has ended, or is seen here.
+            drop(sender);
+            if !further.owed.begin() {
+                return;
+            }
+            sender = Sender(further);
         }
-        further.owed.fetch_sub(1, SeqCst);
     });
+}
+
+/// Whoever sends what is owed. Its task may be dropped, as at the end of a runtime.
+struct Sender(Arc<Further>);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.owed.end();
+    }
+}
+
+async fn send(cache: &ResponseCache, further: &Further, owing: &Owing) {
+    let purge = || further.store.purge(&owing.purge, owing.resource);
+    while within(cache, further, deadline(cache), purge()).await.is_none() {
+        tokio::time::sleep(REST).await;
+    }
 }
 
 type Writing = std::pin::Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
@@ -279,7 +326,7 @@ fn spawn(
     let (cache, further) = (cache.clone(), Arc::clone(further));
     runtime.spawn(async move {
         let store = Arc::clone(&further.store);
-        within(&cache, &further, write(store)).await;
+        within(&cache, &further, deadline(&cache), write(store)).await;
         drop(permit);
     });
 }

@@ -90,7 +90,13 @@ where
                             (Delivery::Own(body), _) => CacheBody::passed(body),
                             (Delivery::Stored(bytes), _) => CacheBody::stored(bytes),
                             (Delivery::Shared, Some(reader)) => CacheBody::shared(reader),
-                            (Delivery::Shared, None) => CacheBody::stored(Bytes::new()),
+                            (Delivery::Unread, Some(reader)) => {
+                                reader.drain();
+                                CacheBody::stored(Bytes::new())
+                            }
+                            (Delivery::Shared | Delivery::Unread, None) => {
+                                CacheBody::stored(Bytes::new())
+                            }
                         })
                     }));
                 }

@@ -1,6 +1,6 @@
 //! What an unsafe request makes invalid (RFC 9111 §4.4).
 
-use http::header::{CONTENT_LOCATION, HeaderName, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_LOCATION, EXPIRES, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use crate::key::Target;
@@ -34,9 +34,13 @@ impl Site {
         }
     }
 
-    /// Whether the answer says that it is the representation of its target (RFC 9110 §8.7).
-    pub(crate) fn is_of_its_target(&self, response: &HeaderMap) -> bool {
+    /// Whether the answer says that it is the representation of its target (RFC 9110 §8.7), and for
+    /// how long (§9.3.3).
+    pub(crate) fn is_represented(&self, response: &HeaderMap) -> bool {
         let Some(target) = self.target() else { return false };
+        if ![CACHE_CONTROL, EXPIRES].iter().any(|name| response.contains_key(name)) {
+            return false;
+        }
         let mut same = false;
         referred(&target, response, &CONTENT_LOCATION, self.scheme, &mut |other| {
             same = other.key() == target.key();

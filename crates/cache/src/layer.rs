@@ -76,6 +76,12 @@ impl CacheLayer {
         self.rule(|rules| rules.steering.retain(|steering| steering != name))
     }
 
+    /// Has requests with this field go past the cache: the service may build URLs or choose its
+    /// answer by it, and does not say so in `Vary`.
+    pub fn distrust_field(self, name: HeaderName) -> Self {
+        self.rule(|rules| rules.distrust(name))
+    }
+
     /// Sets the targeted fields (RFC 9213) that speak to this cache in place of `Cache-Control`,
     /// the most specific first, as `ours-cache-control` before `cdn-cache-control`.
     pub fn targeted_fields(self, names: impl IntoIterator<Item = HeaderName>) -> Self {

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::body::BoxError;
 use crate::exchange::{self, Concluded};
-use crate::flight::{Flight, Work};
+use crate::flight::{self, Flight, Work};
 use crate::observe::Fate;
 use crate::stream::{End, Stream};
 
@@ -25,7 +25,13 @@ pub(crate) enum Delivery<B> {
     Shared,
     /// From the store.
     Stored(Bytes),
+    /// The flight's, which the leader does not want: it has it.
+    Unread,
 }
+
+/// What comes before the service's future is polled, of which nobody waits for the leader's own
+/// answer: what is the answer in its place, if anything is.
+pub(crate) type Ahead = Pin<Box<dyn Future<Output = Option<flight::Stage>> + Send>>;
 
 /// The leader's own answer.
 pub(crate) type Answer<B, E> = Result<Response<Delivery<B>>, E>;
@@ -41,15 +47,15 @@ pin_project! {
 pin_project! {
     #[project = StageProj]
     enum Stage<F, B> {
-        Head { #[pin] future: F },
+        Head { ahead: Option<Ahead>, #[pin] future: F },
         Body { #[pin] body: B },
         Done,
     }
 }
 
 impl<F, B, E> Leg<F, B, E> {
-    pub(crate) const fn new(future: F) -> Self {
-        Self { stage: Stage::Head { future }, answer: None }
+    pub(crate) const fn new(ahead: Option<Ahead>, future: F) -> Self {
+        Self { stage: Stage::Head { ahead, future }, answer: None }
     }
 }
 
@@ -63,12 +69,19 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, flight: &Arc<Flight>) -> Poll<()> {
         let mut this = self.project();
         match this.stage.as_mut().project() {
-            StageProj::Head { future } => {
+            StageProj::Head { ahead, future } => {
+                if let Some(looking) = ahead {
+                    if let Some(stage) = ready!(looking.as_mut().poll(cx)) {
+                        this.stage.set(Stage::Done);
+                        exchange::close(flight, stage);
+                        return Poll::Ready(());
+                    }
+                    *ahead = None;
+                    flight.fetch.is_asked_now();
+                }
                 let result = ready!(future.poll(cx));
                 let (answer, body) = match exchange::conclude(flight, result) {
-                    Concluded::Open { response, body } => {
-                        (Ok(response.map(|()| Delivery::Shared)), Some(body))
-                    }
+                    Concluded::Open { response, body } => (Ok(response), Some(body)),
                     Concluded::Closed(answer) => (answer, None),
                 };
                 *this.answer = Some(answer);

@@ -70,13 +70,14 @@
 //!   ends with trailers, or is longer than allowed. With the safe preset also: one with
 //!   `Set-Cookie`, and one to a request with credentials, unless it says `public`.
 //! - **Stale responses** with an `ETag` or `Last-Modified` are validated, in place of the client's
-//!   own conditions; others are fetched anew. They are served as they are where they or the settings
+//!   own conditions, also what is stale in a [`Store`] behind memory; others are fetched anew. They are served as they are where they or the settings
 //!   grant it: while one request fetches a fresh one, for errors (RFC 5861), or for `max-stale`.
 //! - **Unsafe methods**, unknown ones too, invalidate their target, what `Location` and
 //!   `Content-Location` of the same origin name, and the groups that `Cache-Group-Invalidation`
 //!   names (RFC 9875), unless the answer is an error.
 //! - The **key** is the whole target URI, as far as [`KeyRules`] do not say otherwise. Where the
-//!   URI has no host, it is that of `Host`.
+//!   URI has no host, it is that of `Host`. A request whose `Host` is another one, or none that is
+//!   plain, has no key and goes past the cache.
 //!
 //! # Place in the stack
 //!
@@ -94,7 +95,8 @@
 //! # When things fail
 //!
 //! - **The service fails**: its answer is passed on, unless a stale response may stand in. An error
-//!   is not stored unless it states its freshness, or a lifetime is set for its status.
+//!   is not stored unless it states its freshness, or a lifetime is set for its status. One of those
+//!   who waited for it asks next.
 //! - **A client goes away**: those who wait for the same response read on. If nobody does, the
 //!   request is cancelled and nothing is stored.
 //! - **The response cannot be shared**, or does not come within [`Settings::follow_wait`]: each who
@@ -141,6 +143,7 @@ mod leg;
 mod list;
 mod memory;
 mod observe;
+mod owed;
 mod purge;
 mod range;
 mod rules;
@@ -148,6 +151,7 @@ mod seen;
 mod serve;
 mod service;
 mod settings;
+mod stand_in;
 mod state;
 mod status;
 mod store;
@@ -168,7 +172,7 @@ pub use self::error::{StoreError, StoreErrorKind};
 pub use self::future::ResponseFuture;
 pub use self::key::{KeyRules, RequestHead};
 pub use self::layer::CacheLayer;
-pub use self::lease::Lease;
+pub use self::lease::{Lease, Turn};
 pub use self::purge::{Purge, What};
 pub use self::rules::SetCookie;
 pub use self::service::Cache;

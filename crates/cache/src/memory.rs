@@ -262,7 +262,10 @@ impl fmt::Debug for Memory {
 
 /// A new part together with what is stored of the same representation.
 fn joined(new: &Entry, old: &Entry) -> Option<Entry> {
-    let (body, part) = range::combine(new, old)?;
+    let Some((body, part)) = range::combine(new, old) else {
+        // A part says too little to take the place of the whole.
+        return range::leaves(new, old).then(|| old.twin());
+    };
     let mut head: Head = (*new.head).clone();
     let position = new.checked.load(Relaxed).min(old.checked.load(Relaxed));
     if part.is_some() {

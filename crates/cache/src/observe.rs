@@ -26,6 +26,10 @@ static STORE: Metric = Metric::counter(
 );
 static RESOURCES: Metric = Metric::gauge("bartizan_cache_stored_resources", "Resources stored.");
 static BYTES: Metric = Metric::gauge("bartizan_cache_stored_bytes", "Bytes stored.");
+static STORE_AWAY: Metric = Metric::gauge(
+    "bartizan_cache_store_away",
+    "Whether the store behind memory is left alone for a while, since it failed.",
+);
 static FILLING: Metric =
     Metric::gauge("bartizan_cache_filling_bytes", "Bytes held of bodies that are on their way.");
 
@@ -175,6 +179,7 @@ impl Counts {
         snapshot: Snapshot,
         (resources, bytes): (u64, u64),
         filling: u64,
+        store_is_away: bool,
     ) -> Snapshot {
         // Figures are doubles by the exposition format; exact to 2^53.
         let requests = [
@@ -223,6 +228,7 @@ impl Counts {
         .sample(&RESOURCES, "", resources as f64)
         .sample(&BYTES, "", bytes as f64)
         .sample(&FILLING, "", filling as f64)
+        .sample(&STORE_AWAY, "", f64::from(u8::from(store_is_away)))
     }
 }
 

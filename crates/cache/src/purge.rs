@@ -18,6 +18,7 @@ use crate::tags;
 pub struct Purge {
     what: What,
     soft: bool,
+    by_change: bool,
 }
 
 /// What a [`Purge`] names.
@@ -70,7 +71,7 @@ impl Purge {
     }
 
     const fn of(what: What) -> Self {
-        Self { what, soft: false }
+        Self { what, soft: false, by_change: false }
     }
 
     /// Declares stale rather than removes: what may be served stale still is, while a fresh one is
@@ -78,6 +79,19 @@ impl Purge {
     pub const fn soft(mut self) -> Self {
         self.soft = true;
         self
+    }
+
+    /// Says that a request made it, one that may have changed what it names: it is not logged, nor
+    /// counted as an operator's.
+    pub const fn by_change(mut self) -> Self {
+        self.by_change = true;
+        self
+    }
+
+    /// Whether a request made it.
+    #[must_use]
+    pub const fn is_by_change(&self) -> bool {
+        self.by_change
     }
 
     /// Whether it declares stale only.
@@ -179,33 +193,47 @@ impl Journal {
     fn look_through(&self, entry: &Entry, seen: u64) -> Since {
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
         let position = self.latest.load(Relaxed);
-        let mut soft = entry.is_softened();
-        if records.floor > seen {
+        let since = records.since(seen, &entry.head.labels, &entry.head.uri);
+        if since == Since::Gone {
+            return since;
+        }
+        entry.softened.fetch_or(since == Since::Softened, Relaxed);
+        entry.checked.fetch_max(position, Relaxed);
+        if entry.is_softened() { Since::Softened } else { Since::Nothing }
+    }
+
+    /// Whether anything was purged after `seen` that has one of these labels, or is found there.
+    pub(crate) fn names(&self, seen: u64, labels: &[Key], uri: &str) -> bool {
+        seen < self.position() && {
+            let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
+            records.since(seen, labels, uri) != Since::Nothing
+        }
+    }
+}
+
+impl Records {
+    fn since(&self, seen: u64, labels: &[Key], uri: &str) -> Since {
+        if self.floor > seen {
             return Since::Gone;
         }
-        for mark in entry.head.labels.iter().filter_map(|label| records.labels.get(label)) {
+        let mut soft = false;
+        for mark in labels.iter().filter_map(|label| self.labels.get(label)) {
             if mark.hard > seen {
                 return Since::Gone;
             }
             soft |= mark.soft > seen;
         }
-        for (_, prefix, is_soft) in
-            records.prefixes.iter().rev().take_while(|(at, _, _)| *at > seen)
-        {
-            if entry.head.uri.starts_with(prefix.as_str()) {
+        for (_, prefix, is_soft) in self.prefixes.iter().rev().take_while(|(at, _, _)| *at > seen) {
+            if uri.starts_with(prefix.as_str()) {
                 if !is_soft {
                     return Since::Gone;
                 }
                 soft = true;
             }
         }
-        entry.softened.fetch_or(soft, Relaxed);
-        entry.checked.fetch_max(position, Relaxed);
         if soft { Since::Softened } else { Since::Nothing }
     }
-}
 
-impl Records {
     fn forget_label(&mut self) {
         let Some((position, label)) = self.order.pop_front() else { return };
         self.floor = self.floor.max(position);

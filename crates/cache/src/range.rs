@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::entry::Entry;
 use crate::state;
@@ -201,6 +201,20 @@ fn is_unchanged(request: &HeaderMap, stored: &HeaderMap) -> bool {
         && state::date(stored, LAST_MODIFIED)
             .zip(state::date(stored, DATE))
             .is_some_and(|(modified, date)| date.saturating_sub(modified).as_secs() >= 60)
+}
+
+/// Whether a new part leaves an old whole in place: that is fresh, and nothing says that it is of
+/// another representation.
+pub(crate) fn leaves(new: &Entry, old: &Entry) -> bool {
+    let Some(part) = new.part.filter(|_| old.part.is_none()) else { return false };
+    let other = |name: &HeaderName| {
+        let (new, old) = (new.head.headers.get(name), old.head.headers.get(name));
+        new.is_some_and(|new| old.is_some_and(|old| new != old))
+    };
+    let now = new.head.policy.freshness.received();
+    part.total == old.body.len() as u64
+        && old.head.policy.freshness.left(now).is_some()
+        && ![ETAG, LAST_MODIFIED].iter().any(other)
 }
 
 /// Puts a new part together with what is stored of the same representation: both strong tags are

@@ -28,6 +28,8 @@ pub(crate) struct Rules {
     pub(crate) set_cookie: SetCookie,
     /// Fields by which a request may steer the service past the key.
     pub(crate) steering: Vec<HeaderName>,
+    /// The letters that they begin with, as bits: most fields begin with none of them.
+    pub(crate) initials: u128,
     /// Whether freshness may be guessed from `Last-Modified` (RFC 9111 §4.2.2).
     pub(crate) heuristics: bool,
     /// Whether a stale response stands in for a service that cannot be reached (§4.2.4).
@@ -42,15 +44,20 @@ pub(crate) struct Rules {
 }
 
 /// Fields that frameworks and proxies are known to build URLs, schemes and methods from.
-const STEERING: [&str; 14] = [
+const STEERING: [&str; 19] = [
     "forwarded",
     "x-forwarded-host",
+    "x-forwarded-path",
     "x-forwarded-port",
     "x-forwarded-prefix",
     "x-forwarded-proto",
+    "x-forwarded-protocol",
     "x-forwarded-scheme",
     "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
     "x-host",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -59,7 +66,23 @@ const STEERING: [&str; 14] = [
     "x-rewrite-url",
 ];
 
+const fn initial(name: &str) -> u128 {
+    // Names of fields are ASCII.
+    1 << (name.as_bytes()[0] & 127)
+}
+
 impl Rules {
+    pub(crate) fn distrust(&mut self, name: HeaderName) {
+        self.initials |= initial(name.as_str());
+        self.steering.push(name);
+    }
+
+    /// Whether a field may steer the service past the key.
+    #[inline]
+    pub(crate) fn is_steering(&self, name: &HeaderName) -> bool {
+        self.initials & initial(name.as_str()) != 0 && self.steering.contains(name)
+    }
+
     /// Whether a request carries what a response may be for that others must not see.
     #[inline]
     pub(crate) fn carries_credentials(
@@ -81,6 +104,7 @@ impl Rules {
             letter: false,
             set_cookie: SetCookie::Refuse,
             steering: STEERING.map(HeaderName::from_static).to_vec(),
+            initials: STEERING.iter().fold(0, |initials, name| initials | initial(name)),
             heuristics: false,
             disconnected: false,
             posts: false,
@@ -95,6 +119,7 @@ impl Rules {
             letter: true,
             set_cookie: SetCookie::Store,
             steering: Vec::new(),
+            initials: 0,
             heuristics: true,
             disconnected: true,
             posts: true,

@@ -1,10 +1,10 @@
 //! What fields a request has, in one look: most requests have few of those that matter here.
 
+use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName};
 
 use crate::KeyRules;
 use crate::rules::Rules;
@@ -42,19 +42,14 @@ impl Seen {
                 }
                 IF_MATCH | IF_UNMODIFIED_SINCE => seen.bypass = Some("precondition"),
                 UPGRADE => seen.bypass = Some("upgrade"),
-                _ if is_steering(name, rules, keys) => seen.bypass = Some("steering-field"),
+                _ if rules.is_steering(name) && !keys.has_header(name) => {
+                    seen.bypass = Some("steering-field")
+                }
                 _ => {}
             }
         }
         seen
     }
-}
-
-fn is_steering(name: &HeaderName, rules: &Rules, keys: &KeyRules) -> bool {
-    // All of them begin so; most fields do not.
-    matches!(name.as_str().as_bytes(), [b'x', b'-', ..] | [b'f', b'o', b'r', ..])
-        && rules.steering.contains(name)
-        && !keys.has_header(name)
 }
 
 #[cfg(test)]
@@ -72,6 +67,11 @@ mod tests {
             assert_eq!(Seen::of(&headers, &rules, &keyed).bypass, None, "{name}");
         }
         assert_eq!(Seen::of(&HeaderMap::new(), &rules, &keys), Seen::default());
+        let mut rules = rules;
+        let own = headers(&[("cdn-host", "x")]);
+        assert_eq!(Seen::of(&own, &rules, &keys).bypass, None);
+        rules.distrust("cdn-host".parse().unwrap());
+        assert_eq!(Seen::of(&own, &rules, &keys).bypass, Some("steering-field"));
     }
 
     #[test]

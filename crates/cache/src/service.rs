@@ -16,15 +16,16 @@ use crate::entry::Entry;
 use crate::exchange::Fetch;
 use crate::flight::{Flight, Reader, Stage};
 use crate::flights::Role;
+use crate::further::Further;
 use crate::head::{Head, Line};
-use crate::leg::Leg;
-use crate::observe::Verdict;
+use crate::leg::{Ahead, Leg};
+use crate::observe::{StoreOutcome, Verdict};
 use crate::rules::Rules;
 use crate::seen::Seen;
 use crate::serve::{Asks, serve};
 use crate::state::{self, Demand, Reuse};
 use crate::status::{CACHE_STATUS, Forward, Notes};
-use crate::{CacheBody, ResponseCache, ResponseFuture, lease, validate};
+use crate::{CacheBody, ResponseCache, ResponseFuture, further, lease, validate};
 
 const ONLY_IF_CACHED: Rejection = Rejection::new(
     StatusCode::GATEWAY_TIMEOUT,
@@ -123,7 +124,8 @@ impl<S> Cache<S> {
             Decision::Refuse => Next::Answer(self.refuse::<_, B, S::Error>(&request)),
             Decision::Fetch { fetch, known, shares } => {
                 let reason = fetch.reason;
-                let role = if shares && waits < MAX_WAITS {
+                let shares = shares && waits < MAX_WAITS;
+                let role = if shares {
                     let known = known.as_ref().map(|entry| &*entry.head);
                     self.cache.flights().enter(request.headers(), known, fetch)
                 } else {
@@ -132,10 +134,7 @@ impl<S> Cache<S> {
                 match role {
                     Role::Leader(reader) => match self.look_further(&reader, shares) {
                         Some(load) => Next::Wait(Wait::Load { reader, load }, request),
-                        None => {
-                            self.lead::<R, B>(&reader, request);
-                            Next::Lead(reader)
-                        }
+                        None => self.lead_or_refuse(reader, request),
                     },
                     Role::Follower(reader) => {
                         let deadline = deadline(&self.cache);
@@ -152,19 +151,52 @@ impl<S> Cache<S> {
 
     /// What is to be waited for before the service is asked.
     fn look_further(&self, reader: &Reader, shares: bool) -> Option<Load> {
-        let further = self.cache.further().filter(|further| further.is_up(self.cache.now()))?;
-        let fetch = &reader.flight().fetch;
-        // What is demanded of the service, or is a change, is not looked for elsewhere.
-        let is_miss = matches!(fetch.reason, Forward::UriMiss | Forward::VaryMiss | Forward::Stale);
-        if !is_miss || fetch.is_unsafe || tokio::runtime::Handle::try_current().is_err() {
-            return None;
-        }
-        let (flight, further) = (Arc::clone(reader.flight()), Arc::clone(further));
+        let (further, flight) = (self.further(reader)?, Arc::clone(reader.flight()));
         Some(Box::pin(async move { lease::look(&flight.fetch, &further, shares).await }))
     }
 
-    /// Sends the request of a flight to the service.
-    fn lead<R, B>(&mut self, reader: &Reader, mut request: Request<R>)
+    /// The store behind memory, if it is worth while to look there for the answer to a request.
+    fn further(&self, reader: &Reader) -> Option<Arc<Further>> {
+        let further = self.cache.further()?;
+        let fetch = &reader.flight().fetch;
+        // What is demanded of the service, or is a change, is not looked for elsewhere.
+        let is_miss = matches!(fetch.reason, Forward::UriMiss | Forward::VaryMiss | Forward::Stale);
+        if !is_miss
+            || !fetch.serves
+            || fetch.is_unsafe
+            || tokio::runtime::Handle::try_current().is_err()
+        {
+            return None;
+        }
+        if !further.is_up(self.cache.now()) {
+            self.cache.counts().store(self.cache.label(), StoreOutcome::Skipped, false);
+            return None;
+        }
+        further::settle(&self.cache, further);
+        Some(Arc::clone(further))
+    }
+
+    /// Asks the service, now that there is nothing stored, unless the request forbids it.
+    fn lead_or_refuse<R, B>(&mut self, reader: Reader, request: Request<R>) -> Next<S::Future, R, B>
+    where
+        S: Service<Request<R>, Response = Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let fetch = &reader.flight().fetch;
+        if fetch.demand.directives.only_if_cached && fetch.serves {
+            self.cache.counts().request(Verdict::Refused);
+            return Next::Answer(self.refuse::<_, B, S::Error>(&request));
+        }
+        self.cache.counts().request(Verdict::Forward(fetch.reason()));
+        self.lead::<R, B>(&reader, request, None);
+        Next::Lead(reader)
+    }
+
+    /// Sends the request of a flight to the service, once it is clear that nothing went ahead of it.
+    fn lead<R, B>(&mut self, reader: &Reader, mut request: Request<R>, ahead: Option<Ahead>)
     where
         S: Service<Request<R>, Response = Response<B>>,
         S::Future: Send + 'static,
@@ -173,10 +205,12 @@ impl<S> Cache<S> {
         B::Error: Into<BoxError>,
     {
         let flight = reader.flight();
-        if let Some(entry) = &flight.fetch.validating {
-            validate::ask(request.headers_mut(), entry);
+        match flight.fetch.validating() {
+            Some(entry) => validate::ask(request.headers_mut(), entry),
+            None if flight.fetch.judges => validate::ask_for_all(request.headers_mut()),
+            None => {}
         }
-        flight.begin(Box::pin(Leg::<_, B, S::Error>::new(self.inner.call(request))));
+        flight.begin(Box::pin(Leg::<_, B, S::Error>::new(ahead, self.inner.call(request))));
     }
 
     /// Brings a stale response up to date beside the client that was answered with it.
@@ -188,16 +222,19 @@ impl<S> Cache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         // What the client asked of the stored response is not asked of the fresh one.
         for name in [http::header::RANGE, http::header::IF_RANGE] {
             request.headers_mut().remove(name);
         }
         let role = self.cache.flights().enter(request.headers(), None, fetch);
-        // One that is on its way already is enough.
-        if let Role::Leader(mut reader) = role {
-            self.lead::<R, B>(&reader, request);
-            runtime.spawn(std::future::poll_fn(move |cx| reader.poll_drain(cx)));
+        // One that is on its way already is enough, be it at another process.
+        if let Role::Leader(reader) = role {
+            let ahead = self.further(&reader).map(|further| -> Ahead {
+                let flight = Arc::downgrade(reader.flight());
+                Box::pin(async move { lease::ahead(&flight.upgrade()?.fetch, &further).await })
+            });
+            self.lead::<R, B>(&reader, request, ahead);
+            reader.drain();
         }
     }
 
@@ -293,8 +330,8 @@ impl<S, R> Waiting<S, R> {
                 return Next::Answer(response.map(CacheBody::stored));
             }
         }
-        self.service.lead::<R, B>(&reader, request);
-        Next::Lead(reader)
+        flight.fetch.is_asked_now();
+        self.service.lead_or_refuse(reader, request)
     }
 
     /// The answer to the other request, if it is one to this.
@@ -304,13 +341,17 @@ impl<S, R> Waiting<S, R> {
         let (headers, reason) = (request.headers(), *reason);
         let seen = Seen::of(headers, rules, cache.keys());
         let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
-        let suits =
-            |head: &Head| head.vary.matches(headers) && (head.policy.for_everyone || !credentials);
+        // By now it is known by which tags it is purged.
+        let suits = |head: &Head| {
+            head.vary.matches(headers)
+                && (head.policy.for_everyone || !credentials)
+                && !reader.flight().fetch.is_purged(&head.labels)
+        };
         let now = cache.now();
         let notes = Notes { collapsed: true, ..Notes::default() };
         let line = status.then(|| cache.status().forwarded(reason, notes));
         let response = match stage {
-            Stage::Open(head) if suits(head) => {
+            Stage::Open(head) if suits(head) && state::is_for_others(&head.policy, now) => {
                 if validate::is_not_modified(headers, head) {
                     head.not_modified(now, line.as_ref().into())
                         .map(|()| CacheBody::stored(Bytes::new()))

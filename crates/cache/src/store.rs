@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body::Body;
 
 use crate::engine::WeakCache;
-use crate::lease::Lease;
+use crate::lease::{Lease, Turn};
 use crate::{Purge, StoreError};
 
 /// A store behind the memory of this process: shared with others, slower, perhaps down.
@@ -14,8 +14,8 @@ use crate::{Purge, StoreError};
 /// The cache asks it after a miss in memory, within
 /// [`Settings::store_deadline`](crate::Settings::store_deadline), and writes to it beside the
 /// clients. An error, a late answer or one that cannot be read is a miss; after several in a row it
-/// is left alone for a while. A purge is repeated until it is done, and nothing is read before. No
-/// client ever sees an error of the store.
+/// is left alone for a while. A purge is repeated until it is done, and what it names is not taken from
+/// the store before. No client ever sees an error of the store.
 ///
 /// # Contract
 ///
@@ -48,11 +48,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Takes the turn to ask the service for what is not found under a key, for `span` at most, so
-    /// that other processes wait for what comes of it. `None` if another has the turn. By default
-    /// everyone has one at once.
-    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Option<Lease>> {
+    /// that other processes wait for what comes of it. By default everyone has one at once.
+    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Turn> {
         let _ = (key, span);
-        Box::pin(async { Ok(Some(Lease::own())) })
+        Box::pin(async { Ok(Turn::Mine(Lease::own())) })
     }
 
     /// Hands over the memory in front of this store, for a store that hears of purges which other
@@ -132,6 +131,8 @@ pub struct Record {
     pub groups: Vec<String>,
     /// For how long it may be of use.
     pub keep: Duration,
+    /// How long ago the service was asked: a store that forgets a purge after less does not take it.
+    pub asked_ago: Duration,
 }
 
 impl Record {
@@ -148,6 +149,7 @@ impl Record {
             tags: Vec::new(),
             groups: Vec::new(),
             keep,
+            asked_ago: Duration::ZERO,
         }
     }
 }

@@ -111,11 +111,6 @@ impl Stream {
         Some(fate)
     }
 
-    /// Whether it is not decided yet what becomes of the body.
-    pub(crate) fn is_filling(&self) -> bool {
-        self.fill.is_some()
-    }
-
     /// The body is not stored: it is only passed on from here.
     pub(crate) fn pass(&mut self) -> Option<Fill> {
         self.is_passing = true;

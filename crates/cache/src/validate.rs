@@ -64,6 +64,12 @@ pub(crate) fn ask(request: &mut HeaderMap, entry: &Entry) {
     }
 }
 
+/// Asks the service for all of it, whatever the client has.
+pub(crate) fn ask_for_all(request: &mut HeaderMap) {
+    request.remove(IF_NONE_MATCH);
+    request.remove(IF_MODIFIED_SINCE);
+}
+
 /// The tag without its mark of weakness: the weak comparison is by this.
 fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)

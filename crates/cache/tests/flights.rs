@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bartizan_cache::{CacheLayer, ResponseCache, Settings};
+use bartizan_cache::{CacheLayer, Clock, Purge, ResponseCache, Settings};
 use bartizan_core::Engine;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -56,10 +56,12 @@ struct Script {
     broken: bool,
     status: u16,
     fails: bool,
+    /// Whether there is an `ETag` of `"1"`, and conditional requests for it are answered by 304.
+    etag: bool,
 }
 
 const FRESH: Script =
-    Script { said: "max-age=60", parts: 20, broken: false, status: 200, fails: false };
+    Script { said: "max-age=60", parts: 20, broken: false, status: 200, fails: false, etag: false };
 
 type Service = BoxCloneSyncService<Request<()>, Response<Whole>, io::Error>;
 type Whole = http_body_util::combinators::UnsyncBoxBody<Bytes, bartizan_cache::BoxError>;
@@ -69,18 +71,30 @@ struct Setup {
     calls: Arc<AtomicUsize>,
     /// How many calls were not dropped before their end.
     answered: Arc<AtomicUsize>,
+    /// How many were conditional.
+    conditional: Arc<AtomicUsize>,
     service: Service,
 }
 
 fn setup(settings: Settings, script: impl Fn(usize) -> Script + Send + Sync + 'static) -> Setup {
-    let cache = ResponseCache::new("test").settings(settings).unwrap();
+    setup_by(&Clock::system(), settings, script)
+}
+
+fn setup_by(
+    clock: &Clock,
+    settings: Settings,
+    script: impl Fn(usize) -> Script + Send + Sync + 'static,
+) -> Setup {
+    let cache = ResponseCache::new("test").settings(settings).unwrap().clock(clock.clone());
+    let conditional = Arc::new(AtomicUsize::new(0));
+    let conditions = Arc::clone(&conditional);
     let (calls, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, done) = (Arc::clone(&calls), Arc::clone(&answered));
     let script = Arc::new(script);
     let inner = service_fn(move |request: Request<()>| {
         let call = counted.fetch_add(1, Relaxed);
         let script = script(call);
-        let done = Arc::clone(&done);
+        let (done, conditions) = (Arc::clone(&done), Arc::clone(&conditions));
         async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
             done.fetch_add(1, Relaxed);
@@ -88,20 +102,28 @@ fn setup(settings: Settings, script: impl Fn(usize) -> Script + Send + Sync + 's
                 return Err(io::Error::other("gone"));
             }
             let vary = request.headers().get("x-vary").is_some();
+            let condition = request.headers().get("if-none-match").is_some();
+            conditions.fetch_add(usize::from(condition), Relaxed);
+            let unchanged = script.etag && condition;
             let mut response = Response::builder()
-                .status(script.status)
+                .status(if unchanged { 304 } else { script.status })
+                .header("surrogate-key", "tag")
                 .header("cache-control", script.said)
                 .header("x-call", call);
             if vary {
                 response = response.header("vary", "x-vary");
             }
-            let drip = Drip { left: script.parts, turn: false, broken: script.broken };
+            if script.etag {
+                response = response.header("etag", "\"1\"");
+            }
+            let left = if unchanged { 0 } else { script.parts };
+            let drip = Drip { left, turn: false, broken: script.broken };
             Ok(response.body(drip).unwrap())
         }
     });
     let layer = CacheLayer::new(cache.clone());
     let service = layer.layer(inner).map_response(|response| response.map(BodyExt::boxed_unsync));
-    Setup { cache, calls, answered, service: BoxCloneSyncService::new(service) }
+    Setup { cache, calls, answered, conditional, service: BoxCloneSyncService::new(service) }
 }
 
 impl Setup {
@@ -121,6 +143,7 @@ impl Setup {
             let call = parts.headers.get("x-call").map(|call| call.to_str().unwrap().to_owned());
             let body = body.collect().await;
             Ok(Answer {
+                status: parts.status.as_u16(),
                 cache: parts.headers["cache-status"].to_str().unwrap().to_owned(),
                 call: call.unwrap_or_default().parse().unwrap_or_default(),
                 len: body.ok().map(|body| body.to_bytes().len()),
@@ -135,6 +158,7 @@ impl Setup {
 
 #[derive(Debug)]
 struct Answer {
+    status: u16,
     cache: String,
     call: usize,
     /// `None` if the body broke off.
@@ -158,12 +182,30 @@ async fn u14_a_thousand_misses_are_one_fetch() {
     let collapsed = answers.iter().filter(|answer| answer.cache.ends_with("; collapsed")).count();
     assert_eq!(collapsed, 999);
     assert_eq!(setup.value("bartizan_cache_requests_total", "collapsed"), 999);
+    assert_eq!(setup.value("bartizan_cache_requests_total", "uri_miss"), 1);
     assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0);
     assert!(setup.get().await.unwrap().unwrap().cache.starts_with("test; hit"));
+    println!("bar: cache-fetches-for-1000-misses {} 1 ok", setup.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn u14_a_thousand_requests_at_expiry_are_one_fetch() {
+    for etag in [false, true] {
+        let clock = Clock::manual();
+        let setup = setup_by(&clock, Settings::default(), move |_| Script { etag, ..FRESH });
+        setup.get().await.unwrap().unwrap();
+        clock.advance(Duration::from_secs(60));
+        let answers = all((0..1000).map(|_| setup.get()).collect()).await;
+        assert_eq!(setup.calls(), 2, "etag: {etag}");
+        assert_eq!(setup.conditional.load(Relaxed), usize::from(etag));
+        assert!(answers.iter().all(|answer| answer.len == Some(2000)));
+        println!("bar: cache-fetches-for-1000-requests-at-expiry {} 1 ok", setup.calls() - 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn u14_a_leader_cancelled_at_any_moment_takes_nobody_along() {
+    let mut held = 0;
     for round in 0..1000 {
         let setup = setup(Settings::default(), |_| FRESH);
         let leader = setup.get();
@@ -182,7 +224,9 @@ async fn u14_a_leader_cancelled_at_any_moment_takes_nobody_along() {
         assert!(answers.iter().all(|answer| answer.len == Some(2000)), "round {round}");
         assert_eq!(setup.value("bartizan_cache_fills_total", "stored"), 1, "round {round}");
         assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0, "round {round}");
+        held += 1;
     }
+    println!("bar: cache-leaders-cancelled {held} 1000 ok");
 }
 
 #[test]
@@ -250,16 +294,145 @@ async fn u14_what_cannot_be_shared_is_not_and_the_next_do_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn u14_an_error_is_not_shared_and_one_follower_takes_over() {
-    let setup = setup(Settings::default(), |call| Script { fails: call == 0, ..FRESH });
-    let waiting: Vec<_> = (0..10).map(|_| setup.get()).collect();
-    let mut results = Vec::new();
-    for handle in waiting {
-        results.push(handle.await.unwrap());
+async fn what_must_be_validated_each_time_is_not_shared_rfc_9111_5_2_2_4() {
+    for said in ["no-cache", "max-age=60, no-cache", "max-age=0, must-revalidate", "max-age=0"] {
+        let setup = setup(Settings::default(), move |_| Script { said, etag: true, ..FRESH });
+        for round in 1..=2 {
+            let waiting: Vec<_> = (0..10).map(|_| setup.get()).collect();
+            // The others wait for the first one's head, if nobody knows yet.
+            tokio::time::sleep(Duration::from_millis(11)).await;
+            assert_eq!(setup.calls(), 10 * round, "{said}: at once, by now");
+            let answers = all(waiting).await;
+            assert!(answers.iter().all(|answer| answer.len == Some(2000)), "{said}");
+        }
     }
-    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
-    assert!(results.iter().flatten().all(|answer| answer.len == Some(2000)));
-    assert!(setup.calls() <= 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_when_a_response_is_stale_does_not_join_it_rfc_9111_4() {
+    let clock = Clock::manual();
+    let setup = setup_by(&clock, Settings::default(), |_| Script {
+        said: "max-age=1",
+        parts: 500,
+        ..FRESH
+    });
+    let first = setup.get();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    yield_now().await;
+    clock.advance(Duration::from_millis(500));
+    let second = setup.get();
+    yield_now().await;
+    clock.advance(Duration::from_millis(500));
+    let third = setup.get();
+    let answers = all(vec![first, second, third]).await;
+    let calls: Vec<_> = answers.iter().map(|answer| answer.call).collect();
+    assert_eq!(calls, [0, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn u14_an_error_is_not_shared_and_one_follower_takes_over() {
+    for first in [
+        Script { fails: true, ..FRESH },
+        Script { status: 503, said: "no-store", ..FRESH },
+        Script { status: 500, said: "", ..FRESH },
+    ] {
+        let setup = setup(Settings::default(), move |call| if call == 0 { first } else { FRESH });
+        let waiting: Vec<_> = (0..10).map(|_| setup.get()).collect();
+        let mut results = Vec::new();
+        for handle in waiting {
+            results.push(handle.await.unwrap());
+        }
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        assert_eq!(failed, usize::from(first.fails));
+        assert!(results.iter().flatten().all(|answer| answer.len == Some(2000)));
+        assert_eq!(setup.calls(), 2, "one for all that are left");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditional_misses_are_one_fetch_and_are_judged_here_rfc_9110_13() {
+    let setup = setup(Settings::default(), |_| Script { etag: true, ..FRESH });
+    let conditional = |tag: &str| setup.ask(Request::get("/").header("if-none-match", tag));
+    let waiting =
+        vec![conditional("\"1\""), setup.get(), conditional("\"0\""), conditional("\"1\"")];
+    let answers = all(waiting).await;
+    assert_eq!(setup.calls(), 1);
+    let seen: Vec<_> = answers.iter().map(|answer| (answer.status, answer.len)).collect();
+    let (has, has_not) = ((304, Some(0)), (200, Some(2000)));
+    assert_eq!(seen, [has, has_not, has_not, has]);
+    assert!(setup.get().await.unwrap().unwrap().cache.starts_with("test; hit"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_only_conditional_clients_ask_for_is_stored() {
+    let setup = setup(Settings::default(), |_| Script { etag: true, ..FRESH });
+    let conditional = || setup.ask(Request::get("/").header("if-none-match", "\"1\""));
+    let first = conditional().await.unwrap().unwrap();
+    assert_eq!((first.status, &*first.cache), (304, "test; fwd=uri-miss; fwd-status=200; stored"));
+    for _ in 0..50 {
+        yield_now().await;
+    }
+    assert!(conditional().await.unwrap().unwrap().cache.starts_with("test; hit"));
+    assert_eq!(setup.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditions_on_what_is_not_shared_are_the_services_to_judge() {
+    let setup = setup(Settings::default(), |_| Script { said: "private", etag: true, ..FRESH });
+    let conditional = || setup.ask(Request::get("/").header("if-none-match", "\"1\""));
+    for calls in 1..=3 {
+        let answer = conditional().await.unwrap().unwrap();
+        assert_eq!((answer.status, answer.len, setup.calls()), (304, Some(0), calls));
+    }
+    // The first was asked without conditions; from then on it is known.
+    assert_eq!(setup.conditional.load(Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_of_something_else_divides_no_flight() {
+    let setup = setup(Settings::default(), |_| FRESH);
+    let first = setup.get();
+    yield_now().await;
+    setup.cache.purge(&Purge::tag("other"));
+    setup.cache.purge(&Purge::prefix("https://b.test/"));
+    let second = setup.get();
+    yield_now().await;
+    setup.cache.purge(&Purge::tag("another"));
+    let third = setup.get();
+    let answers = all(vec![first, second, third]).await;
+    assert!(answers.iter().all(|answer| answer.call == 0), "{answers:?}");
+    assert_eq!(setup.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_a_purge_is_not_given_what_was_purged() {
+    for purge in [
+        Purge::tag("tag"),
+        Purge::tag("tag").soft(),
+        Purge::prefix("https://a.test/"),
+        Purge::uri("https://a.test/".parse().unwrap()).soft(),
+        Purge::uri("https://a.test/".parse().unwrap()),
+        Purge::all(),
+    ] {
+        let setup = setup(Settings::default(), |_| FRESH);
+        let before = setup.get();
+        yield_now().await;
+        setup.cache.purge(&purge);
+        let after = setup.get();
+        let answers = all(vec![before, after]).await;
+        assert_eq!((answers[0].call, answers[1].call), (0, 1), "{purge:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_wants_nothing_stored_leads_nobody() {
+    let settings = Settings::default().request_directives(false);
+    let setup = setup(settings, |_| FRESH);
+    let mut waiting = vec![setup.ask(Request::get("/").header("cache-control", "no-store"))];
+    yield_now().await;
+    waiting.extend((0..9).map(|_| setup.get()));
+    all(waiting).await;
+    assert_eq!(setup.calls(), 2, "its own, and one for the others");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bartizan_cache::{CacheLayer, Clock, Purge, ResponseCache, Settings};
+use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -110,6 +111,21 @@ async fn stale_stands_in_for_errors() {
             assert_eq!((answer.code.as_u16(), &*answer.body), (failing, "sorry"), "{said}");
         }
     }
+}
+
+#[tokio::test]
+async fn in_shadow_nothing_stands_in_for_an_error() {
+    let service = Service::new(|request| {
+        let fails = request.headers().contains_key("x-fail");
+        let head = answer("max-age=60, stale-if-error=90", if fails { "sorry" } else { "hello" });
+        head.status(if fails { 503 } else { 200 })
+    });
+    service.cache.switch().set(Mode::Shadow);
+    service.call(ask("/")).await;
+    service.clock.advance(MINUTE + Duration::from_secs(5));
+    let failed = service.call(ask("/").header("x-fail", "1")).await;
+    assert_eq!((failed.code.as_u16(), &*failed.body), (503, "sorry"));
+    assert_eq!(service.value("bartizan_cache_requests_total", "stood_in"), 0);
 }
 
 #[tokio::test]

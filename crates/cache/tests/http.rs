@@ -126,7 +126,7 @@ async fn u12_query_and_host_are_part_of_the_key() {
     }
     assert_eq!(service.calls(), 3);
     assert_eq!(service.call(at("A.test:443", "/x?page=1")).await.body, "a.test/x?page=1");
-    let absolute = service.call(at("evil.test", "https://a.test/x?page=1")).await;
+    let absolute = service.call(at("a.test", "https://a.test/x?page=1")).await;
     assert_eq!(absolute.body, "a.test/x?page=1");
     assert_eq!(service.calls(), 3);
     let two_hosts = at("a.test", "/x?page=1").header("host", "b.test");
@@ -200,6 +200,70 @@ async fn u13_a_part_is_never_served_as_the_whole() {
         service.call(ask("/f")).await;
         service.call(ask("/f")).await;
         assert_eq!(service.calls(), 2, "{range}");
+    }
+}
+
+#[tokio::test]
+async fn u13_a_stale_part_is_not_validated_for_who_asks_for_what_it_has_not() {
+    let service = Service::new(|request| {
+        let head =
+            |said: &'static str, body: &'static str| answer(said, body).header("etag", "\"1\"");
+        match request.headers() {
+            headers if headers.contains_key("if-none-match") => head("max-age=60", "").status(304),
+            headers if headers.contains_key("range") => {
+                head("max-age=60", "he").status(206).header("content-range", "bytes 0-1/5")
+            }
+            _ => head("max-age=60", "hello"),
+        }
+    });
+    let range = |range: &str| ask("/f").header("range", range);
+    service.call(range("bytes=0-1")).await;
+    service.clock.advance(Duration::from_secs(61));
+    // What it has is validated, and is what is asked for.
+    let same = service.call(range("bytes=0-1")).await;
+    assert_eq!(same.status(), "test; fwd=stale; fwd-status=304; stored");
+    assert_eq!((same.code, &*same.body), (StatusCode::PARTIAL_CONTENT, "he"));
+    service.clock.advance(Duration::from_secs(61));
+    let other = service.call(range("bytes=2-4")).await;
+    assert_eq!(other.status(), "test; fwd=stale; stored");
+    let whole = service.call(ask("/f")).await;
+    assert_eq!((whole.code, &*whole.body), (StatusCode::OK, "hello"), "RFC 9111 §3.3");
+
+    let service = Service::new(|request| {
+        let conditional = request.headers().contains_key("if-none-match");
+        let part =
+            answer("max-age=60", if conditional { "" } else { "he" }).header("etag", "\"1\"");
+        if conditional {
+            return part.status(304);
+        }
+        match request.headers().contains_key("range") {
+            true => part.status(206).header("content-range", "bytes 0-1/5"),
+            false => answer("max-age=60", "hello").header("etag", "\"1\""),
+        }
+    });
+    service.call(range("bytes=0-1")).await;
+    service.clock.advance(Duration::from_secs(61));
+    let whole = service.call(ask("/f")).await;
+    assert_eq!((whole.code, &*whole.body), (StatusCode::OK, "hello"), "RFC 9111 §3.3");
+}
+
+#[tokio::test]
+async fn a_part_that_nothing_is_known_of_leaves_the_whole_in_place() {
+    for (tag, stays) in [("", true), ("W/\"1\"", true), ("W/\"2\"", false)] {
+        let service = Service::new(move |request| {
+            if request.headers().contains_key("range") {
+                let head = answer("max-age=60", "h").status(206);
+                let head = head.header("content-range", "bytes 0-0/5");
+                if tag.is_empty() { head } else { head.header("etag", tag) }
+            } else {
+                answer("max-age=60", "hello").header("etag", "W/\"1\"")
+            }
+        });
+        service.call(ask("/f")).await;
+        let forced = ask("/f").header("range", "bytes=0-0").header("cache-control", "no-cache");
+        service.call(forced).await;
+        let next = service.call(ask("/f")).await;
+        assert_eq!((next.status().contains("hit"), &*next.body), (stays, "hello"), "{tag}");
     }
 }
 
@@ -534,6 +598,18 @@ async fn settings_change_while_running() {
     assert_eq!(service.cache.apply(json!({"max_bytes": 0})).unwrap_err().field(), "max_bytes");
     service.cache.apply(json!({"max_bytes": 1_000_000, "max_body_bytes": 100})).unwrap();
     assert_eq!(service.call(ask("/")).await.status(), "test; fwd=uri-miss; stored");
+}
+
+#[test]
+fn clearing_undoes_no_change_of_settings() {
+    let cache = ResponseCache::new("test");
+    for round in 1..=200_u64 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| cache.clear());
+            scope.spawn(|| cache.apply(json!({ "max_body_bytes": round })).unwrap());
+        });
+        assert!(format!("{cache:?}").contains(&format!("max_body_bytes: {round},")), "{round}");
+    }
 }
 
 #[tokio::test]

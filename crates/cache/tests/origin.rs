@@ -71,6 +71,24 @@ async fn what_the_handler_says_stays_and_errors_are_never_made_cacheable() {
 }
 
 #[tokio::test]
+async fn u09_what_sets_a_cookie_is_not_made_public() {
+    let with_cookie = || {
+        let mut response = hello();
+        response.headers_mut().insert("set-cookie", "s=1".parse().unwrap());
+        response
+    };
+    let response = call(with_cookie(), Request::get("/")).await;
+    assert!(!response.headers().contains_key("cache-control"));
+    assert!(!response.headers().contains_key("cdn-cache-control"));
+    let private = CacheControlLayer::new(&CacheControl::private());
+    let inner =
+        service_fn(move |_: Request<()>| std::future::ready(Ok::<_, Infallible>(with_cookie())));
+    let request = Request::get("/").body(()).unwrap();
+    let response = private.layer(inner).oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["cache-control"], "private");
+}
+
+#[tokio::test]
 async fn who_has_it_is_told_so() {
     let tag = "W/\"2cf24dba5fb0a30e26e83b2a\"";
     for (name, value, status) in [

@@ -4,10 +4,10 @@
 
 mod service;
 
-use bartizan_cache::{CacheLayer, KeyRules, ResponseCache, SetCookie, Settings};
+use bartizan_cache::{CacheLayer, KeyRules, Purge, ResponseCache, SetCookie, Settings};
 use http::{HeaderName, Request, StatusCode};
 
-use self::service::{Service, answer, get as ask};
+use self::service::{Part, Service, answer, get as ask, read_all};
 
 /// Answers by the path's last segment as `Cache-Control`, with the user's name as the body.
 fn by_user(said: &'static str) -> Service {
@@ -20,6 +20,68 @@ fn by_user(said: &'static str) -> Service {
 async fn second_sees_first(service: &Service) -> bool {
     service.call(ask("/").header("x-user", "A")).await;
     service.call(ask("/").header("x-user", "B")).await.body == "A"
+}
+
+/// One exchange after the other with a service of this answer: the bodies, and how often it was asked.
+async fn exchange(
+    answers: impl Fn(&Request<()>) -> service::Answer + Send + Sync + 'static,
+    requests: impl IntoIterator<Item = http::request::Builder>,
+) -> (Vec<service::Read>, usize) {
+    let service = Service::new(answers);
+    let mut read = Vec::new();
+    for request in requests {
+        read.push(service.call(request).await);
+    }
+    (read, service.calls())
+}
+
+#[tokio::test]
+async fn what_peers_get_wrong_is_right_in_every_row() {
+    let field = |name: &'static str, value: &'static str| ask("/").header(name, value);
+    let says = |said: &'static str| {
+        move |request: &Request<()>| {
+            let who = request.headers().values().map(|value| value.to_str().unwrap());
+            answer(said, who.collect::<Vec<_>>().join(" "))
+        }
+    };
+    let mut rows = 0;
+    let mut row = |what: &str, holds: bool| {
+        assert!(holds, "{what}");
+        rows += 1;
+    };
+    let users = || ["A", "B"].map(|user| ask("/").header("x-user", user));
+    row("PRIVATE", exchange(says("PRIVATE, max-age=60"), users()).await.1 == 2);
+    let authorized = ["A", "B"].map(|user| field("authorization", user));
+    row("Authorization", exchange(says("max-age=60"), authorized).await.1 == 2);
+    row("no-store", exchange(says("no-store"), users()).await.1 == 2);
+    let vary =
+        move |request: &Request<()>| says("max-age=60")(request).header("vary", "Accept-Language");
+    let languages = ["de", "en"].map(|language| field("accept-language", language));
+    row("Vary", exchange(vary, languages).await.1 == 2);
+    let cookie = |_: &Request<()>| answer("max-age=60", "x").header("set-cookie", "s=1");
+    let stale = [ask("/"), field("cache-control", "max-stale")];
+    row("Set-Cookie", exchange(cookie, stale).await.1 == 2);
+    let links =
+        |_: &Request<()>| answer("max-age=60", "x").header("link", "<a>").header("link", "<b>");
+    let (read, calls) = exchange(links, [ask("/"), ask("/")]).await;
+    row("two lines", calls == 1 && read[1].headers.get_all("link").iter().count() == 2);
+    let old = |_: &Request<()>| answer("max-age=60", "x").header("age", "18446744073709551615");
+    row("Age", exchange(old, [ask("/"), ask("/")]).await.1 == 2);
+    let by_method = |request: &Request<()>| {
+        answer("max-age=60", if request.method() == http::Method::HEAD { "" } else { "hello" })
+    };
+    let head = Request::head("/").header("host", "a.test");
+    row("HEAD, then GET", exchange(by_method, [head, ask("/")]).await.0[1].body == "hello");
+    row("query", exchange(says("max-age=60"), [ask("/?a"), ask("/?b")]).await.1 == 2);
+    let service = Service::new(|_| answer("max-age=60", "x"));
+    let layer = CacheLayer::safe(service.cache.clone());
+    let first = service.start_by(&layer, ask("/")).await;
+    for _ in 1..20 {
+        assert_eq!(service.call_by(&layer, ask("/")).await.body, "x");
+    }
+    drop(first);
+    row("concurrent misses", service.calls() == 1);
+    println!("bar: cache-rows-of-what-peers-get-wrong {rows} 10 ok");
 }
 
 #[tokio::test]
@@ -183,6 +245,53 @@ async fn fields_that_steer_the_service_past_the_key_poison_nothing() {
     }
 }
 
+#[tokio::test]
+async fn u12_a_host_beside_another_authority_poisons_nothing() {
+    // The service builds its links from `Host`.
+    let service = Service::new(|request| {
+        answer("max-age=60", request.headers()["host"].to_str().unwrap().to_owned())
+    });
+    let at = |uri: &str, host: &str| Request::get(uri.to_owned()).header("host", host);
+    for (uri, host) in [
+        ("https://a.test/", "evil.test"),
+        ("https://a.test/", ""),
+        ("/", "evil.test/@a.test"),
+        ("/", "evil.test@a.test"),
+        ("/", "evil.test#@a.test"),
+        ("/", "a.test:80:443"),
+        ("/", "a.test evil"),
+    ] {
+        let poisoned = service.call(at(uri, host)).await;
+        assert_eq!(poisoned.status(), "test; fwd=bypass; detail=no-key", "{uri} {host}");
+        assert_eq!(service.call(at("/", "a.test")).await.body, "a.test", "{uri} {host}");
+    }
+    // The same host in other words.
+    let hit = service.call(at("https://a.test/", "A.TEST:443")).await;
+    assert!(hit.status().starts_with("test; hit"), "{}", hit.status());
+}
+
+#[tokio::test]
+async fn a_change_through_another_host_invalidates_its_target_rfc_9111_4_4() {
+    let service = Service::new(|_| answer("max-age=60", "x"));
+    service.call(Request::get("https://a.test/")).await;
+    service.call(Request::post("https://a.test/").header("host", "b.test")).await;
+    let again = service.call(Request::get("https://a.test/")).await;
+    assert_eq!(again.status(), "test; fwd=uri-miss; stored");
+}
+
+#[tokio::test]
+async fn every_value_of_a_cookie_is_part_of_the_key() {
+    // The service takes the last of them.
+    let keys = KeyRules::default().cookie("lang");
+    let service = Service::of(ResponseCache::new("test").keyed_by(keys), |request| {
+        let cookies = request.headers()["cookie"].to_str().unwrap();
+        answer("max-age=60", cookies.rsplit('=').next().unwrap().to_owned())
+    });
+    for (cookie, body) in [("lang=en; lang=x", "x"), ("lang=en", "en"), ("lang=x", "x")] {
+        assert_eq!(service.call(ask("/").header("cookie", cookie)).await.body, body, "{cookie}");
+    }
+}
+
 fn answer_with(text: &str) -> service::Answer {
     answer("max-age=60", text.to_owned())
 }
@@ -253,6 +362,15 @@ async fn a_304_never_carries_a_strangers_cookie() {
 }
 
 #[tokio::test]
+async fn a_head_response_that_tells_nothing_of_the_body_freshens_nothing_rfc_9111_4_3_5() {
+    let service = Service::new(|_| answer("max-age=60", "hello"));
+    service.call(ask("/")).await;
+    service.clock.advance(std::time::Duration::from_secs(61));
+    service.call(Request::head("/").header("host", "a.test")).await;
+    assert_eq!(service.call(ask("/")).await.status(), "test; fwd=stale; stored");
+}
+
+#[tokio::test]
 async fn entity_tags_are_made_if_asked() {
     let service = Service::with(Settings::default().etags(true), |_| answer("max-age=60", "hello"));
     assert!(!service.call(ask("/")).await.headers.contains_key("etag"));
@@ -294,6 +412,36 @@ async fn targeted_fields_of_ones_own_are_obeyed_if_listed() {
     service.call_by(&layer, ask("/")).await;
     assert!(service.call_by(&layer, ask("/")).await.status().contains("hit"));
     assert!(service.call(ask("/other")).await.status().ends_with("uri-miss"));
+}
+
+/// Says that `n` does not matter, unless the path is asked for with `plain`.
+fn learning() -> Service {
+    let keys = KeyRules::default().no_vary_search(true);
+    Service::of(ResponseCache::new("test").keyed_by(keys), |request| {
+        let says = request.uri().query() != Some("plain");
+        let head = answer("max-age=60", vec![Part::Data("x"), Part::Data("y")]);
+        if says { head.header("no-vary-search", "params=(\"n\")") } else { head }
+    })
+}
+
+#[tokio::test]
+async fn a_change_during_the_first_fetch_is_noticed_whatever_it_says_of_its_query() {
+    let service = learning();
+    let first = service.start(ask("/?n=1")).await;
+    service.call(Request::post("/?n=1").header("host", "a.test")).await;
+    assert_eq!(read_all(first).await.body, "xy");
+    assert_eq!(service.call(ask("/?n=2")).await.status(), "test; fwd=uri-miss; stored");
+}
+
+#[tokio::test]
+async fn what_was_purged_does_not_come_back_when_its_query_is_learned_again() {
+    let service = learning();
+    service.call(ask("/?n=1")).await;
+    // Forgotten, as it would be among very many.
+    service.call(ask("/?plain")).await;
+    service.cache.purge(&Purge::uri("https://a.test/?n=1".parse().unwrap()));
+    service.call(ask("/?n=2&m=2")).await;
+    assert_eq!(service.call(ask("/?n=1")).await.status(), "test; fwd=uri-miss; stored");
 }
 
 #[tokio::test]

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bartizan_cache::{
-    Lease, Loaded, Purge, Record, ResponseCache, Store, StoreError, StoreErrorKind, StoreFuture,
-    StoreKey, What,
+    Cache, CacheLayer, Clock, Lease, Loaded, Purge, Record, ResponseCache, Settings, Store,
+    StoreError, StoreErrorKind, StoreFuture, StoreKey, Turn, What,
 };
+use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
+use tower::{Layer, ServiceExt};
 
 use self::service::{Part, Parts, Service, answer, get as ask, read};
 
@@ -28,12 +30,17 @@ struct State {
     records: Mutex<HashMap<StoreKey, Vec<Record>>>,
     health: Mutex<Health>,
     loads: AtomicUsize,
+    /// How many were made, and whether the next are late.
+    purges: AtomicUsize,
+    purges_hang: AtomicBool,
     /// Whether another process has the turn.
     taken: AtomicBool,
     /// How many turns were given and are not over.
     turns: Arc<AtomicUsize>,
-    /// How many of them were over without an answer.
-    left: Arc<AtomicUsize>,
+    /// After how many of them the answer was said not to be for others.
+    unshared: Arc<AtomicUsize>,
+    /// Whether that is said to whoever asks for a turn.
+    is_unshared: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +49,8 @@ enum Health {
     Well,
     Down,
     Frozen,
+    /// Each thing that it does takes as long.
+    Slow(Duration),
     /// Every byte of bodies, or of heads, is another one.
     Garbage {
         heads: bool,
@@ -58,6 +67,10 @@ impl Double {
         match health {
             Health::Down => Err(StoreError::new(StoreErrorKind::Unavailable).caused_by("refused")),
             Health::Frozen => std::future::pending().await,
+            Health::Slow(delay) => {
+                tokio::time::sleep(delay).await;
+                Ok(health)
+            }
             health => Ok(health),
         }
     }
@@ -102,6 +115,10 @@ impl Store for Double {
     fn purge<'a>(&'a self, purge: &'a Purge, resource: Option<StoreKey>) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             self.well().await?;
+            if self.0.purges_hang.load(Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            self.0.purges.fetch_add(1, Relaxed);
             let gone = |record: &Record| match purge.what() {
                 What::All => true,
                 What::Uri(_) => Some(record.resource) == resource,
@@ -116,19 +133,22 @@ impl Store for Double {
         })
     }
 
-    fn lease(&self, _: StoreKey, _: Duration) -> StoreFuture<'_, Option<Lease>> {
+    fn lease(&self, _: StoreKey, _: Duration) -> StoreFuture<'_, Turn> {
         Box::pin(async move {
             self.well().await?;
             if self.0.taken.load(Relaxed) {
-                return Ok(None);
+                return Ok(Turn::Taken);
             }
-            let (turns, left) = (Arc::clone(&self.0.turns), Arc::clone(&self.0.left));
+            if self.0.is_unshared.load(Relaxed) {
+                return Ok(Turn::Unshared);
+            }
+            let (turns, told) = (Arc::clone(&self.0.turns), Arc::clone(&self.0.unshared));
             turns.fetch_add(1, Relaxed);
-            let over = move |answered: bool| {
+            let over = move |unshared: bool| {
                 turns.fetch_sub(1, Relaxed);
-                left.fetch_add(usize::from(!answered), Relaxed);
+                told.fetch_add(usize::from(unshared), Relaxed);
             };
-            Ok(Some(Lease::new(false, over)))
+            Ok(Turn::Mine(Lease::new(false, over)))
         })
     }
 }
@@ -177,6 +197,22 @@ async fn what_one_process_stored_another_serves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_shadow_the_store_is_written_to_and_serves_nothing() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    for service in [&one, &two] {
+        service.cache.switch().set(Mode::Shadow);
+        let response = service.call(german()).await;
+        settle().await;
+        assert_eq!((service.calls(), &*response.body), (1, "hello de"));
+        assert!(!response.headers.contains_key("age"));
+    }
+    assert_eq!(store.0.loads.load(Relaxed), 0);
+    assert_eq!(store.0.records.lock().unwrap().len(), 1);
+    assert_eq!(two.value("bartizan_cache_requests_total", "further_hit"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn purges_and_changes_reach_the_store() {
     for purge in [
         Some(Purge::tag("greeting")),
@@ -220,6 +256,64 @@ async fn what_was_purged_does_not_come_back_from_a_store_that_was_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ten_thousand_purges_at_once_all_reach_the_store() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    for n in 0..10 {
+        one.call(ask(&format!("/{n}"))).await;
+    }
+    settle().await;
+    for n in 0..10_000 {
+        one.cache.purge(&Purge::uri(format!("https://a.test/other/{n}").parse().unwrap()));
+    }
+    one.cache.purge(&Purge::tag("greeting"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for n in 0..10 {
+        two.call(ask(&format!("/{n}"))).await;
+    }
+    assert_eq!(two.calls(), 10);
+    let sent = store.0.purges.load(Relaxed);
+    assert!(sent < 3_000, "what does not fit is one purge of all: {sent}");
+}
+
+#[test]
+fn what_is_purged_without_a_runtime_is_owed_until_there_is_one() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    runtime().block_on(async {
+        one.call(german()).await;
+        settle().await;
+    });
+    one.cache.purge(&Purge::tag("greeting"));
+    runtime().block_on(async {
+        // Nothing that was purged comes back, and whatever is asked for has the purge sent.
+        one.call(german()).await;
+        assert_eq!(one.calls(), 2);
+        one.call(ask("/other")).await;
+        settle().await;
+        store.0.records.lock().unwrap().clear();
+        two.call(german()).await;
+        assert_eq!(two.calls(), 1);
+    });
+    assert_eq!(store.0.purges.load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn purges_on_their_way_leave_the_store_in_use_for_the_rest() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    for path in ["/a", "/b"] {
+        one.call(ask(path)).await;
+    }
+    settle().await;
+    store.0.purges_hang.store(true, Relaxed);
+    two.cache.purge(&Purge::uri("https://a.test/a".parse().unwrap()));
+    assert!(two.call(ask("/b")).await.status().starts_with("test; hit"));
+    assert_eq!(two.call(ask("/a")).await.status(), "test; fwd=uri-miss; stored");
+}
+
+#[tokio::test(start_paused = true)]
 async fn word_of_a_purge_is_for_memory_only() {
     let store = Double::default();
     let one = node(&store);
@@ -257,6 +351,10 @@ async fn a_store_in_trouble_is_a_miss_within_the_deadline_and_then_left_alone() 
         if !matches!(health, Health::Garbage { .. }) {
             assert!(store.0.loads.load(Relaxed) <= 20 + 5, "{health:?}: it was not left alone");
         }
+        if matches!(health, Health::Down | Health::Frozen) {
+            assert_eq!(two.value("bartizan_cache_store_away", ""), 1, "{health:?}");
+            assert!(two.value("bartizan_cache_store_total", "skipped") >= 15, "{health:?}");
+        }
         // What is still being written gives up.
         tokio::time::sleep(Duration::from_millis(100)).await;
         store.is(Health::Well);
@@ -265,6 +363,74 @@ async fn a_store_in_trouble_is_a_miss_within_the_deadline_and_then_left_alone() 
         settle().await;
         two.call(ask("/again")).await;
         assert_eq!(two.value("bartizan_cache_requests_total", "further_hit"), 1, "{health:?}");
+        assert_eq!(two.value("bartizan_cache_store_away", ""), 0, "{health:?}");
+        assert_eq!(requests(&two), 21, "{health:?}: each is counted once");
+    }
+}
+
+/// How many requests were counted, by any outcome but that which comes beside another.
+fn requests(service: &Service) -> u64 {
+    let outcomes = [
+        "bypass",
+        "collapsed",
+        "further_hit",
+        "hit",
+        "method",
+        "partial",
+        "refused",
+        "request",
+        "shadow_hit",
+        "stale",
+        "stale_hit",
+        "uri_miss",
+        "vary_miss",
+    ];
+    outcomes.map(|outcome| service.value("bartizan_cache_requests_total", outcome)).iter().sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_if_cached_is_answered_from_the_store_too_rfc_9111_5_2_1_7() {
+    let store = Double::default();
+    let (one, two) = (node(&store), node(&store));
+    one.call(german()).await;
+    settle().await;
+    let cached = || german().header("cache-control", "only-if-cached");
+    assert!(two.call(cached()).await.status().starts_with("test; hit"));
+    let refused = two.call(ask("/other").header("cache-control", "only-if-cached")).await;
+    assert_eq!((refused.code.as_u16(), two.calls()), (504, 0));
+    store.is(Health::Frozen);
+    two.cache.purge_memory(&Purge::all());
+    assert_eq!(two.call(cached()).await.code.as_u16(), 504);
+    assert_eq!((requests(&two), two.value("bartizan_cache_requests_total", "refused")), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_longer_than_is_stored_here_is_a_miss_and_no_failure_of_the_store() {
+    let store = Double::default();
+    let one = node(&store);
+    for n in 0..10 {
+        one.call(ask(&format!("/{n}"))).await;
+    }
+    settle().await;
+    let settings = Settings::default().max_body_bytes(5);
+    let cache = ResponseCache::new("test").settings(settings).unwrap().over(store.clone());
+    let two = Service::of(cache, |_| answer("no-store", "small"));
+    for n in 0..10 {
+        assert_eq!(two.call(ask(&format!("/{n}"))).await.body, "small");
+    }
+    assert_eq!(two.value("bartizan_cache_store_total", "corrupt"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_a_request_asks_of_the_store_is_within_one_deadline() {
+    for (delay, waits) in [(10, 20), (24, 48), (30, 50), (49, 50), (60, 50)] {
+        let store = Double::default();
+        let one = node(&store);
+        store.is(Health::Slow(Duration::from_millis(delay)));
+        let start = Instant::now();
+        // To look for it, and to take the turn.
+        assert_eq!(one.call(german()).await.body, "hello de");
+        assert_eq!(start.elapsed(), Duration::from_millis(waits), "{delay} ms each");
     }
 }
 
@@ -281,6 +447,7 @@ async fn many_misses_are_one_look_and_one_fetch() {
         assert_eq!(body.unwrap(), "hello de");
     }
     assert_eq!((store.0.loads.load(Relaxed), service.calls()), (1, 1));
+    assert_eq!(requests(&service), 100);
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,7 +464,92 @@ async fn what_is_stored_ages_while_it_lies_there() {
     );
     let three = node(&store);
     three.clock.advance(Duration::from_secs(61));
-    assert_eq!(three.call(german()).await.status(), "test; fwd=uri-miss; stored");
+    assert_eq!(three.call(german()).await.status(), "test; fwd=stale; stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stale_there_is_validated_and_stands_in_for_errors_rfc_9111_4_3() {
+    let store = Double::default();
+    let node = || {
+        Service::of(ResponseCache::new("test").over(store.clone()), |request| {
+            let headers = request.headers();
+            let (status, body) = match () {
+                () if headers.contains_key("x-fail") => (503, "sorry"),
+                () if headers.contains_key("if-none-match") => (304, ""),
+                () => (200, "hello"),
+            };
+            answer("max-age=60, stale-if-error=600", body).status(status).header("etag", "\"1\"")
+        })
+    };
+    node().call(ask("/")).await;
+    settle().await;
+    // After a restart, a minute later.
+    let failing = node();
+    failing.clock.advance(Duration::from_secs(61));
+    let stood_in = failing.call(ask("/").header("x-fail", "1")).await;
+    assert_eq!((stood_in.code.as_u16(), &*stood_in.body), (200, "hello"));
+    let two = node();
+    two.clock.advance(Duration::from_secs(61));
+    let confirmed = two.call(ask("/")).await;
+    assert_eq!(confirmed.status(), "test; fwd=stale; fwd-status=304; stored");
+    assert_eq!((&*confirmed.body, two.calls()), ("hello", 1));
+    assert!(two.call(ask("/")).await.status().starts_with("test; hit"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_the_store_makes_no_response_older_rfc_9111_4_2_3() {
+    let store = Double::default();
+    let one = Arc::new(node(&store));
+    store.0.taken.store(true, Relaxed);
+    let waiting = Arc::clone(&one);
+    let waiting = tokio::spawn(async move { waiting.call(german()).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    one.clock.advance(Duration::from_secs(2));
+    waiting.await.unwrap();
+    assert_eq!(one.call(german()).await.headers["age"], "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_beside_the_client_is_one_for_all_processes_rfc_5861() {
+    let store = Double::default();
+    let clock = Clock::manual();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let node = || {
+        let asked = Arc::clone(&asked);
+        let inner = tower::service_fn(move |_: http::Request<()>| {
+            let asked = Arc::clone(&asked);
+            async move {
+                asked.fetch_add(1, Relaxed);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let said = "max-age=60, stale-while-revalidate=60";
+                let body = Full::new(Bytes::from_static(b"hello"));
+                let head = http::Response::builder().header("cache-control", said);
+                Ok::<_, std::convert::Infallible>(head.body(body).unwrap())
+            }
+        });
+        let cache = ResponseCache::new("test").clock(clock.clone()).over(store.clone());
+        CacheLayer::new(cache).layer(inner)
+    };
+    let call = async |service: &Cache<_>| {
+        let response = service.clone().oneshot(ask("/").body(()).unwrap()).await.unwrap();
+        let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+        response.into_body().collect().await.unwrap();
+        settle().await;
+        status
+    };
+    let (one, two) = (node(), node());
+    call(&one).await;
+    call(&two).await;
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(call(&one).await, "test; hit; ttl=-1");
+    assert_eq!(store.0.turns.load(Relaxed), 1);
+    // The other is at it, and then has it.
+    store.0.taken.store(true, Relaxed);
+    assert_eq!(call(&two).await, "test; hit; ttl=-1");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(call(&two).await, "test; hit; ttl=-1");
+    assert_eq!(call(&two).await, "test; hit; ttl=60");
+    assert_eq!(asked.load(Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,7 +566,7 @@ async fn a_turn_lasts_until_the_response_is_at_the_store_or_will_not_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_says_whether_there_was_an_answer() {
+async fn a_turn_says_whether_the_answer_was_for_others() {
     let store = Double::default();
     let one = Service::of(ResponseCache::new("test").over(store.clone()), |request| {
         let end = match request.uri().path() {
@@ -325,12 +577,12 @@ async fn a_turn_says_whether_there_was_an_answer() {
         let said = if request.uri().path() == "/private" { "private" } else { "max-age=60" };
         answer(said, Parts::from(vec![Part::Data("hello"), end]))
     });
-    for (path, left) in [("/whole", 0), ("/private", 0), ("/error", 0), ("/hangs", 1)] {
+    for (path, unshared) in [("/whole", 0), ("/private", 1), ("/error", 0), ("/hangs", 0)] {
         // Whoever reads goes away when nothing more comes.
         read(one.start(ask(path)).await.into_body()).await;
         settle().await;
         assert_eq!(store.0.turns.load(Relaxed), 0, "{path}");
-        assert_eq!(store.0.left.load(Relaxed), left, "{path}");
+        assert_eq!(store.0.unshared.swap(0, Relaxed), unshared, "{path}");
     }
 }
 
@@ -345,8 +597,63 @@ async fn a_turn_whose_response_could_not_be_stored_is_left_to_the_next() {
         read(response.into_body()).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(store.0.turns.load(Relaxed), 0, "{health:?}");
-        assert_eq!(store.0.left.load(Relaxed), 1, "{health:?}");
+        assert_eq!(store.0.unshared.load(Relaxed), 0, "{health:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_waited_for_in_vain_is_shared_here_all_the_same() {
+    let store = Double::default();
+    let one = Arc::new(node(&store));
+    store.0.taken.store(true, Relaxed);
+    let waiting = Arc::clone(&one);
+    let waiting = tokio::spawn(async move { waiting.start(german()).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The other one's turn is over, and what it fetched was something else, or is not there.
+    store.0.taken.store(false, Relaxed);
+    let response = waiting.await.unwrap();
+    let joins = one.call(german()).await;
+    assert_eq!((joins.status().as_str(), one.calls()), ("test; fwd=uri-miss; collapsed", 1));
+    drop(response);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_for_others_elsewhere_is_waited_for_by_nobody() {
+    let store = Double::default();
+    let one = node(&store);
+    store.0.is_unshared.store(true, Relaxed);
+    let start = Instant::now();
+    let first = one.start(german()).await;
+    assert_eq!(one.call(german()).await.status(), "test; fwd=uri-miss; stored");
+    assert_eq!((one.calls(), start.elapsed()), (2, Duration::ZERO));
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_followed_in_vain_does_not_wait_for_another_process_too() {
+    let store = Double::default();
+    let cache = ResponseCache::new("test").over(store.clone());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let inner = tower::service_fn(move |_: http::Request<()>| {
+        let first = counted.fetch_add(1, Relaxed) == 0;
+        async move {
+            if first {
+                std::future::pending::<()>().await;
+            }
+            let body = Full::new(Bytes::from_static(b"late"));
+            Ok::<_, std::convert::Infallible>(http::Response::new(body))
+        }
+    });
+    let service = CacheLayer::new(cache).layer(inner);
+    store.0.taken.store(true, Relaxed);
+    let request = || german().body(()).unwrap();
+    let stuck = tokio::spawn(service.clone().oneshot(request()));
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    service.oneshot(request()).await.unwrap();
+    assert_eq!((start.elapsed(), calls.load(Relaxed)), (Duration::from_secs(5), 2));
+    stuck.abort();
 }
 
 #[tokio::test(start_paused = true)]

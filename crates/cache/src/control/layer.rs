@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use tower_layer::Layer;
@@ -13,7 +13,7 @@ use super::{CacheControl, ControlBody, ControlFuture};
 /// [`Layer`] that has an origin's responses say how they may be reused.
 ///
 /// It adds the fields to responses below 400 that have no `Cache-Control` of their own: an error is
-/// never made cacheable by it. One layer per route, or per group of routes:
+/// never made cacheable by it, nor, for shared caches, what sets a cookie. One layer per route, or per group of routes:
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,16 +42,31 @@ pub struct CacheControlLayer {
 
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    fields: Vec<(HeaderName, HeaderValue)>,
+    fields: Vec<Addition>,
     vary: Option<HeaderValue>,
     pub(super) etags: bool,
     pub(super) etag_limit: u64,
 }
 
+/// A field that is added.
+#[derive(Clone, Debug)]
+struct Addition {
+    name: HeaderName,
+    value: HeaderValue,
+    /// Whether it lets no shared cache keep the response.
+    is_for_one: bool,
+}
+
+impl Addition {
+    fn new(name: HeaderName, value: &CacheControl) -> Self {
+        Self { name, value: value.value(), is_for_one: value.is_for_one() }
+    }
+}
+
 impl CacheControlLayer {
     /// Creates a layer that adds this `Cache-Control`.
     pub fn new(value: &CacheControl) -> Self {
-        let fields = vec![(CACHE_CONTROL, value.value())];
+        let fields = vec![Addition::new(CACHE_CONTROL, value)];
         Self { plan: Arc::new(Plan { fields, vary: None, etags: false, etag_limit: 1 << 20 }) }
     }
 
@@ -62,8 +77,7 @@ impl CacheControlLayer {
 
     /// Adds a targeted field (RFC 9213), as `CDN-Cache-Control`, for the caches that it speaks to.
     pub fn targeted(self, name: HeaderName, value: &CacheControl) -> Self {
-        let value = value.value();
-        self.change(|plan| plan.fields.push((name, value)))
+        self.change(|plan| plan.fields.push(Addition::new(name, value)))
     }
 
     /// Adds the request fields that the responses depend on to their `Vary`.
@@ -148,7 +162,11 @@ impl Plan {
             return;
         }
         if !headers.contains_key(CACHE_CONTROL) {
-            for (name, value) in &self.fields {
+            // A cookie is for one client, and so is what comes with it.
+            let is_for_one = headers.contains_key(SET_COOKIE);
+            for Addition { name, value, .. } in
+                self.fields.iter().filter(|field| field.is_for_one || !is_for_one)
+            {
                 if !headers.contains_key(name) {
                     headers.insert(name.clone(), value.clone());
                 }

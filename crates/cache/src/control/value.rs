@@ -129,6 +129,11 @@ impl CacheControl {
         self
     }
 
+    /// Whether it keeps the response from shared caches.
+    pub(super) const fn is_for_one(&self) -> bool {
+        self.private || self.no_store
+    }
+
     /// The value as a field's.
     #[must_use]
     pub fn value(&self) -> HeaderValue {

@@ -219,6 +219,11 @@ impl ResponseCache {
         self.shared.journal.since(entry) == Since::Gone
     }
 
+    /// Whether anything was purged after this that has one of these labels, or is found there.
+    pub(crate) fn is_purged_since(&self, position: u64, labels: &[Key], uri: &str) -> bool {
+        self.shared.journal.names(position, labels, uri)
+    }
+
     pub(crate) fn body_limit(&self) -> u64 {
         self.shared.active.load().settings.body_bytes()
     }
@@ -337,7 +342,9 @@ impl Engine for ResponseCache {
     fn snapshot(&self) -> Snapshot {
         let snapshot = Snapshot::new(self.name(), self.kind(), self.switch().setting().0);
         let stored = self.shared.active.load_full().memory.figures();
-        self.shared.counts.describe(snapshot, stored, self.shared.filling.load(Relaxed))
+        let filling = self.shared.filling.load(Relaxed);
+        let is_away = self.further().is_some_and(|further| !further.is_up(self.now()));
+        self.shared.counts.describe(snapshot, stored, filling, is_away)
     }
 
     // What is stored stays, unless `max_bytes` changes, or bodies may be longer than it is made for.

@@ -1,5 +1,6 @@
 //! What is no longer true: by purges of operators and by unsafe requests.
 
+use std::sync::Arc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
 
 use bartizan_core::Key;
@@ -29,7 +30,9 @@ impl ResponseCache {
     pub fn purge_memory(&self, purge: &Purge) {
         let soft = purge.is_soft();
         let Shared { journal, counts, plan, .. } = &*self.shared;
-        counts.purge(&plan.name, soft);
+        if !purge.is_by_change() {
+            counts.purge(&plan.name, soft);
+        }
         match purge.what() {
             What::All if soft => journal.purge_prefix(String::new(), true),
             What::All => self.clear(),
@@ -46,8 +49,7 @@ impl ResponseCache {
         let Shared { plan, journal, .. } = &*self.shared;
         let learned = self.learned(target);
         let Keyed { key, resource } = plan.keys.keyed(target, suffix, learned.as_deref());
-        // The parts of the key that others have are not known here.
-        if soft || plan.keys.has_parts() {
+        if soft || plan.keys.has_many_keys() {
             journal.purge(resource, soft);
         }
         !soft && self.invalidate_key(key)
@@ -63,7 +65,15 @@ impl ResponseCache {
     pub fn clear(&self) {
         self.shared.changes.note_all();
         fence(SeqCst);
-        self.shared.active.store(Active::new(self.current_settings()));
+        let mut old = None;
+        self.shared.active.update(|active| {
+            old = Some(Arc::clone(&active.memory));
+            Active::new(Arc::clone(&active.settings))
+        });
+        // To free it may take a while, which no request is to wait for.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(old)));
+        }
         observe::cleared(&self.shared.plan.name);
     }
 
@@ -90,6 +100,7 @@ impl ResponseCache {
             return;
         }
         let further = |purge: Purge| {
+            let purge = purge.by_change();
             self.further().into_iter().for_each(|store| further::purge(self, store, purge.clone()));
         };
         site.invalid(headers, |target| {

@@ -101,7 +101,8 @@ impl KeyRules {
     }
 
     /// Whether a response's `No-Vary-Search` is honoured: it says itself which parameters it does
-    /// not depend on. It holds for the path that it was given for.
+    /// not depend on. It holds for the path that it was given for. What changes or purges a resource
+    /// then does so for all queries of its path, since it may be stored under any.
     pub const fn no_vary_search(mut self, on: bool) -> Self {
         self.no_vary_search = on;
         self
@@ -112,7 +113,7 @@ impl KeyRules {
         self.part(Part::Header(name))
     }
 
-    /// Keeps responses apart by a cookie, absent or not. The request's cookies are then no longer
+    /// Keeps responses apart by a cookie, all its values, absent or not. The request's cookies are then no longer
     /// credentials to this layer: those that are not named must not matter.
     pub fn cookie(self, name: impl Into<String>) -> Self {
         self.part(Part::Cookie(name.into()))
@@ -149,9 +150,10 @@ impl KeyRules {
         self
     }
 
-    /// Whether the key holds more than the target.
-    pub(crate) fn has_parts(&self) -> bool {
-        !self.parts.is_empty()
+    /// Whether a resource has keys that its target does not tell: by parts of the key, or by what
+    /// was learned of its query and may be forgotten.
+    pub(crate) fn has_many_keys(&self) -> bool {
+        self.no_vary_search || !self.parts.is_empty()
     }
 
     pub(crate) fn learns(&self) -> bool {
@@ -181,10 +183,13 @@ impl KeyRules {
         for part in &self.parts {
             match part {
                 Part::Constant(text) => push(&mut found, text.as_bytes()),
-                Part::Cookie(name) => match cookie(request.headers, name) {
-                    Some(value) => push(&mut found, value),
-                    None => found.push(0),
-                },
+                Part::Cookie(name) => {
+                    // Which one of several the service takes, nobody knows.
+                    for value in cookies(request.headers, name) {
+                        push(&mut found, value);
+                    }
+                    found.push(0);
+                }
                 Part::Header(name) => {
                     for value in request.headers.get_all(name) {
                         push(&mut found, value.as_bytes());
@@ -215,7 +220,7 @@ impl KeyRules {
         learned: Option<&Query>,
     ) -> Keyed {
         let query = learned.or((self.query != Query::default()).then_some(&self.query));
-        let resource = match query {
+        let whole = match query {
             None => target.key(),
             Some(rules) => {
                 let (path, query) = target.path().split_once('?').unwrap_or((target.path(), ""));
@@ -224,9 +229,10 @@ impl KeyRules {
             }
         };
         let key = match &suffix.0 {
-            None => resource,
-            Some(parts) => Key::of(&(resource.as_u128(), parts)),
+            None => whole,
+            Some(parts) => Key::of(&(whole.as_u128(), parts)),
         };
+        let resource = if self.no_vary_search { Self::learned_at(target) } else { whole };
         Keyed { key, resource }
     }
 
@@ -234,6 +240,13 @@ impl KeyRules {
     pub(crate) fn learned_at(target: &Target<'_>) -> Key {
         let path = target.path().split('?').next().unwrap_or_default();
         target.with_path(path).key()
+    }
+
+    /// The key of a resource, in all its parts, that is the same in every process.
+    pub(crate) fn portable_resource(&self, target: &Target<'_>) -> [u8; 32] {
+        let path = target.path().split('?').next().unwrap_or_default();
+        let target = if self.no_vary_search { target.with_path(path) } else { target.clone() };
+        self.portable(&target, &Suffix::default(), None)
     }
 
     /// A key that is the same in every process.
@@ -276,7 +289,7 @@ pub(crate) struct Suffix(Option<Box<[u8]>>);
 pub(crate) struct Keyed {
     /// Of the stored responses.
     pub(crate) key: Key,
-    /// Of the resource in all its parts.
+    /// Of the resource in all its parts; of its path, if responses say what matters of the query.
     pub(crate) resource: Key,
 }
 
@@ -287,9 +300,9 @@ fn push(found: &mut Vec<u8>, part: &[u8]) {
     found.extend_from_slice(part);
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(COOKIE).into_iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).filter_map(move |pair| {
         let at = pair.iter().position(|byte| *byte == b'=')?;
         (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
     })

@@ -21,29 +21,22 @@ pub(crate) struct Target<'a> {
 impl<'a> Target<'a> {
     /// The target of `uri`; its origin is by `host` and `scheme` where the URI does not say it.
     ///
-    /// `None` if it is ambiguous, or no HTTP.
+    /// `None` if it is ambiguous, or no HTTP: the service may read the host from either, so they
+    /// have to name the same.
     #[inline]
     pub(crate) fn of(uri: &'a Uri, host: Option<&'a [u8]>, scheme: &'static str) -> Option<Self> {
         let scheme = match uri.scheme_str() {
             None => scheme,
             Some(said) => ["http", "https"].into_iter().find(|s| said.eq_ignore_ascii_case(s))?,
         };
-        let authority = match uri.authority() {
-            Some(authority) => authority.as_str().as_bytes(),
-            None => host.unwrap_or_default(),
-        };
-        let default_port: &[u8] = if scheme == "http" { b":80" } else { b":443" };
-        let name = authority
-            .strip_suffix(default_port)
-            .or_else(|| authority.strip_suffix(b":"))
-            .unwrap_or(authority);
+        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+        let name = authority.or(host).unwrap_or_default();
+        let is_named_once = authority.is_none() || host.is_none_or(|host| host == name);
         // Most need nothing else.
-        let host = if name.iter().any(|byte| *byte == b'@' || byte.is_ascii_uppercase()) {
-            // Who the user is matters nothing to where the resource is.
-            let name = name.rsplit(|byte| *byte == b'@').next().unwrap_or(name);
-            Cow::Owned(name.to_ascii_lowercase())
-        } else {
+        let host = if is_named_once && is_simple(name) {
             Cow::Borrowed(name)
+        } else {
+            normal(authority, host, if scheme == "http" { b":80" } else { b":443" })?
         };
         if host.len() > MAX_HOST {
             return None;
@@ -85,6 +78,60 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Whether this is a name as it is compared: without a port, in lower case.
+fn is_simple(name: &[u8]) -> bool {
+    name.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+}
+
+/// What the URI's authority, or failing that the field, is compared by. `None` if they differ, or it
+/// is the field, and no plain host.
+fn normal<'a>(
+    authority: Option<&'a [u8]>,
+    host: Option<&'a [u8]>,
+    default_port: &[u8],
+) -> Option<Cow<'a, [u8]>> {
+    let without_port = |name: &'a [u8]| {
+        name.strip_suffix(default_port).or_else(|| name.strip_suffix(b":")).unwrap_or(name)
+    };
+    let name = match authority {
+        Some(authority) => {
+            // Who the user is matters nothing to where the resource is.
+            let name = authority.rsplit(|byte| *byte == b'@').next().unwrap_or(authority);
+            let name = without_port(name);
+            if host.is_some_and(|host| !without_port(host).eq_ignore_ascii_case(name)) {
+                return None;
+            }
+            name
+        }
+        None => without_port(host.filter(|host| is_plain(host))?),
+    };
+    Some(if name.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    })
+}
+
+/// Whether this is a host with or without a port (RFC 9110 §7.2): what else a service makes of it,
+/// nobody knows.
+fn is_plain(host: &[u8]) -> bool {
+    let is_address = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    let is_name = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
+    };
+    let (is_host, rest) = match host.strip_prefix(b"[") {
+        Some(literal) => {
+            let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
+            (literal[..end].iter().all(is_address), &literal[end + 1..])
+        }
+        None => {
+            let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+            (host[..end].iter().all(is_name), &host[end..])
+        }
+    };
+    is_host && rest.strip_prefix(b":").unwrap_or(rest).iter().all(u8::is_ascii_digit)
+}
+
 /// The URI that the client sent, and the host that the request names beside it.
 ///
 /// `None` if it names several.
@@ -107,9 +154,11 @@ fn uri<B>(request: &Request<B>) -> &Uri {
 mod tests {
     use super::*;
 
+    /// An empty host is none.
     fn key(uri: &str, host: &str) -> Option<Key> {
         let uri: Uri = uri.parse().unwrap();
-        Target::of(&uri, Some(host.as_bytes()), "https").map(|target| target.key())
+        let host = Some(host.as_bytes()).filter(|host| !host.is_empty());
+        Target::of(&uri, host, "https").map(|target| target.key())
     }
 
     #[test]
@@ -131,7 +180,7 @@ mod tests {
         for (uri, host) in [
             ("/x", "A.TEST:443"),
             ("/x", "a.test:"),
-            ("https://a.test/x", "other.test"),
+            ("https://a.test/x", "A.test:443"),
             ("https://user@A.test:443/x", ""),
             ("HTTPS://a.test/x", ""),
         ] {
@@ -140,8 +189,32 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_a_name_or_address_and_a_port_rfc_9110_7_2() {
+        for plain in ["a.test", "a_b-c.test:8080", "127.0.0.1:80", "[::1]", "[::ffff:1.2.3.4]:80"] {
+            assert!(is_plain(plain.as_bytes()), "{plain}");
+        }
+        for other in [
+            "b.test@a.test",
+            "b.test/a.test",
+            "a.test:80:443",
+            "a.test:x",
+            "[::1]x",
+            "[::1",
+            "[x.test]:80",
+            "a.test, b.test",
+            "a.test ",
+            "a.test?x",
+            "\u{e4}.test",
+        ] {
+            assert!(!is_plain(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
     fn what_is_no_http_or_has_no_clear_host_has_no_key() {
         assert_eq!(key("ftp://a.test/", ""), None);
+        assert_eq!(key("https://a.test/", "b.test"), None);
+        assert_eq!(key("https://a.test/", "a.test:80"), None);
         assert_eq!(key("/", &"a".repeat(256)), None);
         let mut request = Request::new(());
         request.headers_mut().append(HOST, HeaderValue::from_static("a"));

@@ -74,7 +74,8 @@ impl Vary {
                 _ => best = Some(choice),
             }
         }
-        best.is_some_and(|best| best.name == language)
+        // What has no weight is what the client will not have (RFC 9110 §12.4.2).
+        best.is_some_and(|best| best.name == language && best.weight != Weight::Thousandths(0))
     }
 
     pub(crate) fn weight(&self) -> usize {
@@ -84,17 +85,30 @@ impl Vary {
     /// The names, and a hash of the request's values that is the same in every process.
     pub(crate) fn portable(&self, request: &HeaderMap) -> Vec<(HeaderName, [u8; 16])> {
         let fields = self.fields.iter();
-        fields.map(|(name, _)| (name.clone(), portable_value(request, name))).collect()
+        let value = |name| portable_value(request, name, self.languages);
+        fields.map(|(name, _)| (name.clone(), value(name))).collect()
     }
 }
 
-/// A hash of a request's values for a field, for other processes.
-pub(crate) fn portable_value(request: &HeaderMap, name: &HeaderName) -> [u8; 16] {
+/// A hash of a request's values for a field, for other processes: equal where [`value_key`] is.
+pub(crate) fn portable_value(request: &HeaderMap, name: &HeaderName, languages: bool) -> [u8; 16] {
     let mut hash = Sha256::new();
-    hash.update([u8::from(request.contains_key(name))]);
-    for member in list::members(request, name) {
+    let mut push = |kind: u8, member: &[u8]| {
+        hash.update([kind]);
         hash.update((member.len() as u64).to_be_bytes());
         hash.update(member);
+    };
+    if is_read(name, languages) && request.contains_key(name) {
+        for Choice { name, weight } in sorted(request, name) {
+            push(2, &name);
+            match weight {
+                Weight::Thousandths(weight) => push(3, &weight.to_be_bytes()),
+                Weight::Text(text) => push(4, &text),
+            }
+        }
+    } else {
+        push(u8::from(request.contains_key(name)), b"");
+        list::members(request, name).for_each(|member| push(5, member));
     }
     let digest = hash.finalize();
     std::array::from_fn(|at| digest[at])
@@ -106,32 +120,49 @@ fn value_key(headers: &HeaderMap, name: &HeaderName, languages: bool) -> Option<
     if !headers.contains_key(name) {
         return None;
     }
-    if name == ACCEPT_ENCODING || languages && name == ACCEPT_LANGUAGE {
-        let mut all: Vec<_> = choices(headers, name).collect();
-        all.sort_unstable();
-        return Some(Key::of(&all));
+    if is_read(name, languages) {
+        return Some(Key::of(&sorted(headers, name)));
     }
     Some(Key::of(&Members(headers, name)))
+}
+
+/// Whether a field is read as choices with weights.
+fn is_read(name: &HeaderName, languages: bool) -> bool {
+    name == ACCEPT_ENCODING || languages && name == ACCEPT_LANGUAGE
 }
 
 /// A member of `Accept-Encoding` or `Accept-Language`.
 #[derive(Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Choice {
     name: Vec<u8>,
-    /// In thousandths; text that is no weight is kept apart by its hash.
-    weight: u64,
+    weight: Weight,
+}
+
+#[derive(Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum Weight {
+    Thousandths(u64),
+    /// What is no weight is kept apart.
+    Text(Vec<u8>),
+}
+
+fn sorted(headers: &HeaderMap, name: &HeaderName) -> Vec<Choice> {
+    let mut all: Vec<_> = choices(headers, name).collect();
+    all.sort_unstable();
+    all
 }
 
 fn choices(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = Choice> {
     list::members(headers, name).filter(|member| !member.is_empty()).map(|member| {
         let mut parts = member.splitn(2, |byte| *byte == b';');
         let name = parts.next().unwrap_or_default().trim_ascii_end().to_ascii_lowercase();
-        let weight = parts.next().map_or(1000, |text| {
+        let weight = parts.next().map_or(Weight::Thousandths(1000), |text| {
             let text = text.trim_ascii().to_ascii_lowercase();
             let value = text.strip_prefix(b"q=").and_then(|value| std::str::from_utf8(value).ok());
             match value.and_then(|value| value.parse::<f32>().ok()) {
-                Some(value) if (0.0..=1.0).contains(&value) => (value * 1000.0) as u64,
-                _ => Key::of(&text).as_u128() as u64 | 1 << 63,
+                Some(value) if (0.0..=1.0).contains(&value) => {
+                    Weight::Thousandths((value * 1000.0) as u64)
+                }
+                _ => Weight::Text(text),
             }
         });
         Choice { name, weight }
@@ -184,6 +215,15 @@ mod tests {
         for other in ["gzip, br", "gzip", "gzip, br;q=0.4", "gzip;q=0, br;q=0.5", "gzip, br;q=x"] {
             assert!(!vary.matches(&of(other)), "{other}");
         }
+        // In every process.
+        let portable = |value| portable_value(&of(value), &ACCEPT_ENCODING, false);
+        let one = portable("gzip, br;q=0.5");
+        for same in ["br;q=0.5, gzip", "GZIP,Br; Q=0.50", "gzip;q=1, br;q=0.500"] {
+            assert_eq!(portable(same), one, "{same}");
+        }
+        for other in ["gzip, br", "gzip", "gzip, br;q=0.4", "", "gzip, br;q=x"] {
+            assert_ne!(portable(other), one, "{other}");
+        }
         assert!(!vary.matches(&HeaderMap::new()));
     }
 
@@ -196,6 +236,7 @@ mod tests {
         assert!(letter.matches(&of("fr;q=0.5, de;q=1.0")), "it is what the client likes best");
         assert!(!letter.matches(&of("fr, de")), "the client may like French as well");
         assert!(!letter.matches(&of("fr, de;q=0.5")));
+        assert!(!letter.matches(&of("de;q=0")), "the client does not take it");
         let safe = Vary::of(&german, &of("en, de"), false).unwrap();
         assert!(!safe.matches(&of("de, en")), "order may be preference");
         assert!(!safe.matches(&of("fr;q=0.5, de;q=1.0")));

@@ -59,6 +59,10 @@ impl Freshness {
         self.lifetime
     }
 
+    pub(crate) const fn received(&self) -> Timestamp {
+        self.received
+    }
+
     /// How old the response is.
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
         self.initial_age.saturating_add(now.saturating_since(self.received))

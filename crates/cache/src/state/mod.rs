@@ -7,5 +7,5 @@ mod storable;
 
 pub(crate) use self::date::date;
 pub(crate) use self::freshness::{Freshness, Received};
-pub(crate) use self::reuse::{Demand, Refusal, Reuse, reuse, stands_in};
+pub(crate) use self::reuse::{Demand, Refusal, Reuse, is_for_others, reuse, stands_in};
 pub(crate) use self::storable::{Answer, Policy, assess};

@@ -76,6 +76,12 @@ pub(crate) fn reuse(policy: &Policy, demand: &Demand, softened: bool) -> Result<
     Err(Refusal::Stale)
 }
 
+/// Whether a response may answer others than the one that it was asked for.
+pub(crate) fn is_for_others(policy: &Policy, now: Timestamp) -> bool {
+    let demand = Demand { directives: RequestDirectives::default(), credentials: false, now };
+    reuse(policy, &demand, false).is_ok()
+}
+
 /// Whether a stale response stands in for an error; `unreachable` if there was no answer at all.
 pub(crate) fn stands_in(policy: &Policy, demand: &Demand, unreachable: bool) -> bool {
     if demand.credentials && !policy.for_everyone || demand.directives.no_cache || policy.no_cache {

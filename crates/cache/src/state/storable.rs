@@ -34,6 +34,15 @@ pub(crate) struct Policy {
     pub(crate) for_everyone: bool,
 }
 
+impl Policy {
+    /// Whether such a response answers others at least for a moment: if not, nobody waits for the
+    /// next one.
+    pub(crate) const fn is_ever_for_others(&self) -> bool {
+        let span = self.freshness.lifetime().saturating_add(self.revalidate_grace);
+        !self.no_cache && !span.is_zero()
+    }
+}
+
 /// The response to be judged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {

@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bartizan_cache::{
-    FirstTier, Lease, Loaded, Purge, Record, Store, StoreError, StoreErrorKind, StoreFuture,
-    StoreKey,
+    FirstTier, Loaded, Purge, Record, Store, StoreError, StoreErrorKind, StoreFuture, StoreKey,
+    Turn,
 };
 use bartizan_core::ConfigError;
 use bytes::Bytes;
@@ -35,9 +35,10 @@ use self::body::Chunks;
 const CHUNK: usize = 128 << 10;
 /// Redis is not asked to keep anything for longer: a week.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a mark lasts at least. A response that was on its way for longer than this could be
-/// stored although it was purged meanwhile.
-const MARK: Duration = Duration::from_secs(3600);
+/// How long a mark lasts at least: every change of a resource makes one, whether or not anything is
+/// stored. A response that was on its way for longer is not stored, for it may have been purged
+/// meanwhile.
+const MARK: Duration = Duration::from_secs(300);
 /// How long chunks wait for their record, and a body that was replaced for its readers.
 const LOOSE: Duration = Duration::from_secs(30);
 /// As many as the memory in front has by default.
@@ -235,7 +236,7 @@ impl Inner {
     async fn keep(&self, key: StoreKey, record: Record) -> Result<(), StoreError> {
         let count = record.body.len().div_ceil(CHUNK).max(1);
         let keep = millis(record.keep.min(LONGEST));
-        if record.body.len() > self.largest || keep == 0 {
+        if record.body.len() > self.largest || keep == 0 || record.asked_ago >= MARK {
             return Ok(());
         }
         let body = labels::body(key, &record);
@@ -314,7 +315,7 @@ impl Store for CacheStore {
         Box::pin(self.0.forget(purge, resource))
     }
 
-    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Option<Lease>> {
+    fn lease(&self, key: StoreKey, span: Duration) -> StoreFuture<'_, Turn> {
         Box::pin(turn::take(&self.0, key, span))
     }
 

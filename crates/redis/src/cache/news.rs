@@ -32,6 +32,7 @@ const CLOCK: &str =
 struct Said {
     node: u64,
     soft: bool,
+    change: bool,
     what: Named,
 }
 
@@ -54,7 +55,7 @@ pub(super) fn write(node: u64, purge: &Purge) -> String {
         What::Uri(uri) => Named::Uri(uri.to_string()),
         _ => Named::All,
     };
-    let said = Said { node, soft: purge.is_soft(), what };
+    let said = Said { node, soft: purge.is_soft(), change: purge.is_by_change(), what };
     serde_json::to_string(&said).expect("texts and numbers can be written")
 }
 
@@ -64,7 +65,7 @@ fn read(said: &[u8]) -> (u64, Option<u64>, Purge) {
     let said = std::str::from_utf8(said).unwrap_or_default();
     let (mark, said) = said.split_once(' ').unwrap_or_default();
     let mark = mark.parse().unwrap_or_default();
-    let Ok(Said { node, soft, what }) = serde_json::from_str(said) else {
+    let Ok(Said { node, soft, change, what }) = serde_json::from_str(said) else {
         return (mark, None, Purge::all());
     };
     let purge = match what {
@@ -74,6 +75,7 @@ fn read(said: &[u8]) -> (u64, Option<u64>, Purge) {
         Named::Tag(tag) => Purge::tag(tag),
         Named::Uri(uri) => uri.parse().map_or_else(|_| Purge::all(), Purge::uri),
     };
+    let purge = if change { purge.by_change() } else { purge };
     (mark, Some(node), if soft { purge.soft() } else { purge })
 }
 
@@ -214,7 +216,7 @@ mod tests {
             Purge::tag("a b").soft(),
             Purge::prefix("https://a.test/"),
             Purge::group("https://a.test", "g"),
-            Purge::uri("https://a.test/x?y".parse().unwrap()),
+            Purge::uri("https://a.test/x?y".parse().unwrap()).by_change(),
         ] {
             let said = format!("12 {}", write(7, &purge));
             assert_eq!(read(said.as_bytes()), (12, Some(7), purge));
