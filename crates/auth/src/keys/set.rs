@@ -9,6 +9,9 @@ use crate::{Algorithm, Backend, Fault};
 /// The most keys that a set may hold, and the most bytes of its document.
 const MAX_KEYS: usize = 128;
 const MAX_BYTES: usize = 256 * 1024;
+/// How many keys are tried for a token that names none: two while one takes the place of the other,
+/// and some to spare, but each costs as much as a token.
+const MAX_TRIED: usize = 4;
 
 /// The keys of one issuer, each with the one algorithm that it is for.
 ///
@@ -205,30 +208,30 @@ impl KeySet {
     /// Says which check failed.
     pub fn verify(&self, token: &str) -> Result<Vec<u8>, Fault> {
         let token = Compact::read(token.as_bytes())?;
-        let header = token.header()?;
-        token.verify(&header, header.key(self)?)?;
+        token.verify(&token.header()?, self).map_err(|unproven| unproven.fault)?;
         token.payload()
     }
 
-    /// The key that a header asks for. The algorithm only tells apart keys that have no
-    /// identifier; it is compared with the key's own afterwards.
-    pub(crate) fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerifyKey> {
-        if kid.is_some()
-            && let Some(key) = self.keys.iter().find(|key| key.kid.as_deref() == kid)
-        {
-            return Some(key);
-        }
-        if let ([key], None) = (&*self.keys, kid) {
-            return Some(key);
-        }
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.algorithm == algorithm && (kid.is_none() || key.kid.is_none()));
-        match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Some(key),
-            _ => None,
-        }
+    /// The key of this identifier.
+    pub(crate) fn by_name(&self, kid: &str) -> Option<&VerifyKey> {
+        self.keys.iter().find(|key| key.kid.as_deref() == Some(kid))
+    }
+
+    /// The keys that a header may mean which names none of them: those of its algorithm, unless
+    /// both have names that differ. The algorithm only tells keys apart; it is compared with the
+    /// key's own afterwards.
+    pub(crate) fn unnamed(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &VerifyKey> {
+        let is_alone = self.keys.len() == 1;
+        let fits = move |key: &&VerifyKey| match (kid, &key.kid) {
+            (Some(_), Some(_)) => false,
+            (None, _) if is_alone => true,
+            _ => key.algorithm == algorithm,
+        };
+        self.keys.iter().filter(fits).take(MAX_TRIED)
     }
 
     fn unambiguous(self) -> Result<Self, ConfigError> {
