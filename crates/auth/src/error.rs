@@ -80,7 +80,10 @@ impl Fault {
 
     /// True for what somebody who guesses would meet, and seldom an honest caller.
     pub(crate) const fn is_guess(self) -> bool {
-        matches!(self, Self::Malformed | Self::UnknownKey | Self::Algorithm | Self::Signature)
+        matches!(
+            self,
+            Self::Malformed | Self::UnknownKey | Self::Algorithm | Self::Signature | Self::Inactive
+        )
     }
 
     /// What callers are told: when they can do something about it, what it is.

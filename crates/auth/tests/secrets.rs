@@ -71,8 +71,8 @@ async fn api8_no_credential_is_in_logs_debug_figures_or_bodies() {
     let hash = argon2.hash_password(b"open-sesame").unwrap().to_string();
     let secret = b"the-shared-secret-of-32-bytes-ok";
     let set = KeySet::secret(bartizan_auth::Algorithm::Hs256, secret).unwrap();
-    let opaque =
-        Introspection::new(client(), &issuer.url("/introspect"), "api", "client-secret").unwrap();
+    let (uri, client_id) = (issuer.url("/introspect"), ("api", "client-secret"));
+    let opaque = Introspection::new(client(), &uri, client_id, ISSUER, "api").unwrap();
     let auth = Authenticator::new("api")
         .scheme(Jwt::new(set, ISSUER, "api"))
         .scheme(opaque.opaque_only())
