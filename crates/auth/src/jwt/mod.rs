@@ -167,7 +167,12 @@ impl Jwt {
 
     /// Takes the tenant from where this JSON pointer leads.
     pub fn tenant_at(self, pointer: impl Into<String>) -> Self {
-        self.change(|rules| rules.tenant = Some(Pointer::new(pointer)))
+        self.change(|rules| rules.tenants = vec![Pointer::new(pointer)])
+    }
+
+    /// Takes the tenant from here where the places that were told before lead nowhere.
+    pub(crate) fn or_tenant_at(self, pointer: &str) -> Self {
+        self.change(|rules| rules.tenants.push(Pointer::new(pointer)))
     }
 
     /// Takes the tier from where this JSON pointer leads.
