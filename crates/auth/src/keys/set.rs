@@ -3,7 +3,7 @@ use serde::Deserialize;
 
 use super::jwk::{self, Flaw, VerifyKey};
 use crate::jwt::jws::Compact;
-use crate::members::Members;
+use crate::members::Listed;
 use crate::{Algorithm, Backend, Fault};
 
 /// The most keys that a set may hold, and the most bytes of its document.
@@ -26,14 +26,15 @@ pub struct KeySet {
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(borrow)]
-    keys: Vec<Members<'a>>,
+    keys: Vec<Listed<'a>>,
 }
 
 impl KeySet {
     /// Reads a JWKS document of public keys (RFC 7517 §5).
     ///
-    /// Keys that cannot be used (unknown types, for encryption, too weak) are left out and told by
-    /// [`KeySet::skipped`], so that a new kind of key does not take the others down.
+    /// Keys that cannot be used (unknown types, for encryption, too weak, private ones that anybody
+    /// can read, what is no key at all) are left out and told by [`KeySet::skipped`], so that a new
+    /// kind of key does not take the others down.
     ///
     /// # Errors
     ///
@@ -49,7 +50,7 @@ impl KeySet {
     ///
     /// As [`KeySet::from_jwks`].
     pub fn from_jwks_by(backend: Backend, json: &str) -> Result<Self, ConfigError> {
-        let set = Self::from_secret_jwks_by(backend, json)?;
+        let set = Self::read(backend, json, true)?;
         if set.keys.iter().any(|key| key.algorithm.is_for_secrets()) {
             return Err(ConfigError::new(
                 "keys",
@@ -75,6 +76,10 @@ impl KeySet {
     ///
     /// As [`KeySet::from_jwks`].
     pub fn from_secret_jwks_by(backend: Backend, json: &str) -> Result<Self, ConfigError> {
+        Self::read(backend, json, false)
+    }
+
+    fn read(backend: Backend, json: &str, is_public: bool) -> Result<Self, ConfigError> {
         let error = |problem, fix| Err(ConfigError::new("keys", problem, fix));
         if json.len() > MAX_BYTES {
             return error("a document of more than 256 KiB", "publish fewer keys");
@@ -88,15 +93,23 @@ impl KeySet {
         }
         // A key that is left out as unsound still makes its set ambiguous.
         let mut meant = Vec::new();
-        for jwk in &document.keys {
+        for jwk in document.keys.iter().filter_map(|Listed(jwk)| jwk.as_ref()) {
             if let Ok(algorithm) = jwk::meant_for(jwk) {
                 meant.push((jwk.text("kid"), algorithm));
             }
         }
         unambiguous(&meant)?;
         let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
-        for (index, jwk) in document.keys.iter().enumerate() {
-            match VerifyKey::from_jwk(backend, jwk) {
+        for (index, Listed(jwk)) in document.keys.iter().enumerate() {
+            let key = match jwk {
+                None => Err(("no object, or one in which a name comes twice", "leave it out")),
+                Some(jwk) if is_public && jwk::is_private(jwk) => {
+                    let fix = "make another one, and publish its public part";
+                    Err(("a private key, which anybody can sign by", fix))
+                }
+                Some(jwk) => VerifyKey::from_jwk(backend, jwk),
+            };
+            match key {
                 Ok(key) => set.keys.push(key),
                 Err(flaw) => set.skipped.push(flawed(format!("keys[{index}]"), flaw)),
             }
