@@ -192,7 +192,10 @@ impl Checks {
             None => Err(Unproven::by_these_keys(Fault::Unavailable)),
         });
         if let Err(unproven) = verified {
-            if unproven.lacks_key {
+            // Where nobody can be asked for keys, that they lack is all there is to say.
+            if unproven.lacks_key
+                && (self.keys.is_fetched() || unproven.fault == Fault::Unavailable)
+            {
                 self.recognise(&compact)?;
             }
             return Err(unproven);

@@ -94,6 +94,11 @@ impl Keys {
         f((**self.0.set.load()).as_ref())
     }
 
+    /// True if an issuer is asked for them.
+    pub(crate) fn is_fetched(&self) -> bool {
+        self.0.remote.is_some()
+    }
+
     /// The number of changes so far.
     pub(crate) fn generation(&self) -> u64 {
         self.0.generation.load(SeqCst)

@@ -111,6 +111,7 @@ impl Way {
             };
             match scheme.verify(credential, now) {
                 Verdict::Now(found) => match found.and_then(|found| hooks.check(found, now)) {
+                    Ok(found) if self.schemes.len() == 1 => return Tried::Now(Ok(found)),
                     Ok(found) => {
                         let _ = principal.get_or_insert(found);
                     }
