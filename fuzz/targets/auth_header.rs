@@ -11,6 +11,7 @@ use bartizan::auth::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
+use tokio::runtime::{Builder, Runtime};
 
 static AUTH: LazyLock<Authenticator> = LazyLock::new(|| {
     let keys = KeySet::secret(Algorithm::Hs256, &[7; 32]).expect("long enough");
@@ -22,6 +23,9 @@ static AUTH: LazyLock<Authenticator> = LazyLock::new(|| {
         .scheme(AllOf::new(ApiKeys::new()).and(second))
 });
 
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().build().expect("a runtime"));
+
 fuzz_target!(|data: &[u8]| {
     let mut headers = HeaderMap::new();
     let names = ["authorization", "x-api-key", "x-second"];
@@ -30,8 +34,9 @@ fuzz_target!(|data: &[u8]| {
             headers.append(names[index % 3], value);
         }
     }
+    // A password has to be hashed elsewhere, by a runtime: that is not waited for here.
+    let _runtime = RUNTIME.enter();
     let decision = pin!(AUTH.decide(&Method::GET, &headers));
-    // A password has to be hashed elsewhere: that is not waited for here.
     if let Poll::Ready(decision) = decision.poll(&mut Context::from_waker(Waker::noop())) {
         assert!(matches!(decision, Decision::Refused(_)), "{decision:?}");
     }

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use bartizan::auth::{Audit, Authenticator, Denylist, HttpClient, Jwks, Jwt, TracingSink};
+use bartizan::auth::{
+    Audit, Authenticator, Denylist, HttpClient, Introspection, Jwks, Jwt, TracingSink,
+};
 use bartizan::cache::ResponseCache;
 use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::Registry;
@@ -21,8 +23,15 @@ fn the_page_lists_what_the_engines_show() {
     let audit = Audit::new(TracingSink::new());
     let keys = Jwks::new(HttpClient::https().unwrap(), "https://id.test/keys").unwrap();
     let jwt = Jwt::new(keys, "https://id.test", "test");
-    registry
-        .register(Authenticator::new("test").scheme(jwt).audit(audit).denylist(Denylist::new()));
+    let (client, id) = (HttpClient::https().unwrap(), ("test", "secret"));
+    let opaque = Introspection::new(client, "https://id.test/ask", id, "https://id.test", "test");
+    registry.register(
+        Authenticator::new("test")
+            .scheme(jwt)
+            .scheme(opaque.unwrap())
+            .audit(audit)
+            .denylist(Denylist::new()),
+    );
     registry.register(ResponseCache::new("test"));
     registry.register(CircuitBreaker::new("test"));
     registry.register(KeyedCircuitBreaker::new("test by key"));

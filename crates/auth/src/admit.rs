@@ -29,24 +29,23 @@ impl Admission {
         request: &mut Request<B>,
         decision: Decision,
     ) -> Result<(), (HttpDialect, Box<Rejection>)> {
+        let is_off = matches!(decision, Decision::Off);
         let principal = match decision {
-            Decision::Off => {
-                // What is forwarded elsewhere as proven must not come from outside here.
-                self.forward.write(request.headers_mut(), None);
-                return Ok(());
-            }
             Decision::Refused(denial) => {
                 let dialect = Protocol::<_, Response<R>, E>::dialect(&self.http, &*request);
                 return Err((dialect, Box::new(self.authenticator.rejection(denial))));
             }
             Decision::Known(principal) => Some(principal),
-            Decision::Anonymous => None,
+            Decision::Anonymous | Decision::Off => None,
         };
+        // Also while it is off: what is elsewhere forwarded as proven does not come from outside, and
+        // what the service is not to see it does not see.
         if self.strip {
             self.authenticator.strip(request.headers_mut());
         }
         self.forward.write(request.headers_mut(), principal.as_ref());
         match principal {
+            _ if is_off => None,
             Some(principal) => request.extensions_mut().insert(principal),
             // Whoever put one there, it was not proven here.
             None => request.extensions_mut().remove::<Principal>(),

@@ -9,9 +9,11 @@ use bartizan_core::Key;
 ///
 /// Failures are counted under the client's address (as [`key::ip`](bartizan_core::key::ip) finds
 /// it, if it does) and under the part of the credential that is no secret, such as the id of an API
-/// key (if the scheme has one). Either is enough to turn a caller away, with 429 and `Retry-After`,
-/// before the credential is looked at. Only what may be a guess counts: not an expired token, not a
-/// token for another audience, and not a failure to check.
+/// key or the name of a user ([`Scheme::id`](crate::Scheme::id)). Either is enough to turn a caller
+/// away, with 429 and `Retry-After`, before the credential is looked at. Only what may be a guess
+/// counts: not an expired token, not a token for another audience, and not a failure to check; but an
+/// opaque token that its issuer calls inactive, since it does not say whether it ever was active. Of
+/// several credentials that are wanted at once, the one that failed counts.
 ///
 /// With the rate limiter of Bartizan, `failures`:
 ///
@@ -39,19 +41,13 @@ impl Attempts {
         Self { wait: Arc::new(wait), failed: Arc::new(failed) }
     }
 
-    pub(crate) fn wait(&self, address: Option<Key>, id: Option<&[u8]>) -> Option<Duration> {
-        keys(address, id).filter_map(|key| (self.wait)(key)).max()
+    pub(crate) fn wait(&self, key: Key) -> Option<Duration> {
+        (self.wait)(key)
     }
 
-    pub(crate) fn failed(&self, address: Option<Key>, id: Option<&[u8]>) {
-        keys(address, id).for_each(|key| (self.failed)(key));
+    pub(crate) fn failed(&self, key: Key) {
+        (self.failed)(key);
     }
-}
-
-fn keys(address: Option<Key>, id: Option<&[u8]>) -> impl Iterator<Item = Key> {
-    let address = address.map(|address| Key::of("address").and(address));
-    let id = id.map(|id| Key::of("credential").and(Key::of(id)));
-    address.into_iter().chain(id)
 }
 
 impl fmt::Debug for Attempts {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use argon2::password_hash::PasswordVerifier;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params};
-use bartizan_core::{ConfigError, Live, Principal, Snapshot};
+use bartizan_core::{ConfigError, Key, Live, Principal, Snapshot};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
@@ -31,8 +31,7 @@ const CACHE_BYTES: usize = 1 << 20;
 const MAX_MEMORY: u32 = 64 * 1024;
 const MAX_ROUNDS: u32 = 10;
 
-/// A hash of nothing, by the parameters that OWASP names (19 MiB, two rounds), which passwords of
-/// unknown users are held against.
+/// A hash of nothing, by the parameters that OWASP names (19 MiB, two rounds).
 const NOBODY: &str = concat!(
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGF0IGFsbA",
     "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
@@ -42,13 +41,15 @@ const NOBODY: &str = concat!(
 ///
 /// A hash takes some 20 ms and 19 MiB on purpose, so it is made on the blocking pool, two at once;
 /// while 64 more wait, the answer is 503. A password that was right is remembered for five minutes
-/// by an HMAC with a random key. For programs, API keys are better.
+/// by an HMAC with a random key. An unknown name costs a hash as most users have it: who has hashes
+/// of several kinds shows by the clock which of the rarer ones there are. Guesses are counted under
+/// the name ([`Attempts`](crate::Attempts)). For programs, API keys are better.
 #[derive(Clone)]
 #[must_use]
 pub struct Basic(Arc<Shared>);
 
 struct Shared {
-    users: Live<HashMap<String, User>>,
+    users: Live<Users>,
     slots: Arc<Semaphore>,
     queue: Arc<Semaphore>,
     secret: [u8; 32],
@@ -58,9 +59,54 @@ struct Shared {
 }
 
 #[derive(Clone)]
+struct Users {
+    by_name: HashMap<String, User>,
+    /// What passwords of unknown users are held against.
+    nobody: Arc<str>,
+}
+
+#[derive(Clone)]
 struct User {
     hash: Arc<str>,
     principal: Principal,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self { by_name: HashMap::new(), nobody: NOBODY.into() }
+    }
+}
+
+impl Users {
+    /// The hash that a password is held against, and whose it is.
+    fn find(&self, name: &str) -> (Arc<str>, Option<Principal>) {
+        match self.by_name.get(name) {
+            Some(user) => (Arc::clone(&user.hash), Some(user.principal.clone())),
+            None => (Arc::clone(&self.nobody), None),
+        }
+    }
+
+    /// Makes a hash of nothing that costs what those of most users do.
+    fn disguise(&mut self) {
+        let mut kinds: HashMap<&str, (usize, &str)> = HashMap::new();
+        for User { hash, .. } in self.by_name.values() {
+            let cost = hash.rsplitn(3, '$').last().unwrap_or_default();
+            kinds.entry(cost).or_insert((0, hash)).0 += 1;
+        }
+        // Of kinds that are as common, the dearest.
+        let common = kinds.into_values().max_by_key(|(count, hash)| (*count, work(hash)));
+        let nobody = common.and_then(|(_, hash)| hash.rsplit_once('$'));
+        self.nobody = match nobody {
+            Some((rest, tag)) => format!("{rest}${}", "A".repeat(tag.len())).into(),
+            None => NOBODY.into(),
+        };
+    }
+}
+
+/// About how long a hash takes.
+fn work(hash: &str) -> u64 {
+    let params = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok());
+    params.map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost()))
 }
 
 impl Basic {
@@ -121,7 +167,8 @@ impl Basic {
     fn change(&self, set: impl Fn(&mut HashMap<String, User>)) {
         self.0.users.update(|users| {
             let mut users = users.clone();
-            set(&mut users);
+            set(&mut users.by_name);
+            users.disguise();
             users
         });
         self.0.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -149,12 +196,11 @@ impl Shared {
     ) -> Result<Principal, Fault> {
         let generation = self.generation();
         let (name, password) = pair.split_once(':').ok_or(Fault::Malformed)?;
-        let user = self.users.load().get(name).cloned();
+        let (hash, principal) = self.users.load().find(name);
         let queue = Arc::clone(&self.queue).try_acquire_owned();
         let queued = queue.map_err(|_| Fault::Unavailable)?;
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         let slot = slot.map_err(|_| Fault::Unavailable)?;
-        let hash = user.as_ref().map_or_else(|| NOBODY.into(), |user| Arc::clone(&user.hash));
         let password = password.to_owned();
         // Whoever goes away leaves the work behind, and with it the place that it takes.
         let work = spawn_blocking(move || {
@@ -164,10 +210,10 @@ impl Shared {
             })
         });
         let fits = work.await.map_err(|_| Fault::Unavailable)?;
-        let user = user.filter(|_| fits).ok_or(Fault::UnknownKey)?;
+        let principal = principal.filter(|_| fits).ok_or(Fault::UnknownKey)?;
         // The claims are the table's, and held but once.
-        self.verified.put(&tag, &user.principal, 0, now + REMEMBERED, generation);
-        Ok(user.principal)
+        self.verified.put(&tag, &principal, 0, now + REMEMBERED, generation);
+        Ok(principal)
     }
 }
 
@@ -185,6 +231,12 @@ impl Scheme for Basic {
 
     fn credential<'a>(&self, value: &'a HeaderValue) -> Option<&'a [u8]> {
         pair(value.as_bytes())
+    }
+
+    fn id(&self, credential: &[u8]) -> Option<Key> {
+        let mut pair = [0; MAX_BYTES];
+        let length = STANDARD.decode_slice(credential, &mut pair).ok()?;
+        pair[..length].split(|byte| *byte == b':').next().map(Key::of)
     }
 
     fn verify(&self, credential: &[u8], now: Duration) -> Verdict {
@@ -214,7 +266,9 @@ impl Scheme for Basic {
 
 impl fmt::Debug for Basic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Basic").field("users", &self.0.users.load().len()).finish_non_exhaustive()
+        f.debug_struct("Basic")
+            .field("users", &self.0.users.load().by_name.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -264,8 +318,27 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_user_costs_a_hash_and_the_queue_is_bounded() {
-        PasswordHash::new(NOBODY).unwrap();
-        let basic = basic();
+        let kind = |hash: &str| {
+            let hash = PasswordHash::new(hash).unwrap();
+            let length = hash.hash.map(|tag| tag.as_bytes().len());
+            (Params::try_from(&hash).unwrap(), hash.version, length)
+        };
+        let cheap = hash("sesame");
+        let params = Params::new(32, 3, 1, Some(48)).unwrap();
+        let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        let dear = argon2.hash_password(b"sesame").unwrap().to_string();
+        let basic = Basic::new().unwrap();
+        let nobody = || basic.0.users.load().find("nobody").0;
+        assert_eq!(kind(&nobody()), kind(NOBODY));
+        for (name, kept, most) in [("a", &cheap, &cheap), ("b", &dear, &dear), ("c", &dear, &dear)]
+        {
+            drop(basic.clone().user(name, kept, Principal::new(name)).unwrap());
+            assert_eq!(kind(&nobody()), kind(most), "{name}");
+        }
+        basic.remove("b");
+        basic.remove("c");
+        assert_eq!(kind(&nobody()), kind(&cheap));
+        assert_eq!(ask(&basic, "nobody:sesame").await, Err(Fault::UnknownKey));
         let _all =
             Arc::clone(&basic.0.queue).try_acquire_many_owned((AT_ONCE + WAITING) as u32).unwrap();
         assert_eq!(ask(&basic, "nobody:x").await, Err(Fault::Unavailable));

@@ -33,7 +33,8 @@ pub(crate) struct Rules {
     pub(crate) refused: Vec<&'static str>,
     pub(crate) scopes: Vec<Pointer>,
     pub(crate) roles: Vec<Pointer>,
-    pub(crate) tenant: Option<Pointer>,
+    /// Where the tenant may be, first come, first served.
+    pub(crate) tenants: Vec<Pointer>,
     pub(crate) tier: Option<Pointer>,
 }
 
@@ -51,7 +52,7 @@ impl Rules {
             refused: ID_TOKENS_ONLY.to_vec(),
             scopes: vec![Pointer::new("/scope"), Pointer::new("/scp")],
             roles: vec![Pointer::new("/roles")],
-            tenant: None,
+            tenants: Vec::new(),
             tier: None,
         }
     }
@@ -106,11 +107,10 @@ impl Rules {
         if let Some(issuer) = claims.text("iss") {
             principal = principal.with_issuer(issuer);
         }
-        let text = |at: &Option<Pointer>| at.as_ref().and_then(|at| claims.text_at(at));
-        if let Some(tenant) = text(&self.tenant) {
+        if let Some(tenant) = self.tenants.iter().find_map(|at| claims.text_at(at)) {
             principal = principal.with_tenant(tenant);
         }
-        if let Some(tier) = text(&self.tier) {
+        if let Some(tier) = self.tier.as_ref().and_then(|at| claims.text_at(at)) {
             principal = principal.with_tier(tier);
         }
         Ok(principal)
@@ -137,7 +137,7 @@ mod tests {
     fn rules() -> Rules {
         Rules {
             roles: vec![Pointer::new("/roles"), Pointer::new("/realm_access/roles")],
-            tenant: Some(Pointer::new("/org~1id")),
+            tenants: vec![Pointer::new("/org~1id")],
             tier: Some(Pointer::new("/plan")),
             ..Rules::new("https://id.test".into(), "api".into())
         }

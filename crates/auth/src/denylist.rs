@@ -58,6 +58,8 @@ struct Entries {
     by_key: HashMap<Key, Entry>,
     /// The number of entries at which those that are over are dropped.
     purge_at: usize,
+    /// The second before which there are none: a list that is full is not searched in vain.
+    none_over_until: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -209,11 +211,10 @@ impl Denylist {
             entry.until = entry.until.max(revocation.until);
             return Ok(());
         }
-        if entries.by_key.len() >= entries.purge_at.clamp(FEW.min(capacity), capacity) {
-            entries.purge(now);
-        }
+        entries.purge_if_due(now, capacity);
         let room = entries.by_key.len() < capacity;
         if room {
+            entries.none_over_until = entries.none_over_until.min(revocation.until);
             entries.by_key.insert(key, Entry { issued, until: revocation.until });
         }
         self.shared.len.store(entries.by_key.len(), Relaxed);
@@ -297,11 +298,20 @@ impl Denylist {
 }
 
 impl Entries {
-    /// Drops what is over. Half as many must come again before the next time, so that a revocation
-    /// costs the same whatever the number.
-    fn purge(&mut self, now: Duration) {
-        self.by_key.retain(|_, entry| entry.until > now.as_secs());
+    /// Drops what is over, if that is worth the while: then it is true. Half as many must come again
+    /// before the next time, so that a revocation costs the same whatever the number. Where there is
+    /// no room for so many, the next one must be over first: all requests wait meanwhile, and that is
+    /// once a second at most.
+    fn purge_if_due(&mut self, now: Duration, capacity: usize) -> bool {
+        let (now, many) = (now.as_secs(), self.purge_at.clamp(FEW.min(capacity), capacity));
+        if self.by_key.len() < many || now < self.none_over_until {
+            return false;
+        }
+        self.by_key.retain(|_, entry| entry.until > now);
         self.purge_at = 2 * self.by_key.len();
+        let next = self.by_key.values().map(|entry| entry.until).min();
+        self.none_over_until = next.unwrap_or_default();
+        true
     }
 }
 
@@ -404,6 +414,26 @@ mod tests {
         clock.advance(Duration::from_secs(10));
         assert_eq!(denylist.deny(&c), Ok(()));
         assert_eq!(denylist.len(), 2);
+    }
+
+    #[test]
+    fn one_that_is_full_is_not_searched_in_vain() {
+        let clock = Clock::manual();
+        let denylist = Denylist::new().capacity(2000).clock(clock.clone());
+        let until = |secs| clock.unix() + Duration::from_secs(secs);
+        for jti in 0..2000 {
+            let end = until(10 + jti % 7);
+            denylist.deny(&Revocation::token(ISSUER, jti.to_string(), end)).unwrap();
+        }
+        let searched = || denylist.shared.entries.write().purge_if_due(clock.unix(), 2000);
+        let extra = Revocation::token(ISSUER, "extra", until(100));
+        assert_eq!(denylist.deny(&extra), Err(Full));
+        assert!(!searched(), "by the one that found no room, and by no other");
+        clock.advance(Duration::from_millis(9_900));
+        assert!(!searched());
+        clock.advance(Duration::from_millis(100));
+        assert_eq!(denylist.deny(&extra), Ok(()));
+        assert!(denylist.len() < 2000);
     }
 
     #[test]

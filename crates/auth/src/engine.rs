@@ -175,7 +175,7 @@ impl Authenticator {
 
     /// Counts what was found out.
     fn judge(&self, asked: &Asked<'_>, found: Found, mode: Mode, now: Duration) -> Decision {
-        let Shared { name, schemes, counts, settings, hooks, .. } = &*self.shared;
+        let Shared { name, counts, settings, hooks, .. } = &*self.shared;
         let record = |decision, reason, principal| {
             let stage = (now, AuditStage::Authenticate);
             hooks.record(name, stage, asked, (decision, reason), (principal, found.scheme), None);
@@ -194,7 +194,7 @@ impl Authenticator {
             Err(denial) => {
                 counts.denied(denial);
                 if let Denial::Invalid(fault) = denial {
-                    hooks.failed(asked, schemes.id(asked.headers), fault);
+                    hooks.failed(asked, &found.guessed, fault);
                 }
                 if settings.load().forgives(denial) {
                     counts.passed(Passed::Anonymous);

@@ -14,6 +14,8 @@ pub enum Fault {
     /// A token's header asks for what is not understood: `crit`, `b64`, encryption, compression,
     /// or another type of token.
     Header,
+    /// Issued by someone else.
+    Issuer,
     /// No such key.
     UnknownKey,
     /// Signed by another algorithm than the key is for.
@@ -22,8 +24,6 @@ pub enum Fault {
     Signature,
     /// A claim is missing or not of its type.
     Claims,
-    /// Issued by someone else.
-    Issuer,
     /// Meant for someone else.
     Audience,
     /// Valid later.
@@ -44,11 +44,11 @@ impl Fault {
         Self::TooLarge,
         Self::Malformed,
         Self::Header,
+        Self::Issuer,
         Self::UnknownKey,
         Self::Algorithm,
         Self::Signature,
         Self::Claims,
-        Self::Issuer,
         Self::Audience,
         Self::NotYetValid,
         Self::Expired,
@@ -80,7 +80,10 @@ impl Fault {
 
     /// True for what somebody who guesses would meet, and seldom an honest caller.
     pub(crate) const fn is_guess(self) -> bool {
-        matches!(self, Self::Malformed | Self::UnknownKey | Self::Algorithm | Self::Signature)
+        matches!(
+            self,
+            Self::Malformed | Self::UnknownKey | Self::Algorithm | Self::Signature | Self::Inactive
+        )
     }
 
     /// What callers are told: when they can do something about it, what it is.

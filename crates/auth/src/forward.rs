@@ -59,6 +59,7 @@ impl Forward {
     /// Removes what came from outside, and writes what is known.
     pub(crate) fn write(&self, headers: &mut HeaderMap, principal: Option<&Principal>) {
         let Some(fields) = &self.fields else { return };
+        remove_lookalikes(headers, fields);
         for (field, told) in &**fields {
             headers.remove(field);
             let (Some(told), Some(principal)) = (told, principal) else { continue };
@@ -67,6 +68,24 @@ impl Forward {
             }
         }
     }
+}
+
+/// Removes what servers further in could take for one of `fields`: CGI, WSGI and PHP tell `_` and `-`
+/// in a name apart no longer (RFC 3875 §4.1.18).
+fn remove_lookalikes(headers: &mut HeaderMap, fields: &[Field]) {
+    let is_one = |name: &HeaderName| {
+        fields.iter().any(|(field, _)| field != name && is_alike(field.as_str(), name.as_str()))
+    };
+    // Without any, nothing is allocated.
+    let alike: Vec<_> = headers.keys().filter(|name| is_one(name)).cloned().collect();
+    for name in alike {
+        headers.remove(name);
+    }
+}
+
+fn is_alike(field: &str, name: &str) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    field.len() == name.len() && field.bytes().map(folded).eq(name.bytes().map(folded))
 }
 
 impl Told {
@@ -78,20 +97,28 @@ impl Told {
                     Value::String(text) => value(text),
                     Value::Number(number) => value(&number.to_string()),
                     Value::Bool(flag) => value(&flag.to_string()),
-                    Value::Array(words) => {
-                        let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
-                        value(&words.join(" "))
-                    }
+                    Value::Array(words) => value(&list(words.iter().filter_map(Value::as_str))),
                     Value::Null | Value::Object(_) => None,
                 };
             }
-            Self::Roles => principal.roles().join(" "),
-            Self::Scopes => principal.scopes().join(" "),
+            Self::Roles => list(principal.roles().iter().map(|role| &**role)),
+            Self::Scopes => list(principal.scopes().iter().map(|scope| &**scope)),
             Self::Subject => return value(principal.subject()),
             Self::Tenant => return value(principal.tenant()?),
         };
         value(&text)
     }
+}
+
+/// One after the other. What holds a space is left out: further in, it would be two others.
+fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let whole = words.filter(|word| !word.contains(char::is_whitespace));
+    whole.fold(
+        String::new(),
+        |list, word| {
+            if list.is_empty() { word.to_owned() } else { list + " " + word }
+        },
+    )
 }
 
 /// Not shown by `Debug`: it is about a person.
@@ -145,5 +172,42 @@ mod tests {
         assert!(!format!("{headers:?}").contains("alice"));
         forward.write(&mut anonymous, None);
         assert_eq!(anonymous.keys_len(), 1);
+    }
+
+    #[test]
+    fn rfc3875_4_1_18_no_field_passes_for_one_by_its_underscores() {
+        let forward = Forward::default()
+            .told("sub", HeaderName::from_static("x-user-id"))
+            .removed(HeaderName::from_static("x_internal"));
+        let mut headers = HeaderMap::new();
+        let alike = ["x_user_id", "x-user_id", "x_user-id", "x-internal", "x_internal"];
+        for name in alike.into_iter().chain(["x_user", "x_user_id_2", "x-user-ie"]) {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("root"));
+        }
+        forward.write(&mut headers, Some(&Principal::new("alice")));
+        assert_eq!(headers["x-user-id"], "alice");
+        for name in alike {
+            assert!(!headers.contains_key(name), "{name}");
+        }
+        assert_eq!(headers.len(), 4, "{:?}", headers.keys());
+    }
+
+    #[test]
+    fn no_two_items_are_made_of_one() {
+        let claims = json!({"groups": ["x admin", "staff", "y\tadmin", 7, "audit"]});
+        let alice = Principal::new("alice")
+            .with_roles(["x admin", "clerk"])
+            .with_scopes(["a\u{a0}b", "read", "write"])
+            .with_claims(claims.as_object().unwrap().clone());
+        let field = |name| HeaderName::from_static(name);
+        let forward = Forward::default()
+            .told("roles", field("x-roles"))
+            .told("scope", field("x-scopes"))
+            .told("groups", field("x-groups"));
+        let mut headers = HeaderMap::new();
+        forward.write(&mut headers, Some(&alice));
+        assert_eq!(headers["x-roles"], "clerk");
+        assert_eq!(headers["x-scopes"], "read write");
+        assert_eq!(headers["x-groups"], "staff audit");
     }
 }

@@ -46,16 +46,17 @@ impl Hooks {
     /// Whether the credentials for this way may be tried at all.
     pub(crate) fn admit_all(&self, asked: &Asked<'_>, way: &Way) -> Result<(), Denial> {
         let Some(attempts) = &self.attempts else { return Ok(()) };
-        let by_id = way.ids(asked.headers).map(|id| attempts.wait(None, Some(id)));
-        let wait = by_id.chain([attempts.wait(asked.address, None)]).flatten().max();
+        let keys = way.ids(asked.headers).map(by_id).chain(asked.address.map(by_address));
+        let wait = keys.filter_map(|key| attempts.wait(key)).max();
         wait.map_or(Ok(()), |wait| Err(Denial::Throttled(wait)))
     }
 
-    /// Takes note of a credential that proved nothing.
-    pub(crate) fn failed(&self, asked: &Asked<'_>, id: Option<&[u8]>, fault: Fault) {
-        if let Some(attempts) = self.attempts.as_ref().filter(|_| fault.is_guess()) {
-            attempts.failed(asked.address, id);
-        }
+    /// Takes note of a request by which nothing was proven, and of the parts that are no secrets of
+    /// the credentials that may have been guesses.
+    pub(crate) fn failed(&self, asked: &Asked<'_>, guessed: &[Key], fault: Fault) {
+        let Some(attempts) = &self.attempts else { return };
+        let address = asked.address.filter(|_| fault.is_guess()).map(by_address);
+        guessed.iter().copied().map(by_id).chain(address).for_each(|key| attempts.failed(key));
     }
 
     /// Whether a credential that proved something still counts.
@@ -93,4 +94,13 @@ impl Hooks {
             request_id: audit.request_id(asked.headers),
         });
     }
+}
+
+/// What failures are counted under: an address and an id are never the same.
+fn by_address(address: Key) -> Key {
+    Key::of("address").and(address)
+}
+
+fn by_id(id: Key) -> Key {
+    Key::of("credential").and(id)
 }

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use bartizan_core::{Principal, Snapshot};
+use bartizan_core::{Key, Principal, Snapshot};
 use http::{HeaderMap, HeaderName};
 
 use crate::hooks::{Asked, Hooks};
-use crate::scheme::{Later, Step, Way};
-use crate::{Denial, Fault, Verdict};
+use crate::scheme::{Failure, Later, Trial, Tried, Way};
+use crate::{Denial, Fault};
 
 /// The ways to be let in, of which one is enough.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,8 @@ pub(crate) struct Schemes {
     fields: Vec<HeaderName>,
     /// Every name that challenges are to hold, once.
     names: Vec<&'static str>,
+    /// What is for one scheme only, by field.
+    prefixes: Vec<(HeaderName, String)>,
 }
 
 /// Who calls, or nobody, or why it is refused; known, or still to be found out.
@@ -27,20 +29,40 @@ pub(crate) enum Identified {
 pub(crate) struct Found {
     pub(crate) caller: Result<Option<Principal>, Denial>,
     pub(crate) scheme: Option<&'static str>,
+    /// The parts that are no secrets of credentials that may have been guesses, if nobody is known.
+    pub(crate) guessed: Vec<Key>,
 }
 
 impl Found {
     /// What is said without a look at a credential.
     const fn at_once(caller: Result<Option<Principal>, Denial>) -> Self {
-        Self { caller, scheme: None }
+        Self { caller, scheme: None, guessed: Vec::new() }
     }
 
-    fn known(principal: Principal, scheme: &'static str) -> Self {
-        Self { caller: Ok(Some(principal)), scheme: Some(scheme) }
+    const fn known(principal: Principal, scheme: &'static str) -> Self {
+        Self { caller: Ok(Some(principal)), scheme: Some(scheme), guessed: Vec::new() }
+    }
+}
+
+/// What was tried in vain.
+#[derive(Default)]
+struct Failures {
+    furthest: Option<(Fault, &'static str)>,
+    guessed: Vec<Key>,
+}
+
+impl Failures {
+    fn add(&mut self, Failure { fault, id }: Failure, scheme: &'static str) {
+        self.furthest = self.furthest.max(Some((fault, scheme)));
+        let id = id.filter(|id| fault.is_guess() && !self.guessed.contains(id));
+        self.guessed.extend(id);
     }
 
-    fn denied((fault, scheme): (Fault, &'static str)) -> Self {
-        Self { caller: Err(Denial::Invalid(fault)), scheme: Some(scheme) }
+    /// Nothing if nothing was tried.
+    fn denied(self) -> Option<Found> {
+        let Self { furthest, guessed } = self;
+        let (fault, scheme) = furthest?;
+        Some(Found { caller: Err(Denial::Invalid(fault)), scheme: Some(scheme), guessed })
     }
 }
 
@@ -52,6 +74,9 @@ impl Schemes {
             }
             if !self.names.contains(&scheme.name()) {
                 self.names.push(scheme.name());
+            }
+            if let Some(prefix) = scheme.prefix().filter(|prefix| !prefix.is_empty()) {
+                self.prefixes.push((scheme.field().clone(), prefix.to_owned()));
             }
         }
         self.ways.push(way);
@@ -72,11 +97,6 @@ impl Schemes {
         })
     }
 
-    /// The part of a credential that is no secret, of the last scheme that knows one.
-    pub(crate) fn id<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
-        self.ways.iter().rev().find_map(|way| way.ids(headers).last())
-    }
-
     /// Who proves to be who at `now`; nobody if that is allowed.
     pub(crate) fn identify(
         &self,
@@ -94,32 +114,37 @@ impl Schemes {
             Ok(presented) => presented,
             Err(denial) => return Identified::Now(Found::at_once(Err(denial))),
         };
-        let mut furthest = None;
+        let mut failures = Failures::default();
         // Nothing that came may be left unlooked at: a second opinion would be a second identity.
-        let open = |way: &&Way| way.fields() == presented && way.is_open(headers);
+        let open = |way: &&Way| {
+            way.fields() == presented
+                && way.is_open(headers)
+                && (self.prefixes.is_empty() || !way.is_for_others(headers, &self.prefixes))
+        };
         let mut ways = self.ways.iter().filter(open);
         while let Some(way) = ways.next() {
             if let Err(denial) = hooks.admit_all(asked, way) {
                 return Identified::Now(Found::at_once(Err(denial)));
             }
-            let verdict = match way.verify(headers, now) {
-                Verdict::Now(found) => found.and_then(|found| hooks.check(found, now)),
-                Verdict::Later(answer) => {
-                    let rest = ways.map(|way| (way.name(), way.steps(headers))).collect();
-                    let found = later(furthest, (way.name(), answer), rest, now, hooks.clone());
+            match way.verify(headers, now, hooks) {
+                Tried::Now(Ok(principal)) => {
+                    return Identified::Now(Found::known(principal, way.name()));
+                }
+                Tried::Now(Err(failure)) => failures.add(failure, way.name()),
+                Tried::Later(trial) => {
+                    // Whether they may be tried is said now, when the request is at hand.
+                    let may = |way: &Way| hooks.admit_all(asked, way).map(|()| way.trial(headers));
+                    let rest = ways.map(|way| (way.name(), may(way)));
+                    let trials = std::iter::once((way.name(), Ok(trial))).chain(rest).collect();
+                    let found = later(failures, trials, now, hooks.clone());
                     return Identified::Later(Box::pin(found));
                 }
-            };
-            match verdict {
-                Ok(principal) => return Identified::Now(Found::known(principal, way.name())),
-                Err(fault) => furthest = furthest.max(Some((fault, way.name()))),
             }
         }
-        Identified::Now(match furthest {
-            Some(furthest) => Found::denied(furthest),
-            None if self.falls_short(headers) => Found::at_once(Err(Denial::Missing)),
-            None => Found::at_once(Err(Denial::Ambiguous)),
-        })
+        Identified::Now(failures.denied().unwrap_or_else(|| {
+            let falls_short = self.falls_short(headers);
+            Found::at_once(Err(if falls_short { Denial::Missing } else { Denial::Ambiguous }))
+        }))
     }
 
     /// In how many fields there is a credential. Two in one are one too many (RFC 6750 §2).
@@ -146,25 +171,23 @@ impl Schemes {
     }
 }
 
-/// Waits for `answer`, and asks the `rest` as long as nobody is known.
+/// Tries ways in turn, as long as nobody is known.
 async fn later(
-    mut furthest: Option<(Fault, &'static str)>,
-    (mut name, answer): (&'static str, Later<Result<Principal, Fault>>),
-    rest: Vec<(&'static str, Vec<Step>)>,
+    mut failures: Failures,
+    trials: Vec<(&'static str, Result<Trial, Denial>)>,
     now: Duration,
     hooks: Hooks,
 ) -> Found {
-    let mut found = answer.await;
-    for (next, steps) in rest {
-        match found.and_then(|found| hooks.check(found, now)) {
+    for (name, trial) in trials {
+        let trial = match trial {
+            Ok(trial) => trial,
+            Err(denial) => return Found::at_once(Err(denial)),
+        };
+        match trial.settled(now, &hooks).await {
             Ok(principal) => return Found::known(principal, name),
-            Err(fault) => furthest = furthest.max(Some((fault, name))),
+            Err(failure) => failures.add(failure, name),
         }
-        found = Step::all(steps, now).await;
-        name = next;
     }
-    match found.and_then(|found| hooks.check(found, now)) {
-        Ok(principal) => Found::known(principal, name),
-        Err(fault) => Found::denied(furthest.unwrap_or((fault, name)).max((fault, name))),
-    }
+    // Something was tried.
+    failures.denied().unwrap_or_else(|| Found::at_once(Err(Denial::Missing)))
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -17,9 +17,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::claims::Rules;
-use crate::client::HttpClient;
+use crate::client::{FetchFault, HttpClient};
 use crate::flights::Flights;
+use crate::health::Health;
 use crate::members::{Member, Members};
+use crate::observe::IntrospectionFigures;
 use crate::verified::Verified;
 use crate::{Audience, Fault, Issuer, Scheme, Verdict, bearer, observe};
 
@@ -28,14 +30,17 @@ const AT_ONCE: usize = 256;
 /// Longer tokens than this are not asked about.
 const MAX_BYTES: usize = 8192;
 const CACHE_BYTES: usize = 16 << 20;
-/// How many inactive tokens are remembered.
-const INACTIVE: usize = 4096;
+/// How many tokens that are not good are remembered.
+const REFUSED: usize = 4096;
 
 /// Opaque tokens in `Authorization: Bearer`, which the issuer is asked about (RFC 7662).
 ///
 /// What it says is remembered: of an active token until it expires, and for a minute at most, since
-/// it may be revoked; of an inactive one for ten seconds, in a fixed room. Without an answer within
-/// the client's deadline a request gets 503. Requests with the same token at once ask but once.
+/// it may be revoked; of one that is inactive, or not for this service, for ten seconds, in a fixed
+/// room. Without an answer within the client's deadline a request gets 503. Requests with the same
+/// token at once ask but once. After five failures in a row, or if it wishes (`Retry-After`), the
+/// issuer is left alone for a while, first a second and then up to 30, in which tokens that are not
+/// remembered get 503.
 #[derive(Clone)]
 #[must_use]
 pub struct Introspection(Arc<Inner>);
@@ -50,34 +55,40 @@ struct Inner {
     active_for: Duration,
     inactive_for: Duration,
     active: Arc<Verified>,
-    inactive: Arc<Cache<[u8; 32], Duration, UnitWeighter, RandomState>>,
+    /// Until when, and why.
+    refused: Arc<Refused>,
     flights: Arc<Flights<Result<Principal, Fault>>>,
     places: Arc<Semaphore>,
+    health: Arc<Health>,
+    figures: Arc<IntrospectionFigures>,
 }
 
+type Refused = Cache<[u8; 32], (Duration, Fault), UnitWeighter, RandomState>;
+
 impl Introspection {
-    /// Asks at `uri`, as the client `id` with its `secret` (RFC 6749 §2.3.1).
+    /// Asks at `uri`, as the client `id` with its `secret` (RFC 6749 §2.3.1), and requires `iss` and
+    /// `aud` in the answer. An issuer that does not tell them, since they are optional there, is
+    /// [`Issuer::Unchecked`] or [`Audience::Unchecked`] by name.
     ///
     /// # Errors
     ///
     /// If `uri` is not an https address.
-    pub fn new(client: HttpClient, uri: &str, id: &str, secret: &str) -> Result<Self, ConfigError> {
+    pub fn new(
+        client: HttpClient,
+        uri: &str,
+        (id, secret): (&str, &str),
+        issuer: impl Into<Issuer>,
+        audience: impl Into<Audience>,
+    ) -> Result<Self, ConfigError> {
         let uri = client.address("uri", uri)?;
         let pair = format!("{}:{}", encoded(id.as_bytes()), encoded(secret.as_bytes()));
         let basic = format!("Basic {}", STANDARD.encode(pair));
         let mut authorization = HeaderValue::try_from(basic)
             .map_err(|_| ConfigError::new("secret", "cannot be sent", "see RFC 6749"))?;
         authorization.set_sensitive(true);
-        let mut rules = Rules::new(Issuer::Unchecked, Audience::Unchecked);
+        let mut rules = Rules::new(issuer.into(), audience.into());
         rules.may_last = true;
         rules.subjects = vec!["sub".to_owned(), "client_id".to_owned(), "username".to_owned()];
-        let inactive = Cache::with(
-            INACTIVE,
-            INACTIVE as u64,
-            UnitWeighter,
-            RandomState::new(),
-            DefaultLifecycle::default(),
-        );
         Ok(Self(Arc::new(Inner {
             client,
             uri,
@@ -88,9 +99,11 @@ impl Introspection {
             inactive_for: Duration::from_secs(10),
             // By digest: what opaque tokens end with is not known to be random.
             active: Arc::new(Verified::new(CACHE_BYTES, true)),
-            inactive: Arc::new(inactive),
+            refused: Arc::new(nothing()),
             flights: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            health: Arc::default(),
+            figures: Arc::default(),
         })))
     }
 
@@ -99,18 +112,9 @@ impl Introspection {
         set(inner);
         // What was said under other rules is asked anew.
         inner.active = Arc::new(inner.active.anew());
+        inner.refused = Arc::new(nothing());
         inner.flights = Arc::default();
         self
-    }
-
-    /// Requires `iss` in the answer.
-    pub fn issuer(self, issuer: impl Into<Issuer>) -> Self {
-        self.change(|inner| inner.rules.issuer = issuer.into())
-    }
-
-    /// Requires `aud` in the answer.
-    pub fn audience(self, audience: impl Into<Audience>) -> Self {
-        self.change(|inner| inner.rules.audience = audience.into())
     }
 
     /// Sets how long an active token is not asked about again: a minute by default. A token that is
@@ -119,7 +123,7 @@ impl Introspection {
         self.change(|inner| inner.active_for = time)
     }
 
-    /// Sets how long an inactive token is not asked about again: 10 seconds by default.
+    /// Sets how long a token that is not good is not asked about again: 10 seconds by default.
     pub fn inactive_for(self, time: Duration) -> Self {
         self.change(|inner| inner.inactive_for = time)
     }
@@ -138,27 +142,51 @@ impl Inner {
     }
 
     async fn ask(&self, token: &[u8], now: Duration) -> Result<Principal, Fault> {
-        let place = self.places.try_acquire().map_err(|_| Fault::Unavailable)?;
-        let answer = self.client.ask(self.request(token)).await.map_err(|fault| {
-            observe::not_introspected(self.uri.host().unwrap_or_default(), fault.as_str());
-            Fault::Unavailable
-        })?;
+        let host = self.uri.host().unwrap_or_default();
+        let place = self.places.try_acquire().ok().filter(|_| self.health.may_be_asked());
+        let Some(place) = place else {
+            self.figures.unasked.add(1);
+            return Err(Fault::Unavailable);
+        };
+        let said = self.client.ask(self.request(token)).await.and_then(text);
         drop(place);
-        // Whatever cannot be read says nothing of the token.
-        let text = str::from_utf8(answer.body()).map_err(|_| Fault::Unavailable)?;
-        let claims: Members<'_> = serde_json::from_str(text).map_err(|_| Fault::Unavailable)?;
-        match claims.get("active") {
-            Some(Member::Other(Value::Bool(true))) => {}
-            Some(Member::Other(Value::Bool(false))) => {
-                self.inactive.insert(digest(token), now + self.inactive_for);
-                return Err(Fault::Inactive);
+        let said = said.as_ref().map_err(|fault| *fault);
+        let (text, claims) = match said.and_then(|text| Ok((text, read(text)?))) {
+            Ok(said) => said,
+            Err(fault) => {
+                self.figures.failed.add(1);
+                if self.health.failed(fault) {
+                    observe::not_introspected(host, fault.as_str());
+                }
+                return Err(Fault::Unavailable);
             }
-            _ => return Err(Fault::Unavailable),
+        };
+        if self.health.answered() {
+            observe::introspected_again(host);
         }
-        let until = self.rules.judge(&claims, now)?.min(now + self.active_for);
-        let principal = self.rules.principal(&claims)?.with_claims_text(text);
-        self.active.put(token, &principal, text.len() + claims.bytes(), until, 0);
-        Ok(principal)
+        match self.judge(&claims, now) {
+            Ok((principal, until)) => {
+                self.figures.good.add(1);
+                let principal = principal.with_claims_text(text);
+                self.active.put(token, &principal, text.len() + claims.bytes(), until, 0);
+                Ok(principal)
+            }
+            Err(fault) => {
+                self.figures.refused.add(1);
+                let until = now.saturating_add(self.inactive_for);
+                self.refused.insert(digest(token), (until, fault));
+                Err(fault)
+            }
+        }
+    }
+
+    /// Who shows a token of which the issuer says this, and until when that holds.
+    fn judge(&self, claims: &Members<'_>, now: Duration) -> Result<(Principal, Duration), Fault> {
+        if !is_active(claims).unwrap_or_default() {
+            return Err(Fault::Inactive);
+        }
+        let until = self.rules.judge(claims, now)?.min(now.saturating_add(self.active_for));
+        Ok((self.rules.principal(claims)?, until))
     }
 
     fn request(&self, token: &[u8]) -> Request<Full<Bytes>> {
@@ -196,8 +224,9 @@ impl Scheme for Introspection {
         if !bearer::is_token68(credential) || inner.opaque_only && is_signed() {
             return Verdict::Now(Err(Fault::Malformed));
         }
-        if inner.inactive.get(&digest(credential)).is_some_and(|until| now < until) {
-            return Verdict::Now(Err(Fault::Inactive));
+        let refused = inner.refused.get(&digest(credential));
+        if let Some((_, fault)) = refused.filter(|(until, _)| now < *until) {
+            return Verdict::Now(Err(fault));
         }
         Verdict::later(Arc::clone(inner).find_out(credential.to_vec(), now))
     }
@@ -207,7 +236,8 @@ impl Scheme for Introspection {
     }
 
     fn describe(&self, part: &str, snapshot: Snapshot) -> Snapshot {
-        observe::verified(&self.0.active, part, snapshot)
+        let snapshot = observe::verified(&self.0.active, part, snapshot);
+        self.0.figures.describe(part, snapshot)
     }
 }
 
@@ -218,6 +248,28 @@ impl fmt::Debug for Introspection {
             .field("client", &self.0.client)
             .finish_non_exhaustive()
     }
+}
+
+fn text(answer: Response<Bytes>) -> Result<String, FetchFault> {
+    String::from_utf8(answer.into_body().into()).map_err(|_| FetchFault::Document)
+}
+
+/// What an issuer said. Whatever cannot be read says nothing of the token.
+fn read(text: &str) -> Result<Members<'_>, FetchFault> {
+    let claims: Members<'_> = serde_json::from_str(text).map_err(|_| FetchFault::Document)?;
+    is_active(&claims).map(|_| claims).ok_or(FetchFault::Document)
+}
+
+fn is_active(claims: &Members<'_>) -> Option<bool> {
+    match claims.get("active") {
+        Some(Member::Other(Value::Bool(active))) => Some(*active),
+        _ => None,
+    }
+}
+
+fn nothing() -> Refused {
+    let (hasher, lifecycle) = (RandomState::new(), DefaultLifecycle::default());
+    Cache::with(REFUSED, REFUSED as u64, UnitWeighter, hasher, lifecycle)
 }
 
 fn digest(token: &[u8]) -> [u8; 32] {

@@ -135,6 +135,7 @@ mod extract;
 mod flights;
 mod forward;
 mod future;
+mod health;
 mod hooks;
 mod identify;
 mod introspect;
@@ -155,7 +156,7 @@ mod settings;
 mod verified;
 mod waiting;
 
-pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Principal, Switch};
+pub use bartizan_core::{Clock, ConfigError, Engine, Key, Mode, Principal, Switch};
 
 pub use self::api_key::{
     ApiKeyStore, ApiKeys, Found, IssuedKey, IssuedKeys, KeyRecord, KeyTable, Peppers, StoreAway,

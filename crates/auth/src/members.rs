@@ -3,7 +3,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::pointer::Pointer;
@@ -30,6 +30,17 @@ pub(crate) enum Member<'a> {
 
 #[derive(Debug, Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Members<'de> {
+    /// All there are, whether a name comes twice or not.
+    fn read<A: MapAccess<'de>>(mut access: A) -> Result<Self, A::Error> {
+        let mut members = Vec::with_capacity(FEW);
+        while let Some(member) = access.next_entry()? {
+            members.push(member);
+        }
+        Ok(Self(members))
+    }
+}
 
 impl Members<'_> {
     pub(crate) fn get(&self, name: &str) -> Option<&Member<'_>> {
@@ -151,15 +162,66 @@ impl<'de> Visitor<'de> for OfMembers {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members(Vec::with_capacity(FEW));
-        while let Some(member) = access.next_entry()? {
-            members.0.push(member);
-        }
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Members<'de>, A::Error> {
+        let members = Members::read(access)?;
         if members.has_twins() {
             return Err(A::Error::custom("a member comes twice"));
         }
         Ok(members)
+    }
+}
+
+/// An object of a list in which whatever else may stand, and does not spoil it: nothing if it is no
+/// object, or one in which a name comes twice.
+#[derive(Debug)]
+pub(crate) struct Listed<'a>(pub(crate) Option<Members<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Listed<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OfListed)
+    }
+}
+
+struct OfListed;
+
+impl<'de> Visitor<'de> for OfListed {
+    type Value = Listed<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Listed<'de>, A::Error> {
+        let members = Members::read(access)?;
+        Ok(Listed(if members.has_twins() { None } else { Some(members) }))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<Listed<'de>, A::Error> {
+        IgnoredAny.visit_seq(access).map(|_| Listed(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Listed<'de>, E> {
+        Ok(Listed(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Listed<'de>, E> {
+        Ok(Listed(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Listed<'de>, E> {
+        Ok(Listed(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Listed<'de>, E> {
+        Ok(Listed(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Listed<'de>, E> {
+        Ok(Listed(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Listed<'de>, E> {
+        Ok(Listed(None))
     }
 }
 

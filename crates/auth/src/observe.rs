@@ -32,6 +32,18 @@ static KEY_FETCHES: Metric = Metric::counter(
 );
 static KEYS: Metric =
     Metric::gauge("bartizan_auth_keys", "Keys of an issuer's document, used and left out.");
+static INTROSPECTIONS: Metric = Metric::counter(
+    "bartizan_auth_introspections_total",
+    "Tokens that an issuer was to be asked about, by what came of it.",
+);
+static AUDIT: Metric =
+    Metric::counter("bartizan_auth_audit_total", "Audit events by what became of them.");
+static DENYLIST: Metric =
+    Metric::gauge("bartizan_auth_denylist", "What is revoked, and whether news of it is late.");
+static DENYLIST_MISSED: Metric = Metric::counter(
+    "bartizan_auth_denylist_missed_total",
+    "Revocations that found no room in the denylist, and are not in force.",
+);
 
 /// The figures of what is remembered.
 pub(crate) fn verified(verified: &Verified, part: &str, snapshot: Snapshot) -> Snapshot {
@@ -73,14 +85,25 @@ impl KeyFigures {
             .sample_of(&KEYS, part, "left_out", self.skipped.load(Relaxed) as f64)
     }
 }
-static AUDIT: Metric =
-    Metric::counter("bartizan_auth_audit_total", "Audit events by what became of them.");
-static DENYLIST: Metric =
-    Metric::gauge("bartizan_auth_denylist", "What is revoked, and whether news of it is late.");
-static DENYLIST_MISSED: Metric = Metric::counter(
-    "bartizan_auth_denylist_missed_total",
-    "Revocations that found no room in the denylist, and are not in force.",
-);
+
+/// The figures of tokens that an issuer is asked about.
+#[derive(Debug, Default)]
+pub(crate) struct IntrospectionFigures {
+    pub(crate) failed: Counter,
+    pub(crate) good: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) unasked: Counter,
+}
+
+impl IntrospectionFigures {
+    pub(crate) fn describe(&self, part: &str, snapshot: Snapshot) -> Snapshot {
+        snapshot
+            .sample_of(&INTROSPECTIONS, part, "failed", self.failed.get() as f64)
+            .sample_of(&INTROSPECTIONS, part, "good", self.good.get() as f64)
+            .sample_of(&INTROSPECTIONS, part, "refused", self.refused.get() as f64)
+            .sample_of(&INTROSPECTIONS, part, "unasked", self.unasked.get() as f64)
+    }
+}
 
 /// What nearly every request comes to.
 #[derive(Clone, Copy)]
@@ -224,5 +247,9 @@ pub(crate) fn keys_not_read(error: &ConfigError) {
 }
 
 pub(crate) fn not_introspected(host: &str, reason: &str) {
-    tracing::warn!(target: "bartizan::auth", host, reason, "issuer does not tell of a token");
+    tracing::warn!(target: "bartizan::auth", host, reason, "issuer does not tell of tokens");
+}
+
+pub(crate) fn introspected_again(host: &str) {
+    tracing::info!(target: "bartizan::auth", host, "issuer tells of tokens again");
 }

@@ -224,7 +224,12 @@ impl Oidc {
         let issuer = format!("https://{}", host("domain", domain)?);
         let parties = parties.into_iter().map(Into::into).collect();
         Self::dialect(&issuer, Audience::OneOf(parties), |jwt, _| {
-            jwt.audience_claim("azp").roles_at("/org_role").roles_at("/o/rol").tenant_at("/org_id")
+            // In version 2 of its tokens, and in version 1.
+            jwt.audience_claim("azp")
+                .roles_at("/o/rol")
+                .roles_at("/org_role")
+                .tenant_at("/o/id")
+                .or_tenant_at("/org_id")
         })
     }
 

@@ -9,10 +9,10 @@ mod common;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bartizan_auth::{Authenticator, Engine, Introspection, Jwks, Jwt};
+use bartizan_auth::{Authenticator, Engine, Jwks, Jwt};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
-use common::issuer::{Issuer, Keys as Published, Time, client};
+use common::issuer::{Issuer, Keys as Published, Time, client, opaque};
 use common::{ISSUER, KEY, Signer, claims, status};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -42,11 +42,9 @@ impl Target {
         let issuer = Issuer::start(Published::of(&keys));
         let keys = Jwks::new(client(), &issuer.url("/keys")).unwrap().start();
         keys.ready().await;
-        let opaque =
-            Introspection::new(client(), &issuer.url("/introspect"), "id", "secret").unwrap();
         let auth = Authenticator::new("api")
             .scheme(Jwt::new(keys, ISSUER, "api"))
-            .scheme(opaque.opaque_only())
+            .scheme(opaque(&issuer).opaque_only())
             .clock(time.clock.clone());
         let target = Self { time, issuer, auth, rsa, ec, ed, evil };
         let good = target.rsa.token("rsa", &target.time.clock, &json!({}));

@@ -123,8 +123,8 @@ impl Scheme for Pairs {
         Some(value.as_bytes())
     }
 
-    fn id<'a>(&self, credential: &'a [u8]) -> Option<&'a [u8]> {
-        credential.split(|byte| *byte == b'.').next()
+    fn id(&self, credential: &[u8]) -> Option<Key> {
+        credential.split(|byte| *byte == b'.').next().map(Key::of)
     }
 
     fn verify(&self, credential: &[u8], _: Duration) -> Verdict {

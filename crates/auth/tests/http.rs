@@ -203,9 +203,11 @@ async fn guards_want_scopes_and_roles() {
 async fn credentials_can_be_kept_from_the_service() {
     let keys = ApiKeys::new().bearer();
     keys.insert(KEY, Principal::new("alice")).unwrap();
-    let layer = AuthLayer::new(Authenticator::new("api").scheme(keys));
-    for (layer, seen) in [(layer.clone(), "true"), (layer.strip_credentials(), "false")] {
-        let service = ServiceBuilder::new().layer(layer).service_fn(whoami);
+    let auth = Authenticator::new("api").scheme(keys);
+    let layer = AuthLayer::new(auth.clone());
+    let cases = [(layer.clone(), "true"), (layer.strip_credentials(), "false")];
+    for (layer, seen) in cases {
+        let service = ServiceBuilder::new().layer(layer.clone()).service_fn(whoami);
         let response = service.oneshot(bearer(KEY).body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(
             (
@@ -214,6 +216,13 @@ async fn credentials_can_be_kept_from_the_service() {
             ),
             ("alice", seen)
         );
+        // Switching it off does not show them either.
+        auth.switch().set(Mode::Off);
+        let service = ServiceBuilder::new().layer(layer).service_fn(whoami);
+        let response = service.oneshot(bearer(KEY).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.headers()["who"], "nobody");
+        assert_eq!(response.headers()["seen"], seen);
+        auth.switch().set(Mode::Enforce);
     }
 }
 

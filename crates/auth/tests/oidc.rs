@@ -184,6 +184,12 @@ async fn google_firebase_supabase_and_clerk() {
     });
     let who = bench.ask(clerk(), good).await.unwrap();
     assert_eq!((who.roles(), who.tenant()), (&["admin".to_owned()][..], Some("org_1")));
+    let second = json!({
+        "iss": "https://clerk.acme.test", "aud": null, "azp": "https://app.acme.test", "v": 2,
+        "o": {"id": "org_2", "slg": "acme", "rol": "admin", "per": "read"},
+    });
+    let who = bench.ask(clerk(), second).await.unwrap();
+    assert_eq!((who.roles(), who.tenant()), (&["admin".to_owned()][..], Some("org_2")));
     for azp in [json!("https://evil.test"), json!(null)] {
         let bad = json!({"iss": "https://clerk.acme.test", "aud": null, "azp": azp});
         assert!(bench.ask(clerk(), bad).await.is_none());

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use bartizan_auth::{Algorithm, Audience, Authenticator, Clock, Issuer, Jwt, KeySet, Oidc};
+use bartizan_auth::{Algorithm, Audience, Authenticator, Clock, Engine, Issuer, Jwt, KeySet, Oidc};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{ISSUER, Signer, ask, claims, jwks, status, with_keys};
@@ -388,7 +388,50 @@ async fn rfc7519_7_2_long_tokens_are_refused_before_they_are_decoded() {
     let bench = Bench::with(|jwt| jwt.max_bytes(1000));
     assert_eq!(bench.claims(json!({"filler": "x".repeat(300)})).await, OK);
     assert_eq!(bench.claims(json!({"filler": "x".repeat(800)})).await, UNAUTHORIZED);
-    let million =
-        Request::get("/").header("authorization", format!("Bearer {}", "A".repeat(1 << 20)));
-    assert_eq!(ask(&bench.auth, million).await.status(), UNAUTHORIZED);
+    // Nothing of it was looked at: what is no token at all is too long first.
+    for text in ["A".repeat(1 << 20), "\"".repeat(1001), format!("..{}", ".".repeat(1000))] {
+        let long = Request::get("/").header("authorization", format!("Bearer {text}"));
+        assert_eq!(ask(&bench.auth, long).await.status(), UNAUTHORIZED);
+    }
+    let denied = |why| bench.auth.snapshot().value("bartizan_auth_denials_total", why);
+    assert_eq!((denied("too_large"), denied("malformed")), (Some(4.0), Some(0.0)));
+}
+
+#[test]
+fn rfc7517_5_what_is_no_key_takes_no_other_down() {
+    let good = Signer::ed().jwk("k").to_string();
+    let others = [
+        "null",
+        "7",
+        "-7",
+        "0.5",
+        "true",
+        "\"key\"",
+        "[[{}],1]",
+        "{}",
+        r#"{"kty":"OKP","kty":"RSA"}"#,
+        r#"{"kty":"OKP","crv":"Ed25519","x":"AA","x":"AA"}"#,
+    ];
+    for other in others {
+        for keys in [format!("{other},{good}"), format!("{good},{other}")] {
+            let set = KeySet::from_jwks(&format!(r#"{{"keys":[{keys}]}}"#)).unwrap();
+            assert_eq!((set.len(), set.skipped().len()), (1, 1), "{other}");
+        }
+        assert!(KeySet::from_jwks(&format!(r#"{{"keys":[{other}]}}"#)).is_err(), "{other}");
+    }
+    // What is no JSON is no document.
+    assert!(KeySet::from_jwks(&format!(r#"{{"keys":[{good},nul]}}"#)).is_err());
+}
+
+#[test]
+fn api10_rfc7517_9_2_a_private_key_that_is_published_is_no_key() {
+    let (good, mut leaked) = (Signer::ed().jwk("good"), Signer::ed().jwk("leaked"));
+    leaked["d"] = json!("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A");
+    let document = jwks(&[leaked.clone(), good]);
+    let set = KeySet::from_jwks(&document).unwrap();
+    assert_eq!((set.len(), set.skipped()[0].field()), (1, "keys[0]"));
+    assert!(!format!("{:?}", set.skipped()).contains("nWGxne"));
+    assert!(KeySet::from_jwks(&jwks(&[leaked])).is_err());
+    // A file of one's own may hold both parts.
+    assert_eq!(KeySet::from_secret_jwks(&document).unwrap().len(), 2);
 }

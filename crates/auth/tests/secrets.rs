@@ -13,7 +13,8 @@ use argon2::password_hash::PasswordHasher;
 use axum::body::Body;
 use bartizan_auth::{
     ApiKeys, Audit, AuthLayer, Authenticator, Basic, Clock, Engine, Introspection, IssuedKey,
-    IssuedKeys, Jwt, KeyRecord, KeySet, KeyTable, Peppers, Principal, RequireLayer, TracingSink,
+    IssuedKeys, Jwks, Jwt, KeyRecord, KeySet, KeyTable, Peppers, Principal, RequireLayer,
+    TracingSink,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -55,11 +56,15 @@ async fn api8_no_credential_is_in_logs_debug_figures_or_bodies() {
         .with_writer(log.clone())
         .with_max_level(tracing::Level::TRACE)
         .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    // For all threads: the audit trail has one of its own.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let (clock, signer) =
         (Clock::manual(), Signer::Hs(b"the-shared-secret-of-32-bytes-ok".to_vec()));
-    let issuer = Issuer::start(Published::of(&[]));
+    let (remote, stranger) = (Signer::ed(), Signer::ed());
+    let issuer = Issuer::start(Published::of(&[remote.jwk("remote")]));
+    let keys = Jwks::new(client(), &issuer.url("/keys")).unwrap().start();
+    keys.ready().await;
     let table = KeyTable::new();
     let issued = IssuedKey::generate("bz", "live").unwrap();
     let peppers = Peppers::none().with("p1", b"the-pepper-that-nobody-shall-see").unwrap();
@@ -71,15 +76,17 @@ async fn api8_no_credential_is_in_logs_debug_figures_or_bodies() {
     let hash = argon2.hash_password(b"open-sesame").unwrap().to_string();
     let secret = b"the-shared-secret-of-32-bytes-ok";
     let set = KeySet::secret(bartizan_auth::Algorithm::Hs256, secret).unwrap();
-    let opaque =
-        Introspection::new(client(), &issuer.url("/introspect"), "api", "client-secret").unwrap();
+    let (uri, client_id) = (issuer.url("/introspect"), ("api", "client-secret"));
+    let opaque = Introspection::new(client(), &uri, client_id, ISSUER, "api").unwrap();
+    let audit = Audit::new(TracingSink::new());
     let auth = Authenticator::new("api")
         .scheme(Jwt::new(set, ISSUER, "api"))
+        .scheme(Jwt::new(keys, "https://remote.test", "api"))
         .scheme(opaque.opaque_only())
         .scheme(IssuedKeys::new(table.clone(), "bz", "live").peppers(peppers.clone()))
         .scheme(plain)
         .scheme(Basic::new().unwrap().user("bob", &hash, Principal::new("bob")).unwrap())
-        .audit(Audit::new(TracingSink::new()))
+        .audit(audit.clone())
         .clock(clock.clone());
     let layer = AuthLayer::new(auth.clone());
     let guard = RequireLayer::new(auth.clone()).scopes(["never"]);
@@ -87,12 +94,17 @@ async fn api8_no_credential_is_in_logs_debug_figures_or_bodies() {
     let good = signer.token("kid-of-token", &clock, &json!({"email": "alice@example.test"}));
     let expired = signer.token("kid-of-token", &clock, &json!({"exp": 1}));
     let spoilt = format!("{}AAAA", &good[..good.len() - 4]);
+    let of_remote = json!({"iss": "https://remote.test", "email": "alice@example.test"});
+    let fetched = remote.token("remote", &clock, &of_remote);
+    let unknown = stranger.token("kid-of-stranger", &clock, &of_remote);
     let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
     let again = issued.again().unwrap();
     let credentials = [
         ("authorization", format!("Bearer {good}")),
         ("authorization", format!("Bearer {expired}")),
         ("authorization", format!("Bearer {spoilt}")),
+        ("authorization", format!("Bearer {fetched}")),
+        ("authorization", format!("Bearer {unknown}")),
         ("authorization", "Bearer opaque-token-0123456789".to_owned()),
         ("authorization", basic("bob:open-sesame")),
         ("authorization", basic("bob:close-sesame")),
@@ -103,9 +115,16 @@ async fn api8_no_credential_is_in_logs_debug_figures_or_bodies() {
     ];
     let mut seen = format!("{layer:?} {guard:?} {auth:?} {:#?}", auth.snapshot());
     seen += &format!("{table:?} {issued:?} {peppers:?} {clock:?}");
-    for guarded in [false, true] {
+    let mut grpc = 0;
+    for (guarded, kind) in [
+        (false, "application/json"),
+        (true, "application/json"),
+        (false, "application/grpc"),
+        (true, "application/grpc"),
+    ] {
         for (name, value) in &credentials {
-            let request = Request::get("/").header(*name, value).body(Body::empty()).unwrap();
+            let request = Request::get("/").header(*name, value).header("content-type", kind);
+            let request = request.body(Body::empty()).unwrap();
             let response = if guarded {
                 let stack = ServiceBuilder::new().layer(layer.clone()).layer(guard.clone());
                 stack.service_fn(whoami).oneshot(request).await.unwrap().map(Body::new)
@@ -115,13 +134,17 @@ async fn api8_no_credential_is_in_logs_debug_figures_or_bodies() {
             };
             let (mut head, body) = response.into_parts();
             head.headers.remove("who");
+            grpc += u32::from(head.headers.contains_key("grpc-status"));
             let body = body.collect().await.unwrap().to_bytes();
             seen += &format!("{head:?} {}\n", String::from_utf8_lossy(&body));
         }
     }
-    tokio::task::yield_now().await;
+    audit.flush();
+    assert!(grpc > 10, "{grpc}");
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(logged.contains("bartizan::auth"), "{logged}");
+    for told in ["bartizan::auth:", "bartizan::audit:", "keys changed", "unknown_key", "stage="] {
+        assert!(logged.contains(told), "{told} in {logged}");
+    }
     seen += &logged;
 
     let mut secrets = vec![
@@ -139,7 +162,7 @@ async fn api8_no_credential_is_in_logs_debug_figures_or_bodies() {
         STANDARD.encode("bob:open-sesame"),
         STANDARD.encode("api:client-secret"),
     ];
-    for token in [&good, &expired, &spoilt] {
+    for token in [&good, &expired, &spoilt, &fetched, &unknown] {
         secrets.extend(token.split('.').map(str::to_owned));
     }
     for secret in secrets {

@@ -1,5 +1,6 @@
 //! Revocations that every process hears of.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -28,7 +29,7 @@ const NONE: u64 = u64::MAX;
 ///
 /// While the server is away each process goes by what it knows; whether it then goes on is the
 /// denylist's own choice ([`Denylist::stale_after`], best with some seconds). A pardon that a process
-/// does not hear is made good when it next reads everything: until then it denies.
+/// does not hear is made good within a second too, or once the server is back: until then it denies.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -145,8 +146,9 @@ impl SharedDenylist {
     async fn say(&self, what: &str, revocation: &Revocation) -> Result<(), NotShared> {
         let inner = &*self.0;
         let text = serde_json::to_string(revocation).expect("texts and numbers can be written");
-        let mut run = inner.script.run(2);
+        let mut run = inner.script.run(3);
         run.arg(inner.key("revoked")).arg(inner.key("revoked:changes"));
+        run.arg(inner.key("pardoned"));
         run.arg(inner.channel()).arg(what).arg(text).arg(revocation.until().as_secs());
         let said = inner.redis.run(&inner.script, &run).await;
         said.map(drop).map_err(|_| NotShared::Unreachable)
@@ -159,29 +161,72 @@ impl Inner {
         format!("{{{}}}:auth:{name}", self.prefix)
     }
 
-    fn take(&self, text: &[u8]) {
-        match serde_json::from_slice::<Revocation>(text) {
+    fn take(&self, text: &[u8]) -> Option<Revocation> {
+        let revocation = serde_json::from_slice::<Revocation>(text).ok();
+        match &revocation {
             // What finds no room is counted by the denylist, and shown by its authenticator.
-            Ok(revocation) => drop(self.denylist.deny(&revocation)),
-            Err(_) => observe::unread(self.redis.name()),
+            Some(revocation) => drop(self.denylist.deny(revocation)),
+            None => observe::unread(self.redis.name()),
         }
+        revocation
     }
 
-    async fn read_all(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    /// Reads everything, as of the change number `changes`, and takes it over. False if there was
+    /// another one meanwhile: then it is not known what of it is over.
+    async fn read_all(
+        &self,
+        connection: &mut MultiplexedConnection,
+        changes: u64,
+    ) -> Result<bool, RedisError> {
+        let mut pardons = HashMap::new();
+        self.read("pardoned", connection, |text| match serde_json::from_slice(text) {
+            Ok(pardon) => drop(pardons.insert(Revocation::name(&pardon), pardon)),
+            Err(_) => observe::unread(self.redis.name()),
+        })
+        .await?;
+        self.read("revoked", connection, |text| {
+            // Of a subject there may be several: one that is left holds.
+            if let Some(revocation) = self.take(text) {
+                pardons.remove(&revocation.name());
+            }
+        })
+        .await?;
+        let is_all = self.changes(connection).await? == changes;
+        if is_all {
+            pardons.values().for_each(|pardon| self.denylist.pardon(pardon));
+        }
+        Ok(is_all)
+    }
+
+    /// Reads what is not over of this list.
+    async fn read(
+        &self,
+        list: &str,
+        connection: &mut MultiplexedConnection,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), RedisError> {
         let after = format!("({}", self.clock.unix().as_secs());
         let mut read = 0;
         loop {
             let mut page = redis::cmd("ZRANGEBYSCORE");
-            page.arg(self.key("revoked")).arg(&after).arg("+inf");
+            page.arg(self.key(list)).arg(&after).arg("+inf");
             page.arg("LIMIT").arg(read).arg(PAGE);
             let page: Vec<Vec<u8>> = page.query_async(connection).await?;
-            page.iter().for_each(|text| self.take(text));
+            page.iter().for_each(|text| each(text));
             let len = isize::try_from(page.len()).unwrap_or(PAGE);
             read += len;
             if len < PAGE {
                 return Ok(());
             }
         }
+    }
+
+    /// The number of changes so far.
+    async fn changes(&self, connection: &mut MultiplexedConnection) -> Result<u64, RedisError> {
+        let mut ask = redis::cmd("GET");
+        ask.arg(self.key("revoked:changes"));
+        let changes: Option<u64> = ask.query_async(connection).await?;
+        Ok(changes.unwrap_or_default())
     }
 }
 
@@ -191,13 +236,9 @@ impl Follower for Inner {
     }
 
     async fn catch_up(&self, mut connection: MultiplexedConnection) -> Result<(), RedisError> {
-        let mut ask = redis::cmd("GET");
-        ask.arg(self.key("revoked:changes"));
         // Before the list: what is changed while it is read is read again.
-        let changes: Option<u64> = ask.query_async(&mut connection).await?;
-        let changes = changes.unwrap_or_default();
-        if self.known.load(SeqCst) != changes {
-            self.read_all(&mut connection).await?;
+        let changes = self.changes(&mut connection).await?;
+        if self.known.load(SeqCst) != changes && self.read_all(&mut connection, changes).await? {
             self.known.store(changes, SeqCst);
         }
         self.denylist.heard(self.clock.unix());
@@ -209,7 +250,7 @@ impl Follower for Inner {
         let mut word = || words.next().unwrap_or_default();
         let change = std::str::from_utf8(word()).ok().and_then(|change| change.parse::<u64>().ok());
         match (word(), word()) {
-            (b"deny", text) => self.take(text),
+            (b"deny", text) => drop(self.take(text)),
             (b"pardon", text) => {
                 if let Ok(revocation) = serde_json::from_slice(text) {
                     self.denylist.pardon(&revocation);

@@ -88,6 +88,51 @@ async fn what_was_not_heard_is_read_within_a_pulse() {
 }
 
 #[tokio::test]
+async fn a_pardon_that_was_not_heard_is_made_good_within_a_pulse() {
+    let server = Server::start();
+    let (a, b) = (Node::new(&server), Node::new(&server));
+    let until = Clock::system().unix() + Duration::from_secs(600);
+    let logout = |secs| Revocation::subject(ISSUER, "bob", Duration::from_secs(secs), until);
+    let bob = Principal::new("bob").with_issuer(ISSUER);
+    let x = token("x");
+    for revocation in [&x, &token("y"), &logout(1), &logout(2)] {
+        a.shared.deny(revocation).await.unwrap();
+    }
+    b.comes_to("x", Err(Fault::Revoked)).await;
+    b.comes_to("y", Err(Fault::Revoked)).await;
+    // As other processes would leave it whose words were lost.
+    let lost = |what: &str, revocation: &Revocation| {
+        let text = serde_json::to_string(revocation).unwrap();
+        let (to, from) =
+            if what == "pardon" { ("pardoned", "revoked") } else { ("revoked", "pardoned") };
+        let secs = revocation.until().as_secs();
+        server.say(&format!("ZADD {{test}}:auth:{to} {secs} '{text}'"));
+        server.say(&format!("ZREM {{test}}:auth:{from} '{text}'"));
+        server.say("INCR {test}:auth:revoked:changes");
+    };
+    lost("pardon", &logout(1));
+    lost("pardon", &x);
+    let took = b.comes_to("x", Ok(())).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    a.comes_to("x", Ok(())).await;
+    // Nothing else is pardoned, and of two revocations of one subject the other holds.
+    for node in [&a, &b] {
+        assert_eq!(node.check("y"), Err(Fault::Revoked));
+        let now = Clock::system().unix();
+        assert_eq!(node.denylist.check(&bob, now), Err(Fault::Revoked));
+    }
+    // What is revoked after it was pardoned is revoked.
+    lost("deny", &x);
+    b.comes_to("x", Err(Fault::Revoked)).await;
+    b.shared.pardon(&x).await.unwrap();
+    a.comes_to("x", Ok(())).await;
+    // Who comes later hears of the revocations that are left.
+    let late = Node::new(&server);
+    late.comes_to("y", Err(Fault::Revoked)).await;
+    assert_eq!(late.check("x"), Ok(()));
+}
+
+#[tokio::test]
 async fn garbage_is_passed_over() {
     let server = Server::start();
     let node = Node::new(&server);

@@ -73,10 +73,9 @@ impl fmt::Debug for IssuedKey {
     }
 }
 
-/// The identifier of `key`, if that is in the form of one of `prefix` and `environment`.
-pub(super) fn id<'a>(key: &'a [u8], prefix: &str, environment: &str) -> Option<&'a str> {
-    let rest = key.strip_prefix(prefix.as_bytes())?.strip_prefix(b"_")?;
-    let rest = rest.strip_prefix(environment.as_bytes())?.strip_prefix(b"_")?;
+/// The identifier of `key`, if that is in the form of one that begins as `prefix_env_`.
+pub(super) fn id<'a>(key: &'a [u8], beginning: &str) -> Option<&'a str> {
+    let rest = key.strip_prefix(beginning.as_bytes())?;
     let (id, rest) = rest.split_at_checked(ID)?;
     let secret = rest.strip_prefix(b"_")?;
     let is_random = |text: &[u8]| text.iter().all(u8::is_ascii_alphanumeric);
@@ -133,23 +132,23 @@ mod tests {
         let key = IssuedKey::generate("bz", "live").unwrap();
         let text = key.reveal();
         assert_eq!(text.len(), 3 + 5 + 13 + 49);
-        assert_eq!(id(text.as_bytes(), "bz", "live"), Some(key.id()));
+        assert_eq!(id(text.as_bytes(), "bz_live_"), Some(key.id()));
         let again = key.again().unwrap();
         assert!(again.id() == key.id() && again.reveal() != text);
-        assert_eq!(id(again.reveal().as_bytes(), "bz", "live"), Some(key.id()));
+        assert_eq!(id(again.reveal().as_bytes(), "bz_live_"), Some(key.id()));
         assert_ne!(key.reveal(), IssuedKey::generate("bz", "live").unwrap().reveal());
-        for (prefix, environment) in [("bz", "test"), ("b", "live"), ("", ""), ("bz_live", "x")] {
-            assert_eq!(id(text.as_bytes(), prefix, environment), None);
+        for beginning in ["bz_test_", "b_live_", "__", "bz_live_x_"] {
+            assert_eq!(id(text.as_bytes(), beginning), None);
         }
         // Any one character that is another, is missing or too many.
         for place in 0..text.len() {
             let mut other = text.as_bytes().to_vec();
             other[place] = if other[place] == b'x' { b'y' } else { b'x' };
-            assert_eq!(id(&other, "bz", "live"), None, "{place}");
+            assert_eq!(id(&other, "bz_live_"), None, "{place}");
             other.remove(place);
-            assert_eq!(id(&other, "bz", "live"), None, "{place}");
+            assert_eq!(id(&other, "bz_live_"), None, "{place}");
         }
-        assert_eq!(id(format!("{text}0").as_bytes(), "bz", "live"), None);
+        assert_eq!(id(format!("{text}0").as_bytes(), "bz_live_"), None);
         assert!(!format!("{key:?}").contains(&text[22..]));
         for word in ["", "A", "a_b", "a-b", "seventeen-letters", "\u{e9}"] {
             assert!(IssuedKey::generate(word, "live").is_err(), "{word}");
@@ -160,7 +159,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_read_that_was_not_drawn(key in proptest::collection::vec(any::<u8>(), 0..100)) {
-            prop_assert_eq!(id(&key, "bz", "live"), None);
+            prop_assert_eq!(id(&key, "bz_live_"), None);
         }
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bartizan_core::Principal;
+use bartizan_core::{Key, Principal};
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
@@ -51,8 +51,8 @@ impl fmt::Debug for Found {
 #[must_use]
 pub struct IssuedKeys {
     store: Arc<dyn ApiKeyStore>,
-    prefix: String,
-    environment: String,
+    /// What its keys begin with: prefix and environment.
+    beginning: String,
     peppers: Arc<Peppers>,
     field: HeaderName,
     bearer: bool,
@@ -64,8 +64,7 @@ impl IssuedKeys {
     pub fn new(store: impl ApiKeyStore, prefix: &str, environment: &str) -> Self {
         Self {
             store: Arc::new(store),
-            prefix: prefix.to_owned(),
-            environment: environment.to_owned(),
+            beginning: format!("{prefix}_{environment}_"),
             peppers: Arc::default(),
             field: HeaderName::from_static("x-api-key"),
             bearer: false,
@@ -85,7 +84,8 @@ impl IssuedKeys {
         self
     }
 
-    /// Looks for keys in `Authorization: Bearer`. Tokens of other schemes may stand there too.
+    /// Looks for keys in `Authorization: Bearer`. Tokens of other schemes may stand there too; they
+    /// are not shown what begins as these keys do.
     pub fn bearer(mut self) -> Self {
         self.field = AUTHORIZATION;
         self.bearer = true;
@@ -117,15 +117,19 @@ impl Scheme for IssuedKeys {
         if self.bearer { bearer::token(value.as_bytes()) } else { Some(value.as_bytes()) }
     }
 
-    fn id<'a>(&self, credential: &'a [u8]) -> Option<&'a [u8]> {
-        form::id(credential, &self.prefix, &self.environment).map(str::as_bytes)
+    fn prefix(&self) -> Option<&str> {
+        Some(&self.beginning)
+    }
+
+    fn id(&self, credential: &[u8]) -> Option<Key> {
+        form::id(credential, &self.beginning).map(Key::of)
     }
 
     fn verify(&self, credential: &[u8], now: Duration) -> Verdict {
         if credential.len() > MAX_BYTES {
             return Verdict::Now(Err(Fault::TooLarge));
         }
-        let Some(id) = form::id(credential, &self.prefix, &self.environment) else {
+        let Some(id) = form::id(credential, &self.beginning) else {
             return Verdict::Now(Err(Fault::Malformed));
         };
         match self.store.find(id) {
@@ -151,8 +155,7 @@ impl fmt::Debug for IssuedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssuedKeys")
             .field("store", &self.store)
-            .field("prefix", &self.prefix)
-            .field("environment", &self.environment)
+            .field("beginning", &self.beginning)
             .field("field", &self.field)
             .field("bearer", &self.bearer)
             .finish_non_exhaustive()

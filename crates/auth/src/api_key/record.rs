@@ -24,6 +24,8 @@ pub struct KeyRecord {
 struct Document {
     secrets: Vec<String>,
     subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     scopes: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,6 +75,7 @@ impl KeyRecord {
         Document {
             secrets: self.secrets.iter().flatten().map(ToString::to_string).collect(),
             subject: principal.subject().to_owned(),
+            issuer: principal.issuer().map(str::to_owned),
             scopes: principal.scopes().to_vec(),
             roles: principal.roles().to_vec(),
             tenant: principal.tenant().map(str::to_owned),
@@ -82,7 +85,7 @@ impl KeyRecord {
     }
 
     fn read(document: Document) -> Option<Self> {
-        let Document { secrets, subject, scopes, roles, tenant, tier, expires } = document;
+        let Document { secrets, subject, issuer, scopes, roles, tenant, tier, expires } = document;
         let mut secrets = secrets.iter();
         let mut secret = || secrets.next().map(|text| Digest::parse(text).ok_or(())).transpose();
         let kept = [secret().ok()?, secret().ok()?];
@@ -90,6 +93,9 @@ impl KeyRecord {
             return None;
         }
         let mut principal = Principal::new(subject).with_scopes(scopes).with_roles(roles);
+        if let Some(issuer) = issuer {
+            principal = principal.with_issuer(issuer);
+        }
         if let Some(tenant) = tenant {
             principal = principal.with_tenant(tenant);
         }
@@ -134,7 +140,11 @@ mod tests {
     #[test]
     fn records_are_written_and_read() {
         let key = IssuedKey::generate("bz", "live").unwrap();
-        let principal = Principal::new("billing").with_scopes(["read"]).with_tenant("acme");
+        let principal = Principal::new("billing")
+            .with_scopes(["read"])
+            .with_tenant("acme")
+            .with_issuer("https://keys.test")
+            .with_tier("gold");
         let record = KeyRecord::new(&key, &Peppers::none(), principal)
             .expires_at(Duration::from_secs(100))
             .rotate(&key.again().unwrap(), &Peppers::none());
@@ -142,7 +152,11 @@ mod tests {
         assert!(!json.contains(&key.reveal()[30..]));
         let read = KeyRecord::from_json(&json).unwrap();
         assert_eq!(read.to_json(), json);
-        assert_eq!((read.principal().tenant(), read.secrets()[1].is_some()), (Some("acme"), true));
+        let whose = read.principal();
+        assert_eq!((whose.tenant(), whose.tier()), (Some("acme"), Some("gold")));
+        // Without it, a revocation by issuer would not be of this key.
+        assert_eq!(whose.issuer(), Some("https://keys.test"));
+        assert!(read.secrets()[1].is_some());
         assert!(read.has_expired(Duration::from_secs(100)));
         assert!(!read.has_expired(Duration::from_secs(99)));
         assert!(read.settle().secrets()[1].is_none());

@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::scheme::Later;
 
 #[cfg(feature = "hyper")]
 mod https;
+mod public;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 
@@ -27,11 +29,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The client that issuers are asked by: any service of HTTP requests.
 ///
 /// Whatever the service is, only https is asked, redirects are not followed, an answer has 5 seconds
-/// and 256 KiB. Proxies, private roots and the like are matters of the service.
+/// and 256 KiB. Proxies, private roots, which networks may be reached and the like are matters of the
+/// service.
 #[derive(Clone)]
 pub struct HttpClient {
     service: Arc<dyn Exchange>,
     loopback: bool,
+    public_only: bool,
     deadline: Duration,
 }
 
@@ -79,7 +83,8 @@ impl HttpClient {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        Self { service: Arc::new(Over(service)), loopback: false, deadline: DEADLINE }
+        let service = Arc::new(Over(service));
+        Self { service, loopback: false, public_only: false, deadline: DEADLINE }
     }
 
     /// Sets how long an answer may take: 5 seconds by default, 30 at most.
@@ -116,11 +121,14 @@ impl HttpClient {
         let Some(host) = uri.host().filter(|_| !uri.authority().is_some_and(has_user)) else {
             return false;
         };
-        let is_loopback = || {
-            let bare = host.trim_start_matches('[').trim_end_matches(']');
-            host == "localhost"
-                || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-        };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let address = bare.parse::<IpAddr>().ok();
+        // What names stand for is up to whoever resolves them.
+        if self.public_only && address.is_some_and(|address| !public::is_public(address)) {
+            return false;
+        }
+        let is_loopback =
+            || host == "localhost" || address.is_some_and(|address| address.is_loopback());
         match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => self.loopback && is_loopback(),

@@ -48,13 +48,30 @@ impl<'a> Compact<'a> {
         Header::read(&self.header)
     }
 
-    /// Verifies the signature by `key`, and by no algorithm but that key's.
-    pub(crate) fn verify(&self, header: &Header<'_>, key: &VerifyKey) -> Result<(), Fault> {
-        if key.algorithm != header.algorithm {
-            return Err(Fault::Algorithm);
+    /// Verifies the signature by the key of `keys` that the header names, or by one of those that
+    /// it may mean; by no algorithm but that key's.
+    pub(crate) fn verify(&self, header: &Header<'_>, keys: &KeySet) -> Result<(), Unproven> {
+        let signature = decode(self.signature)?;
+        let by = |key: &VerifyKey| {
+            if key.algorithm != header.algorithm {
+                Err(Fault::Algorithm)
+            } else if key.verifies(self.message, &signature) {
+                Ok(())
+            } else {
+                Err(Fault::Signature)
+            }
+        };
+        if let Some(key) = header.kid().and_then(|kid| keys.by_name(kid)) {
+            return Ok(by(key)?);
         }
-        let verified = key.verifies(self.message, &decode(self.signature)?);
-        if verified { Ok(()) } else { Err(Fault::Signature) }
+        let mut fault = Fault::UnknownKey;
+        for key in keys.unnamed(header.kid(), header.algorithm) {
+            match by(key) {
+                Ok(()) => return Ok(()),
+                Err(other) => fault = other,
+            }
+        }
+        Err(Unproven::by_these_keys(fault))
     }
 
     pub(crate) fn payload(&self) -> Result<Vec<u8>, Fault> {
@@ -85,10 +102,25 @@ impl<'a> Header<'a> {
     pub(crate) fn typ(&self) -> Option<&str> {
         self.members.text("typ")
     }
+}
 
-    /// The key of `keys` that is asked for.
-    pub(crate) fn key<'k>(&self, keys: &'k KeySet) -> Result<&'k VerifyKey, Fault> {
-        keys.select(self.kid(), self.algorithm).ok_or(Fault::UnknownKey)
+/// Why a token was not believed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unproven {
+    pub(crate) fault: Fault,
+    /// Other keys than those that are there may prove it.
+    pub(crate) lacks_key: bool,
+}
+
+impl Unproven {
+    pub(crate) const fn by_these_keys(fault: Fault) -> Self {
+        Self { fault, lacks_key: true }
+    }
+}
+
+impl From<Fault> for Unproven {
+    fn from(fault: Fault) -> Self {
+        Self { fault, lacks_key: false }
     }
 }
 

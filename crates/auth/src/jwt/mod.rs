@@ -6,8 +6,9 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use self::jws::{Compact, Header};
+use self::jws::{Compact, Unproven};
 use crate::claims::Rules;
+use crate::keys::After;
 use crate::members::Members;
 use crate::pointer::Pointer;
 use crate::verified::Verified;
@@ -166,7 +167,12 @@ impl Jwt {
 
     /// Takes the tenant from where this JSON pointer leads.
     pub fn tenant_at(self, pointer: impl Into<String>) -> Self {
-        self.change(|rules| rules.tenant = Some(Pointer::new(pointer)))
+        self.change(|rules| rules.tenants = vec![Pointer::new(pointer)])
+    }
+
+    /// Takes the tenant from here where the places that were told before lead nowhere.
+    pub(crate) fn or_tenant_at(self, pointer: &str) -> Self {
+        self.change(|rules| rules.tenants.push(Pointer::new(pointer)))
     }
 
     /// Takes the tier from where this JSON pointer leads.
@@ -176,17 +182,24 @@ impl Jwt {
 }
 
 impl Checks {
-    /// Verifies `token`, and remembers it.
-    fn judge(&self, token: &[u8], now: Duration) -> Result<Principal, Unproven> {
-        // First the number: what is verified by a newer set than it says is verified once more.
-        let generation = self.keys.generation();
+    /// Verifies `token`, and remembers it. What is verified by newer keys than those of `generation`
+    /// is verified once more.
+    fn judge(&self, token: &[u8], now: Duration, generation: u64) -> Result<Principal, Unproven> {
         let compact = Compact::read(token)?;
         let header = compact.header()?;
-        self.keys.with(|set| {
-            let set = set.ok_or_else(|| Unproven::no_key(&header, Fault::Unavailable))?;
-            let key = header.key(set).map_err(|fault| Unproven::no_key(&header, fault))?;
-            Ok::<_, Unproven>(compact.verify(&header, key)?)
-        })?;
+        let verified = self.keys.with(|set| match set {
+            Some(set) => compact.verify(&header, set),
+            None => Err(Unproven::by_these_keys(Fault::Unavailable)),
+        });
+        if let Err(unproven) = verified {
+            // Where nobody can be asked for keys, that they lack is all there is to say.
+            if unproven.lacks_key
+                && (self.keys.is_fetched() || unproven.fault == Fault::Unavailable)
+            {
+                self.recognise(&compact)?;
+            }
+            return Err(unproven);
+        }
         if !self.accepts_type(header.typ()) {
             return Err(Fault::Header.into());
         }
@@ -197,6 +210,17 @@ impl Checks {
         let principal = principal.with_claims_text(text);
         self.verified.put(token, &principal, bytes, until, generation);
         Ok(principal)
+    }
+
+    /// Whether a token without a key says that it is this issuer's. No keys are waited for that
+    /// would not prove it anyway: so that one issuer's outage is not another's.
+    fn recognise(&self, compact: &Compact<'_>) -> Result<(), Fault> {
+        if matches!(self.rules.issuer, Issuer::Unchecked) {
+            return Ok(());
+        }
+        let payload = compact.payload()?;
+        let claims: Members<'_> = serde_json::from_slice(&payload).map_err(|_| Fault::Malformed)?;
+        if self.rules.issuer.accepts(&claims) { Ok(()) } else { Err(Fault::Issuer) }
     }
 
     fn accepts_type(&self, typ: Option<&str>) -> bool {
@@ -220,42 +244,6 @@ fn bare(typ: &str) -> &str {
     }
 }
 
-/// Why a token was not believed.
-struct Unproven {
-    fault: Fault,
-    /// The key that another document may hold.
-    wanted: Option<Option<String>>,
-}
-
-impl Unproven {
-    fn no_key(header: &Header<'_>, fault: Fault) -> Self {
-        Self { fault, wanted: Some(header.kid().map(str::to_owned)) }
-    }
-}
-
-impl From<Fault> for Unproven {
-    fn from(fault: Fault) -> Self {
-        Self { fault, wanted: None }
-    }
-}
-
-impl Jwt {
-    /// Waits for a document that may hold the key of `token`, and looks again.
-    fn look_again(&self, token: &[u8], kid: Option<&str>, now: Duration) -> Option<Verdict> {
-        let refresh = self.0.keys.refresh(kid)?;
-        let (checks, token) = (Arc::clone(&self.0), token.to_vec());
-        Some(Verdict::later(async move {
-            refresh.done().await;
-            checks.judge(&token, now).map_err(|Unproven { fault, wanted }| {
-                if let (Some(kid), Fault::UnknownKey) = (wanted, fault) {
-                    checks.keys.miss(kid.as_deref());
-                }
-                fault
-            })
-        }))
-    }
-}
-
 impl Scheme for Jwt {
     fn field(&self) -> &HeaderName {
         const { &AUTHORIZATION }
@@ -270,16 +258,29 @@ impl Scheme for Jwt {
         if credential.len() > checks.max_bytes {
             return Verdict::Now(Err(Fault::TooLarge));
         }
-        if let Some(known) = checks.verified.get(credential, now, checks.keys.generation()) {
+        let mut generation = checks.keys.generation();
+        if let Some(known) = checks.verified.get(credential, now, generation) {
             return Verdict::Now(Ok(known));
         }
-        let Unproven { fault, wanted } = match checks.judge(credential, now) {
-            Ok(principal) => return Verdict::Now(Ok(principal)),
-            Err(unproven) => unproven,
-        };
-        wanted
-            .and_then(|kid| self.look_again(credential, kid.as_deref(), now))
-            .unwrap_or(Verdict::Now(Err(fault)))
+        loop {
+            let unproven = match checks.judge(credential, now, generation) {
+                Ok(principal) => return Verdict::Now(Ok(principal)),
+                Err(unproven) => unproven,
+            };
+            let other = if unproven.lacks_key { checks.keys.after(generation) } else { None };
+            match other {
+                Some(After::Now(newer)) => generation = newer,
+                Some(After::Later(refresh)) => {
+                    let (checks, token) = (Arc::clone(checks), credential.to_vec());
+                    return Verdict::later(async move {
+                        refresh.done().await;
+                        let generation = checks.keys.generation();
+                        checks.judge(&token, now, generation).map_err(|unproven| unproven.fault)
+                    });
+                }
+                None => return Verdict::Now(Err(unproven.fault)),
+            }
+        }
     }
 
     fn name(&self) -> &'static str {

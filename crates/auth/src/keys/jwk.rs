@@ -113,6 +113,14 @@ impl fmt::Debug for VerifyKey {
     }
 }
 
+/// What only private keys have (RFC 7518 §6.2.2, §6.3.2; RFC 8037 §2).
+const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
+
+/// True if whoever reads the key can sign by it: but for secrets, which are told by their type.
+pub(super) fn is_private(jwk: &Members<'_>) -> bool {
+    PRIVATE.iter().any(|name| jwk.contains(name))
+}
+
 /// The algorithm that the key says it verifies, whether it is sound or not.
 pub(crate) fn meant_for(jwk: &Members<'_>) -> Result<Algorithm, Flaw> {
     may_verify(jwk)?;
@@ -185,8 +193,9 @@ fn rsa(
     if bits < 2048 {
         return Err(("an RSA modulus of less than 2048 bits", "use 2048 bits or more"));
     }
-    if bits > 8192 {
-        return Err(("an RSA modulus of more than 8192 bits", "use at most 8192 bits"));
+    if bits > by.max_rsa_bits() {
+        let fix = "use at most 4096 bits, or 8192 with the backend AWS-LC";
+        return Err(("an RSA modulus of more bits than its backend takes", fix));
     }
     let odd = exponent.last().is_some_and(|last| last % 2 == 1);
     if !odd || exponent == [1] || exponent.len() > 4 {
@@ -229,6 +238,24 @@ mod tests {
         #[cfg(feature = "rust-crypto")]
         Backend::RustCrypto,
     ];
+
+    #[test]
+    fn rfc7518_6_3_1_1_a_modulus_that_its_backend_cannot_use_is_no_key() {
+        let jwk = |bits: usize| {
+            let mut modulus = vec![0xa5; bits / 8];
+            modulus[0] = 0xff;
+            let modulus = URL_SAFE_NO_PAD.encode(modulus);
+            format!(r#"{{"kty":"RSA","n":"{modulus}","e":"AQAB"}}"#)
+        };
+        for &backend in ALL {
+            let most = backend.provider().max_rsa_bits();
+            for (bits, expected) in [(2048, true), (most, true), (most + 8, false)] {
+                let jwk = jwk(bits);
+                let read = VerifyKey::from_jwk(backend, &serde_json::from_str(&jwk).unwrap());
+                assert_eq!(read.is_ok(), expected, "{backend:?} {bits}");
+            }
+        }
+    }
 
     /// Wycheproof's Ed25519 signatures, whose messages are no tokens (C2SP/wycheproof dac1dd47).
     #[test]

@@ -17,14 +17,20 @@ pub use self::algorithm::Algorithm;
 pub use self::backend::Backend;
 pub(crate) use self::jwk::VerifyKey;
 pub use self::remote::Jwks;
-pub(crate) use self::remote::Refresh;
-use self::remote::Remote;
+use self::remote::{Refresh, Remote};
 pub use self::set::KeySet;
 
 /// A [`KeySet`] that can be replaced while it is in use, by hand or from an issuer ([`Jwks`]).
 /// Clones share it.
 #[derive(Clone)]
 pub struct Keys(Arc<Shared>);
+
+/// Keys that may come after those that are there.
+pub(crate) enum After {
+    /// They are there already, by this number.
+    Now(u64),
+    Later(Refresh),
+}
 
 struct Shared {
     set: Live<Option<KeySet>>,
@@ -88,22 +94,23 @@ impl Keys {
         f((**self.0.set.load()).as_ref())
     }
 
+    /// True if an issuer is asked for them.
+    pub(crate) fn is_fetched(&self) -> bool {
+        self.0.remote.is_some()
+    }
+
     /// The number of changes so far.
     pub(crate) fn generation(&self) -> u64 {
         self.0.generation.load(SeqCst)
     }
 
-    /// The fetch that may bring a key which is not there, if one is under way or may be started.
-    pub(crate) fn refresh(&self, kid: Option<&str>) -> Option<Refresh> {
-        let remote = self.0.remote.as_ref()?;
-        remote.refresh(&self.0, kid)
-    }
-
-    /// Notes that a key is not there although the issuer was asked just now.
-    pub(crate) fn miss(&self, kid: Option<&str>) {
-        if let Some(remote) = &self.0.remote {
-            remote.miss(kid);
-        }
+    /// Where keys may come from that set number `generation` does not have: another one by now, or
+    /// a fetch that is under way or may be started.
+    pub(crate) fn after(&self, generation: u64) -> Option<After> {
+        let newer = || Some(self.generation()).filter(|now| *now != generation).map(After::Now);
+        let fetch = || self.0.remote.as_ref()?.join(&self.0).map(After::Later);
+        // Once more, since what is fetched is put in before its flight ends.
+        newer().or_else(fetch).or_else(newer)
     }
 
     pub(crate) fn describe(&self, part: &str, snapshot: Snapshot) -> Snapshot {
@@ -134,5 +141,23 @@ impl fmt::Debug for Keys {
 impl From<KeySet> for Keys {
     fn from(set: KeySet) -> Self {
         Self::new(set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[test]
+    fn a_set_that_came_meanwhile_is_looked_at_without_a_wait() {
+        let keys = Keys::pending();
+        let seen = keys.generation();
+        assert!(keys.after(seen).is_none());
+        // Between a look at the old set and the question what comes after it.
+        keys.replace_jwks(JWKS).unwrap();
+        let Some(After::Now(newer)) = keys.after(seen) else { panic!("it is there") };
+        assert!(newer != seen && keys.after(newer).is_none());
     }
 }

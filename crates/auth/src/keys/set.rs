@@ -3,12 +3,15 @@ use serde::Deserialize;
 
 use super::jwk::{self, Flaw, VerifyKey};
 use crate::jwt::jws::Compact;
-use crate::members::Members;
+use crate::members::Listed;
 use crate::{Algorithm, Backend, Fault};
 
 /// The most keys that a set may hold, and the most bytes of its document.
 const MAX_KEYS: usize = 128;
 const MAX_BYTES: usize = 256 * 1024;
+/// How many keys are tried for a token that names none: two while one takes the place of the other,
+/// and some to spare, but each costs as much as a token.
+const MAX_TRIED: usize = 4;
 
 /// The keys of one issuer, each with the one algorithm that it is for.
 ///
@@ -23,14 +26,15 @@ pub struct KeySet {
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(borrow)]
-    keys: Vec<Members<'a>>,
+    keys: Vec<Listed<'a>>,
 }
 
 impl KeySet {
     /// Reads a JWKS document of public keys (RFC 7517 §5).
     ///
-    /// Keys that cannot be used (unknown types, for encryption, too weak) are left out and told by
-    /// [`KeySet::skipped`], so that a new kind of key does not take the others down.
+    /// Keys that cannot be used (unknown types, for encryption, too weak, private ones that anybody
+    /// can read, what is no key at all) are left out and told by [`KeySet::skipped`], so that a new
+    /// kind of key does not take the others down.
     ///
     /// # Errors
     ///
@@ -46,7 +50,7 @@ impl KeySet {
     ///
     /// As [`KeySet::from_jwks`].
     pub fn from_jwks_by(backend: Backend, json: &str) -> Result<Self, ConfigError> {
-        let set = Self::from_secret_jwks_by(backend, json)?;
+        let set = Self::read(backend, json, true)?;
         if set.keys.iter().any(|key| key.algorithm.is_for_secrets()) {
             return Err(ConfigError::new(
                 "keys",
@@ -72,6 +76,10 @@ impl KeySet {
     ///
     /// As [`KeySet::from_jwks`].
     pub fn from_secret_jwks_by(backend: Backend, json: &str) -> Result<Self, ConfigError> {
+        Self::read(backend, json, false)
+    }
+
+    fn read(backend: Backend, json: &str, is_public: bool) -> Result<Self, ConfigError> {
         let error = |problem, fix| Err(ConfigError::new("keys", problem, fix));
         if json.len() > MAX_BYTES {
             return error("a document of more than 256 KiB", "publish fewer keys");
@@ -85,15 +93,23 @@ impl KeySet {
         }
         // A key that is left out as unsound still makes its set ambiguous.
         let mut meant = Vec::new();
-        for jwk in &document.keys {
+        for jwk in document.keys.iter().filter_map(|Listed(jwk)| jwk.as_ref()) {
             if let Ok(algorithm) = jwk::meant_for(jwk) {
                 meant.push((jwk.text("kid"), algorithm));
             }
         }
         unambiguous(&meant)?;
         let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
-        for (index, jwk) in document.keys.iter().enumerate() {
-            match VerifyKey::from_jwk(backend, jwk) {
+        for (index, Listed(jwk)) in document.keys.iter().enumerate() {
+            let key = match jwk {
+                None => Err(("no object, or one in which a name comes twice", "leave it out")),
+                Some(jwk) if is_public && jwk::is_private(jwk) => {
+                    let fix = "make another one, and publish its public part";
+                    Err(("a private key, which anybody can sign by", fix))
+                }
+                Some(jwk) => VerifyKey::from_jwk(backend, jwk),
+            };
+            match key {
                 Ok(key) => set.keys.push(key),
                 Err(flaw) => set.skipped.push(flawed(format!("keys[{index}]"), flaw)),
             }
@@ -205,30 +221,30 @@ impl KeySet {
     /// Says which check failed.
     pub fn verify(&self, token: &str) -> Result<Vec<u8>, Fault> {
         let token = Compact::read(token.as_bytes())?;
-        let header = token.header()?;
-        token.verify(&header, header.key(self)?)?;
+        token.verify(&token.header()?, self).map_err(|unproven| unproven.fault)?;
         token.payload()
     }
 
-    /// The key that a header asks for. The algorithm only tells apart keys that have no
-    /// identifier; it is compared with the key's own afterwards.
-    pub(crate) fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerifyKey> {
-        if kid.is_some()
-            && let Some(key) = self.keys.iter().find(|key| key.kid.as_deref() == kid)
-        {
-            return Some(key);
-        }
-        if let ([key], None) = (&*self.keys, kid) {
-            return Some(key);
-        }
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| key.algorithm == algorithm && (kid.is_none() || key.kid.is_none()));
-        match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Some(key),
-            _ => None,
-        }
+    /// The key of this identifier.
+    pub(crate) fn by_name(&self, kid: &str) -> Option<&VerifyKey> {
+        self.keys.iter().find(|key| key.kid.as_deref() == Some(kid))
+    }
+
+    /// The keys that a header may mean which names none of them: those of its algorithm, unless
+    /// both have names that differ. The algorithm only tells keys apart; it is compared with the
+    /// key's own afterwards.
+    pub(crate) fn unnamed(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &VerifyKey> {
+        let is_alone = self.keys.len() == 1;
+        let fits = move |key: &&VerifyKey| match (kid, &key.kid) {
+            (Some(_), Some(_)) => false,
+            (None, _) if is_alone => true,
+            _ => key.algorithm == algorithm,
+        };
+        self.keys.iter().filter(fits).take(MAX_TRIED)
     }
 
     fn unambiguous(self) -> Result<Self, ConfigError> {

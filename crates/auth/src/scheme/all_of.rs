@@ -1,15 +1,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bartizan_core::Principal;
+use bartizan_core::{Key, Principal};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::Later;
+use crate::hooks::Hooks;
 use crate::{Fault, Scheme, Verdict};
 
 /// Schemes that must all be satisfied, each by a credential in a field of its own: as a token of
 /// the user and a key of the application.
 ///
-/// The principal is that of the first.
+/// The principal is that of the first. Whether it is revoked is asked of each.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AllOf(Vec<Arc<dyn Scheme>>);
@@ -72,8 +74,22 @@ impl Way {
     }
 
     /// The parts of the credentials that are no secrets.
-    pub(crate) fn ids<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn ids(&self, headers: &HeaderMap) -> impl Iterator<Item = Key> {
         self.schemes.iter().filter_map(|scheme| scheme.id(credential(&**scheme, headers)?))
+    }
+
+    /// True if a credential for it is another scheme's, by one of these prefixes.
+    pub(crate) fn is_for_others(
+        &self,
+        headers: &HeaderMap,
+        prefixes: &[(HeaderName, String)],
+    ) -> bool {
+        self.schemes.iter().any(|scheme| {
+            let Some(credential) = credential(&**scheme, headers) else { return false };
+            let begins = |prefix: &str| credential.starts_with(prefix.as_bytes());
+            !scheme.prefix().is_some_and(begins)
+                && prefixes.iter().any(|(field, prefix)| field == scheme.field() && begins(prefix))
+        })
     }
 
     /// True if there is a credential for each scheme.
@@ -87,38 +103,37 @@ impl Way {
     }
 
     /// Asks the schemes, of which each has a credential.
-    pub(crate) fn verify(&self, headers: &HeaderMap, now: Duration) -> Verdict {
-        let verify = |scheme: &Arc<dyn Scheme>| match credential(&**scheme, headers) {
-            Some(credential) => scheme.verify(credential, now),
-            None => Verdict::Now(Err(Fault::Malformed)),
-        };
-        let [only] = &*self.schemes else { return self.verify_all(headers, now) };
-        verify(only)
-    }
-
-    fn verify_all(&self, headers: &HeaderMap, now: Duration) -> Verdict {
-        let steps = self.steps(headers);
+    pub(crate) fn verify(&self, headers: &HeaderMap, now: Duration, hooks: &Hooks) -> Tried {
         let mut principal = None;
-        for (place, step) in steps.iter().enumerate() {
-            match step.verify(now) {
-                Verdict::Now(Ok(found)) => {
-                    let _ = principal.get_or_insert(found);
-                }
-                Verdict::Now(Err(fault)) => return Verdict::Now(Err(fault)),
+        for (place, scheme) in self.schemes.iter().enumerate() {
+            let Some(credential) = credential(&**scheme, headers) else {
+                return Tried::Now(Err(Failure::NOTHING));
+            };
+            match scheme.verify(credential, now) {
+                Verdict::Now(found) => match found.and_then(|found| hooks.check(found, now)) {
+                    Ok(found) if self.schemes.len() == 1 => return Tried::Now(Ok(found)),
+                    Ok(found) => {
+                        let _ = principal.get_or_insert(found);
+                    }
+                    Err(fault) => {
+                        return Tried::Now(Err(Failure { fault, id: scheme.id(credential) }));
+                    }
+                },
                 Verdict::Later(answer) => {
-                    let rest = steps[place + 1..].to_vec();
-                    return Verdict::later(async move {
-                        let found = answer.await?;
-                        in_turn(Some(principal.unwrap_or(found)), rest, now).await
-                    });
+                    let steps = self.steps(headers).split_off(place);
+                    return Tried::Later(Trial { principal, answer: Some(answer), steps });
                 }
             }
         }
-        Verdict::Now(principal.ok_or(Fault::Malformed))
+        Tried::Now(principal.ok_or(Failure::NOTHING))
     }
 
-    /// The schemes with their credentials, to be taken along.
-    pub(crate) fn steps(&self, headers: &HeaderMap) -> Vec<Step> {
+    /// All of it, to be taken along and tried later.
+    pub(crate) fn trial(&self, headers: &HeaderMap) -> Trial {
+        Trial { principal: None, answer: None, steps: self.steps(headers) }
+    }
+
+    fn steps(&self, headers: &HeaderMap) -> Vec<Step> {
         let step = |scheme: &Arc<dyn Scheme>| {
             let value = headers.get(scheme.field())?.clone();
             Some(Step { scheme: Arc::clone(scheme), value })
@@ -127,36 +142,61 @@ impl Way {
     }
 }
 
-/// A scheme that is still to be asked, and the field with its credential.
-#[derive(Clone)]
-pub(crate) struct Step {
+/// What came of a way: who calls, or why not, or that it has to wait.
+pub(crate) enum Tried {
+    Now(Result<Principal, Failure>),
+    Later(Trial),
+}
+
+/// A credential that proves nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) fault: Fault,
+    /// The part of it that is no secret.
+    pub(crate) id: Option<Key>,
+}
+
+impl Failure {
+    /// There was none.
+    const NOTHING: Self = Self { fault: Fault::Malformed, id: None };
+}
+
+/// A way that is being tried.
+pub(crate) struct Trial {
+    /// Who calls, by the schemes that were asked.
+    principal: Option<Principal>,
+    /// What the first step waits for, if it was asked.
+    answer: Option<Later<Result<Principal, Fault>>>,
+    steps: Vec<Step>,
+}
+
+/// A scheme, and the field with its credential.
+struct Step {
     scheme: Arc<dyn Scheme>,
     value: HeaderValue,
 }
 
-impl Step {
-    fn verify(&self, now: Duration) -> Verdict {
-        match self.scheme.credential(&self.value) {
-            Some(credential) => self.scheme.verify(credential, now),
-            None => Verdict::Now(Err(Fault::Malformed)),
+impl Trial {
+    /// Asks the steps in turn. The first principal counts, and each is checked.
+    pub(crate) async fn settled(self, now: Duration, hooks: &Hooks) -> Result<Principal, Failure> {
+        let Self { mut principal, mut answer, steps } = self;
+        for Step { scheme, value } in steps {
+            let credential = || scheme.credential(&value);
+            let found = match (answer.take(), credential()) {
+                (Some(answer), _) => answer.await,
+                (None, Some(credential)) => scheme.verify(credential, now).settled().await,
+                (None, None) => Err(Fault::Malformed),
+            };
+            match found.and_then(|found| hooks.check(found, now)) {
+                Ok(found) => {
+                    let _ = principal.get_or_insert(found);
+                }
+                Err(fault) => {
+                    let id = credential().and_then(|credential| scheme.id(credential));
+                    return Err(Failure { fault, id });
+                }
+            }
         }
+        principal.ok_or(Failure::NOTHING)
     }
-
-    /// Asks all of `steps`.
-    pub(crate) async fn all(steps: Vec<Self>, now: Duration) -> Result<Principal, Fault> {
-        in_turn(None, steps, now).await
-    }
-}
-
-/// Asks `steps` in turn. The first principal counts.
-async fn in_turn(
-    mut principal: Option<Principal>,
-    steps: Vec<Step>,
-    now: Duration,
-) -> Result<Principal, Fault> {
-    for step in steps {
-        let found = step.verify(now).settled().await?;
-        let _ = principal.get_or_insert(found);
-    }
-    principal.ok_or(Fault::Malformed)
 }

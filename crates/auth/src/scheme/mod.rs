@@ -2,15 +2,15 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bartizan_core::{Principal, Snapshot};
+use bartizan_core::{Key, Principal, Snapshot};
 use http::{HeaderName, HeaderValue};
 
 use crate::Fault;
 
 mod all_of;
 
-pub(crate) use self::all_of::Step;
 pub use self::all_of::{AllOf, Way};
+pub(crate) use self::all_of::{Failure, Trial, Tried};
 
 /// A way to prove who one is.
 ///
@@ -22,10 +22,17 @@ pub trait Scheme: fmt::Debug + Send + Sync + 'static {
     /// The credential in the field, if it is of this scheme. Does not look whether it is valid.
     fn credential<'a>(&self, value: &'a HeaderValue) -> Option<&'a [u8]>;
 
+    /// What credentials of this scheme alone begin with, as `acme_live_`. Whatever begins so, good or
+    /// not, is shown to no other scheme in the same field, such as one that would send it away to ask
+    /// about it. By default there is no such thing. It is asked for once.
+    fn prefix(&self) -> Option<&str> {
+        None
+    }
+
     /// The part of the credential that says which secret it should be, and is no secret itself, as
-    /// the id of an API key: [`Attempts`](crate::Attempts) are counted under it. By default there
-    /// is none.
-    fn id<'a>(&self, credential: &'a [u8]) -> Option<&'a [u8]> {
+    /// the id of an API key, by its hash ([`Key::of`]): [`Attempts`](crate::Attempts) are counted
+    /// under it. By default there is none.
+    fn id(&self, credential: &[u8]) -> Option<Key> {
         let _ = credential;
         None
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use bartizan_auth::{Clock, HttpClient};
+use bartizan_auth::{self as auth, Audience, Clock, HttpClient, Introspection};
 use http::{Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -22,6 +22,13 @@ use super::jwks;
 pub(crate) fn client() -> HttpClient {
     let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
     HttpClient::new(client).allow_loopback_http()
+}
+
+/// Opaque tokens of `issuer`, whatever it says of whom they are from and for.
+pub(crate) fn opaque(issuer: &Issuer) -> Introspection {
+    let (uri, client) = (issuer.url("/introspect"), client());
+    let (whoever, anyone) = (auth::Issuer::Unchecked, Audience::Unchecked);
+    Introspection::new(client, &uri, ("id", "secret"), whoever, anyone).unwrap()
 }
 
 /// What the issuer answers to requests for its keys.

@@ -6,6 +6,7 @@
 pub(crate) mod issuer;
 
 use std::convert::Infallible;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -159,6 +160,15 @@ pub(crate) async fn ask(auth: &Authenticator, request: http::request::Builder) -
 
 pub(crate) async fn status(auth: &Authenticator, token: &str) -> StatusCode {
     ask(auth, bearer(token)).await.status()
+}
+
+/// As [`status`], if that can be said without a wait.
+pub(crate) fn at_once(auth: &Authenticator, token: &str) -> Option<StatusCode> {
+    let asked = std::pin::pin!(status(auth, token));
+    match asked.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(status) => Some(status),
+        Poll::Pending => None,
+    }
 }
 
 pub(crate) fn bearer(token: &str) -> http::request::Builder {

@@ -16,6 +16,10 @@ use crate::Algorithm;
 pub(super) struct AwsLc;
 
 impl Provider for AwsLc {
+    fn max_rsa_bits(&self) -> usize {
+        8192
+    }
+
     fn rsa(&self, algorithm: Algorithm, modulus: &[u8], exponent: &[u8]) -> Option<Key> {
         public(algorithm, &rsa_der(modulus, exponent))
     }

@@ -74,6 +74,9 @@ trait Verifier: Send + Sync {
 
 /// What reads keys; none if they are not of their kind.
 pub(super) trait Provider {
+    /// The longest RSA modulus that it verifies by.
+    fn max_rsa_bits(&self) -> usize;
+
     /// By modulus and exponent, without leading zeros.
     fn rsa(&self, algorithm: Algorithm, modulus: &[u8], exponent: &[u8]) -> Option<Key>;
 

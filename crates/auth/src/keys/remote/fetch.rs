@@ -28,6 +28,7 @@ pub(super) struct Fetcher {
     client: HttpClient,
     source: Source,
     backend: Backend,
+    /// Where the keys were found to be.
     found: Option<Uri>,
     etag: Option<HeaderValue>,
     document: Bytes,
@@ -53,21 +54,32 @@ impl Fetcher {
         Self { client, source, backend, found: None, etag: None, document: Bytes::new() }
     }
 
-    /// Asks for the keys.
+    /// Asks for the keys. Where nothing new is found, they may have moved meanwhile: then the
+    /// issuer is asked where they are now, though the old address still answers.
     pub(super) async fn fetch(&mut self) -> Result<Fetched, FetchFault> {
-        let uri = self.locate().await?;
-        let fetched = self.fetch_from(uri).await;
-        if fetched.is_err() {
-            // It may have moved.
-            self.found = None;
+        let Some(known) = self.found.clone() else {
+            let uri = self.locate().await?;
+            return self.fetch_from(uri).await;
+        };
+        let fetched = self.fetch_from(known.clone()).await;
+        if matches!(fetched, Ok(Fetched { set: Some(_), .. }) | Err(FetchFault::Busy(_))) {
+            return fetched;
         }
-        fetched
+        match self.locate().await {
+            Ok(uri) if uri != known => {
+                // Its tags are others.
+                self.etag = None;
+                self.fetch_from(uri).await
+            }
+            // What cannot be said anew stays.
+            _ => fetched,
+        }
     }
 
     async fn locate(&mut self) -> Result<Uri, FetchFault> {
-        let (configuration, issuer, host) = match (&self.source, &self.found) {
-            (Source::Jwks(uri), _) | (_, Some(uri)) => return Ok(uri.clone()),
-            (Source::Issuer { configuration, issuer, host }, None) => (configuration, issuer, host),
+        let (configuration, issuer, host) = match &self.source {
+            Source::Jwks(uri) => return Ok(uri.clone()),
+            Source::Issuer { configuration, issuer, host } => (configuration, issuer, host),
         };
         let response = self.get(configuration.clone(), None).await?;
         let found: Configuration =
@@ -91,14 +103,15 @@ impl Fetcher {
         if head.status == StatusCode::NOT_MODIFIED {
             return Ok(Fetched { set: None, fresh });
         }
-        if body != self.document {
+        let set = if body == self.document {
+            None
+        } else {
             let text = std::str::from_utf8(&body).map_err(|_| FetchFault::Document)?;
-            let set = KeySet::from_jwks_by(self.backend, text).map_err(|_| FetchFault::Document)?;
-            self.etag = head.headers.get(ETAG).cloned();
-            self.document = body;
-            return Ok(Fetched { set: Some(set), fresh });
-        }
-        Ok(Fetched { set: None, fresh })
+            Some(KeySet::from_jwks_by(self.backend, text).map_err(|_| FetchFault::Document)?)
+        };
+        self.etag = head.headers.get(ETAG).cloned();
+        self.document = body;
+        Ok(Fetched { set, fresh })
     }
 
     /// Whom it asks.

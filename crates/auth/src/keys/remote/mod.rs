@@ -10,13 +10,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::fetch::{Fetcher, Source};
-use self::misses::Misses;
 use super::{Backend, Keys, Shared};
 use crate::client::HttpClient;
 use crate::observe::KeyFigures;
 
 mod fetch;
-mod misses;
 mod task;
 
 /// How many requests may wait for one fetch. More are answered at once, as if it had failed.
@@ -25,9 +23,10 @@ const MAX_WAITING: usize = 1024;
 /// Keys that an issuer publishes, to be asked for by any [`HttpClient`].
 ///
 /// One task fetches them, apart from all requests: at once, then each time that what was fetched is
-/// no longer fresh, and when a token names a key that is not there. Requests with known keys never
-/// wait. One with an unknown key waits for the fetch that is under way, or has one started if the
-/// last one is longer ago than the cooldown; otherwise it is refused.
+/// no longer fresh, and when a token asks for a key that is not there. Requests with known keys never
+/// wait, nor do those with tokens of another issuer. One with an unknown key waits for the fetch that
+/// is under way, or has one started if the last one was started longer ago than the cooldown;
+/// otherwise it is refused.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Jwks {
@@ -47,6 +46,8 @@ pub(super) struct Policy {
 
 /// Sooner than this no answer is asked for again, however stale it says that it is.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(60);
+/// Later than this is never, for a clock too.
+const LONGEST_REFRESH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Jwks {
     /// Asks `uri` for a JWKS document.
@@ -100,9 +101,9 @@ impl Jwks {
     }
 
     /// Sets how long keys are used before they are asked for again: 10 minutes by default, at least
-    /// one. `Cache-Control` may shorten it.
+    /// one, 30 days at most. `Cache-Control` may shorten it.
     pub fn refresh_every(mut self, interval: Duration) -> Self {
-        self.policy.refresh = interval.max(SHORTEST_REFRESH);
+        self.policy.refresh = interval.clamp(SHORTEST_REFRESH, LONGEST_REFRESH);
         self
     }
 
@@ -149,12 +150,11 @@ impl From<Jwks> for Keys {
 pub(super) struct Remote {
     jwks: Jwks,
     /// True while there is a task.
-    runs: Arc<AtomicBool>,
+    runs: AtomicBool,
     flight: Mutex<Flight>,
     /// Told after each fetch, whatever came of it.
     ended: watch::Sender<()>,
     wake: Arc<Notify>,
-    misses: Misses,
     figures: KeyFigures,
 }
 
@@ -166,6 +166,13 @@ struct Flight {
     last: Option<Instant>,
     /// Until when the issuer asked to be left alone.
     rests_until: Option<Instant>,
+}
+
+impl Flight {
+    /// True if the last one was begun less than `cooldown` ago.
+    fn is_recent(&self, cooldown: Duration) -> bool {
+        self.last.is_some_and(|last| last.elapsed() < cooldown)
+    }
 }
 
 /// A fetch to wait for.
@@ -183,11 +190,10 @@ impl Remote {
     fn new(jwks: Jwks) -> Self {
         Self {
             jwks,
-            runs: Arc::default(),
+            runs: AtomicBool::default(),
             flight: Mutex::default(),
             ended: watch::Sender::new(()),
             wake: Arc::default(),
-            misses: Misses::new(),
             figures: KeyFigures::default(),
         }
     }
@@ -196,31 +202,17 @@ impl Remote {
         &self.figures
     }
 
-    pub(super) fn miss(&self, kid: Option<&str>) {
-        self.misses.add(kid);
-    }
-
-    /// A fetch that may bring the key `kid`, or the first keys.
-    pub(super) fn refresh(&self, shared: &Arc<Shared>, kid: Option<&str>) -> Option<Refresh> {
-        let pending = shared.set.load().is_none();
-        if !pending && self.misses.knows(kid) {
-            return None;
-        }
-        self.join(shared, pending)
-    }
-
     /// Joins the fetch that is under way, or has one begun, unless nothing is there yet: then the
     /// task tries anyway, as often as is good.
-    pub(super) fn join(&self, shared: &Arc<Shared>, pending: bool) -> Option<Refresh> {
+    pub(super) fn join(&self, shared: &Arc<Shared>) -> Option<Refresh> {
         self.ensure_started(shared);
         if self.ended.receiver_count() >= MAX_WAITING {
             return None;
         }
         let mut flight = self.flight.lock();
         if !flight.flies {
-            let rests = |last: &Instant| last.elapsed() < self.jwks.policy.cooldown;
             let busy = flight.rests_until.is_some_and(|until| Instant::now() < until);
-            if pending || busy || flight.last.as_ref().is_some_and(rests) {
+            if busy || flight.is_recent(self.jwks.policy.cooldown) || shared.set.load().is_none() {
                 return None;
             }
             flight.flies = true;
@@ -235,18 +227,20 @@ impl Remote {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        if !self.runs.swap(true, SeqCst) {
-            self.flight.lock().flies = true;
-            let fetcher = Fetcher::new(&self.jwks);
-            let task = task::Task {
-                shared: Arc::downgrade(shared),
-                fetcher,
-                policy: self.jwks.policy,
-                wake: Arc::clone(&self.wake),
-                _running: task::Running(Arc::clone(&self.runs)),
-            };
-            runtime.spawn(task.run());
+        let mut flight = self.flight.lock();
+        // One that came to grief is not begun anew at every request.
+        if flight.is_recent(self.jwks.policy.cooldown) || self.runs.swap(true, SeqCst) {
+            return;
         }
+        flight.flies = true;
+        drop(flight);
+        let task = task::Task {
+            shared: Arc::downgrade(shared),
+            fetcher: Fetcher::new(&self.jwks),
+            policy: self.jwks.policy,
+            wake: Arc::clone(&self.wake),
+        };
+        runtime.spawn(task.run());
     }
 
     fn begin(&self) {
@@ -261,8 +255,20 @@ impl Remote {
     }
 
     fn end(&self) {
-        self.flight.lock().flies = false;
+        let mut flight = self.flight.lock();
+        flight.flies = false;
+        // Under the lock: nobody who joins the next flight is told of the end of this one.
         self.ended.send_replace(());
+    }
+
+    /// The task is gone: by a panic of the client, or with its runtime. Then another may begin at
+    /// once, on another runtime.
+    fn stopped(&self, by_panic: bool) {
+        if !by_panic {
+            self.flight.lock().last = None;
+        }
+        self.runs.store(false, SeqCst);
+        self.end();
     }
 }
 
@@ -276,5 +282,59 @@ impl Drop for Remote {
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remote").field("jwks", &self.jwks).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::spin_loop;
+    use std::sync::atomic::AtomicU64;
+    use std::thread;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// A fetch ends while somebody has the next one begun: many times over, since it is about a
+    /// moment.
+    #[test]
+    fn the_end_of_one_fetch_is_not_taken_for_that_of_the_next() {
+        let nobody = tower::service_fn(async |_: Request<Full<Bytes>>| {
+            Err::<Response<Full<Bytes>>, std::io::Error>(std::io::Error::other("nobody"))
+        });
+        let jwks = Jwks::new(HttpClient::new(nobody), "https://id.test/keys").unwrap();
+        let keys = Keys::build(None, Some(Remote::new(jwks)));
+        let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        keys.replace_jwks(set).unwrap();
+        let remote = keys.0.remote.as_ref().unwrap();
+        const ROUNDS: u64 = 5_000;
+        let (round, mut misled) = (AtomicU64::new(0), 0);
+        let await_round = |number| {
+            while round.load(SeqCst) < number {
+                spin_loop();
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..ROUNDS {
+                    await_round(2 * number + 1);
+                    remote.end();
+                    round.fetch_add(1, SeqCst);
+                }
+            });
+            for number in 0..ROUNDS {
+                remote.flight.lock().flies = true;
+                round.fetch_add(1, SeqCst);
+                while remote.flight.lock().flies {
+                    spin_loop();
+                }
+                let next = remote.join(&keys.0).unwrap();
+                await_round(2 * number + 2);
+                misled += u64::from(next.0.has_changed().unwrap());
+            }
+        });
+        assert_eq!(misled, 0, "nothing has ended since they joined");
     }
 }

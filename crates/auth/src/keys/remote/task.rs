@@ -1,6 +1,5 @@
 //! The task that fetches, apart from all requests.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,15 +26,15 @@ pub(super) struct Task {
     pub(super) fetcher: Fetcher,
     pub(super) policy: Policy,
     pub(super) wake: Arc<Notify>,
-    pub(super) _running: Running,
 }
 
-/// Says that there is a task, until it is gone: also if its runtime is.
-pub(super) struct Running(pub(super) Arc<AtomicBool>);
-
-impl Drop for Running {
+impl Drop for Task {
+    /// Nobody is left waiting, though the runtime is gone, or a client has panicked.
     fn drop(&mut self) {
-        self.0.store(false, SeqCst);
+        let shared = self.shared.upgrade();
+        if let Some(remote) = shared.as_ref().and_then(|shared| shared.remote.as_ref()) {
+            remote.stopped(std::thread::panicking());
+        }
     }
 }
 
