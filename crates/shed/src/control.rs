@@ -8,7 +8,7 @@ use crate::refusals::Refusals;
 use crate::settings::Settings;
 
 /// So many calls per second are told to the limit, at the most; of more, a part is.
-const MOST_TOLD: f64 = 5_000.0;
+const MOST_TOLD: f64 = 10_000.0;
 const LEAST_TOLD: f64 = MOST_TOLD / 4.0;
 const MOST_MASK: u64 = 1023;
 /// How often that is looked at, in calls told, …

@@ -111,6 +111,24 @@ fn the_default_does_not_go_back_to_the_rate_of_workers_that_are_gone() {
 }
 
 #[test]
+fn a_limit_that_is_in_the_way_by_turns_is_looked_at_as_well() {
+    let (mut limit, mut model) = (BandwidthDelay::new(8), Model::new(40.0, 0.01));
+    model.saturate(&mut limit, 50_000);
+    while limit.settled() != limit.limit() {
+        model.saturate(&mut limit, 10);
+    }
+    let mut looked = 0;
+    for _ in 0..500 {
+        // A window or two each, all in all more than a minute.
+        model.saturate(&mut limit, 400);
+        looked += u32::from(limit.settled() != limit.limit());
+        let inside = limit.limit() / 2;
+        model.rest(&mut limit, inside, 100);
+    }
+    assert!(looked > 0);
+}
+
+#[test]
 fn an_overload_that_ends_during_a_probe_brings_no_limit_back_that_was_too_high() {
     // 60 at once is far too many, so the base is looked for right away.
     let (mut limit, mut model) = (BandwidthDelay::new(60), Model::new(4.0, 0.01));

@@ -62,6 +62,8 @@ const REST_GAIN: f64 = 0.1;
 
 /// A service that has just got more than it can take may be rid of it soon: it is probed after so long.
 const FIRST_PROBE: Duration = Duration::from_secs(2);
+/// But not again within so long: a limit that is in the way by turns has to be looked at as well.
+const SPARED: Duration = Duration::from_secs(10);
 /// The longest time between probes, in seconds.
 const LONGEST_REST: f64 = 120.0;
 /// The longest that a probe waits for the calls in flight to be no more than its limit.
@@ -105,6 +107,8 @@ pub struct BandwidthDelay {
     calm: u32,
     window: Option<Window>,
     phase: Phase,
+    /// When an overload was last spared a probe.
+    spared_at: Timestamp,
     /// The next probe is due then, …
     probe_at: Timestamp,
     /// … if so many calls have ever ended well.
@@ -157,6 +161,7 @@ impl BandwidthDelay {
             calm: 0,
             window: None,
             phase: Phase::Follow,
+            spared_at: Timestamp::default(),
             probe_at: Timestamp::default(),
             probe_after: 0,
         }
@@ -236,7 +241,8 @@ impl BandwidthDelay {
             () => STEADY,
         };
         self.rate = averaged(self.rate, rate, weight);
-        if self.streak == 1 {
+        if self.streak == 1 && sample.now.saturating_since(self.spared_at) >= SPARED {
+            self.spared_at = sample.now;
             let soon = sample.now.saturating_add(FIRST_PROBE);
             self.probe_at = self.probe_at.max(soon);
         }
