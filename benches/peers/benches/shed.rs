@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             Serve::new(inner(), Traffic { introduce: read, ..Traffic::default() })
         });
     // By a clock that costs next to nothing. At full speed one call in many is timed; where there are fewer than
-    // 5000 a second, all are.
+    // 10 000 a second, all are.
     let unread = by_hand::<4>("shed-admitted-without-clock");
     let timed = by_hand::<1000>("shed-timed-without-clock");
     let queued = case("shed-admitted-with-queue", || layered(shedder(1024)));

@@ -62,7 +62,8 @@ const REST_GAIN: f64 = 0.1;
 
 /// A service that has just got more than it can take may be rid of it soon: it is probed after so long.
 const FIRST_PROBE: Duration = Duration::from_secs(2);
-/// But not again within so long: a limit that is in the way by turns has to be looked at as well.
+/// But not again within so long: a limit that is in the way by turns has to be looked at as well, if no
+/// more often than that.
 const SPARED: Duration = Duration::from_secs(10);
 /// The longest time between probes, in seconds.
 const LONGEST_REST: f64 = 120.0;
@@ -109,6 +110,8 @@ pub struct BandwidthDelay {
     phase: Phase,
     /// When an overload was last spared a probe.
     spared_at: Timestamp,
+    /// When the last probe ended.
+    probed_at: Timestamp,
     /// The next probe is due then, …
     probe_at: Timestamp,
     /// … if so many calls have ever ended well.
@@ -162,6 +165,7 @@ impl BandwidthDelay {
             window: None,
             phase: Phase::Follow,
             spared_at: Timestamp::default(),
+            probed_at: Timestamp::default(),
             probe_at: Timestamp::default(),
             probe_after: 0,
         }
@@ -246,7 +250,9 @@ impl BandwidthDelay {
             let soon = sample.now.saturating_add(FIRST_PROBE);
             self.probe_at = self.probe_at.max(soon);
         }
-        if self.is_probe_due(sample) {
+        let is_by_turns = self.streak <= NEW;
+        let is_recent = sample.now.saturating_since(self.probed_at) < SPARED;
+        if self.is_probe_due(sample) && !(is_by_turns && is_recent) {
             return self.begin_probe(window, sample.now);
         }
         let (target, before) = (self.target(), self.limit);

@@ -50,6 +50,7 @@ impl BandwidthDelay {
 
     pub(super) fn probed(&mut self, probe: Probe, window: &Window, sample: &Sample) {
         let latency = window.mean();
+        self.probed_at = sample.now;
         if window.full_share() < 0.5 {
             // The overload is over: what there is can be served with this limit, and the one from
             // before may have been too high for it.
