@@ -20,17 +20,6 @@ impl Bell {
         }
     }
 
-    /// Forgets who sits there, and wakes the others.
-    pub(crate) fn leave(&self, seat: usize) {
-        let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = wakers.get_mut(seat).and_then(Option::take);
-        let others = std::mem::take(&mut *wakers);
-        drop(wakers);
-        // Outside of the lock: it may be the last of its task.
-        drop(own);
-        others.into_iter().flatten().for_each(Waker::wake);
-    }
-
     /// Wakes all.
     pub(crate) fn ring(&self) {
         let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,17 +63,16 @@ mod tests {
     }
 
     #[test]
-    fn each_is_woken_once_unless_it_left() {
+    fn each_is_woken_once() {
         let counts: Vec<_> = (0..3).map(|_| Arc::new(Count::default())).collect();
         let bell = Bell::default();
         for (seat, count) in counts.iter().enumerate() {
             bell.register(seat, &Waker::from(Arc::clone(count)));
             bell.register(seat, &Waker::from(Arc::clone(count)));
         }
-        bell.leave(1);
-        bell.leave(7);
+        bell.ring();
         bell.ring();
         let woken: Vec<_> = counts.iter().map(|count| count.0.load(Relaxed)).collect();
-        assert_eq!(woken, [1, 0, 1]);
+        assert_eq!(woken, [1, 1, 1]);
     }
 }

@@ -185,6 +185,20 @@ impl Flight {
         })
     }
 
+    /// Looks at the work, unless somebody else does.
+    fn with_work<T>(&self, look: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        let found = look(&mut *self.try_work()?);
+        self.ring_if_contended();
+        Some(found)
+    }
+
+    /// Whoever wanted to go on meanwhile may do so now.
+    fn ring_if_contended(&self) {
+        if self.contended.swap(false, SeqCst) {
+            self.bell.ring();
+        }
+    }
+
     /// Goes on with the work. False if there is nothing to do but wait.
     fn advance(self: &Arc<Self>) -> bool {
         let Some(mut slot) = self.try_work() else { return false };
@@ -195,9 +209,7 @@ impl Flight {
         std::mem::forget(bail);
         *slot = Some((work, waker));
         drop(slot);
-        if self.contended.swap(false, SeqCst) {
-            self.bell.ring();
-        }
+        self.ring_if_contended();
         changed
     }
 

@@ -78,11 +78,13 @@ impl Reader {
     /// If the service panicked while a follower polled it: there is no answer, and never will be.
     pub(crate) fn poll_answer<T: 'static>(&self, cx: &mut Context<'_>) -> Poll<T> {
         self.wait(cx, |flight| {
-            let Some(mut slot) = flight.try_work() else { return Poll::Pending };
-            let (work, _) = slot.as_mut().expect("the service panicked");
-            let mut answer: Option<T> = None;
-            work.as_mut().take(&mut answer);
-            answer.map_or(Poll::Pending, Poll::Ready)
+            let answer = flight.with_work(|slot| {
+                let (work, _) = slot.as_mut().expect("the service panicked");
+                let mut answer: Option<T> = None;
+                work.as_mut().take(&mut answer);
+                answer
+            });
+            answer.flatten().map_or(Poll::Pending, Poll::Ready)
         })
     }
 
@@ -159,10 +161,12 @@ impl Drop for Reader {
         state.stream.trim();
         let has_begun = !matches!(state.stage, Stage::Pending);
         drop(state);
-        // It may have been the one that was to go on.
-        self.flight.bell.leave(self.seat);
+        // It may have been the one that was to go on. All are woken: the seat may be another's already.
+        self.flight.bell.ring();
         // A leader that never began leaves nothing to wait for.
-        if self.is_leader && !has_begun && self.flight.try_work().is_some_and(|work| work.is_none())
+        if self.is_leader
+            && !has_begun
+            && self.flight.with_work(|work| work.is_none()) == Some(true)
         {
             self.flight.fail();
         }
