@@ -2,37 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
-use std::convert::Infallible;
+mod common;
+
 use std::future::pending;
 use std::time::Duration;
 
 use bartizan_core::{Clock, Engine, Mode, Outcome, Watch};
 use bartizan_shed::{LoadShedLayer, LoadShedder, Settings};
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Request, StatusCode};
 use tokio::time::Instant;
 use tokio_test::task::spawn;
 use tower::{Layer, ServiceExt, service_fn};
 
-const MILLI: Duration = Duration::from_millis(1);
-
-fn one_slot() -> (LoadShedder, Clock) {
-    let clock = Clock::manual();
-    let settings = Settings::fixed(1).critical_slots(0.0);
-    let shedder = LoadShedder::new("test").clock(clock.clone()).settings(settings).unwrap();
-    (shedder, clock)
-}
-
-type Answer = Result<Response<Full<Bytes>>, Infallible>;
-
-async fn hello(_: Request<()>) -> Answer {
-    Ok(Response::new(Full::from("hi")))
-}
-
-fn to(path: &str) -> Request<()> {
-    Request::get(path).body(()).unwrap()
-}
+use self::common::{Answer, MILLI, hello, one_slot, refusals, to};
 
 /// Lets it know by so many calls that they take so many milliseconds in turn.
 fn learn(shedder: &LoadShedder, clock: &Clock, calls: usize, millis: &[u32]) {
@@ -41,10 +23,6 @@ fn learn(shedder: &LoadShedder, clock: &Clock, calls: usize, millis: &[u32]) {
         clock.advance(takes * MILLI);
         slot.settle(Outcome::Success);
     }
-}
-
-fn refusals(shedder: &LoadShedder, reason: &str) -> f64 {
-    shedder.snapshot().value("bartizan_shed_refusals_total", reason).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+mod common;
+
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use bartizan_core::{Clock, Engine, Key};
+use bartizan_core::{Clock, Key};
 use bartizan_shed::{Deadlines, LoadShedLayer, LoadShedder, Priority, Settings};
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode};
@@ -15,28 +17,7 @@ use tokio::time::Instant;
 use tokio_test::task::spawn;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-const MILLI: Duration = Duration::from_millis(1);
-
-fn one_slot() -> (LoadShedder, Clock) {
-    let clock = Clock::manual();
-    let settings = Settings::fixed(1).critical_slots(0.0);
-    let shedder = LoadShedder::new("test").clock(clock.clone()).settings(settings).unwrap();
-    (shedder, clock)
-}
-
-type Answer = Result<Response<Full<Bytes>>, Infallible>;
-
-async fn hello(_: Request<()>) -> Answer {
-    Ok(Response::new(Full::from("hi")))
-}
-
-fn to(path: &str) -> Request<()> {
-    Request::get(path).body(()).unwrap()
-}
-
-fn refusals(shedder: &LoadShedder, reason: &str) -> f64 {
-    shedder.snapshot().value("bartizan_shed_refusals_total", reason).unwrap()
-}
+use self::common::{Answer, MILLI, hello, one_slot, refusals, to};
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_served_when_a_slot_is_free() {
