@@ -13,7 +13,7 @@ use crate::lobby::Lobby;
 use crate::observe::{self, Counts};
 use crate::priority::{Claim, Priority, level};
 use crate::queue::{Budget, Newcomer, Place};
-use crate::slot::{Held, Times};
+use crate::slot::Held;
 use crate::usage::Usage;
 use crate::{Reason, Settings, Slot};
 
@@ -107,12 +107,8 @@ impl Shared {
     #[inline]
     pub(crate) fn slot(self: &Arc<Self>, entry: Entry, is_extra: bool) -> Slot {
         let is_timed = entry.number.wrapping_mul(SPREAD) >> 32 & self.mask.load(Relaxed) == 0;
-        Slot::held(Held {
-            shared: Arc::clone(self),
-            times: if is_timed { Times::begun(self.clock.now()) } else { Times::UNTIMED },
-            is_extra,
-            outcome: Outcome::Abandoned,
-        })
+        let start = is_timed.then(|| self.clock.now());
+        Slot::held(Held::new(Arc::clone(self), start, is_extra))
     }
 
     /// Decides on a request for which no slot is free. It may wait if `can_wait`.
@@ -223,17 +219,17 @@ impl Shared {
 
     #[inline]
     pub(crate) fn give_back(&self, held: &Held) {
-        if held.is_extra {
+        if held.is_extra() {
             self.extra.fetch_sub(1, Relaxed);
         }
-        if held.outcome != Outcome::Success {
+        if held.outcome() != Outcome::Success {
             self.failed.fetch_add(1, Relaxed);
         }
         let (is_full, served) = self.lobby.exit(|| self.clock.now());
         if served > 0 {
             self.door.served(served);
         }
-        if let Some(start) = held.times.start() {
+        if let Some(start) = held.start() {
             self.learn(held, start, is_full);
         }
     }
@@ -248,8 +244,8 @@ impl Shared {
             // Somebody else is teaching: one call more or less does not matter.
             Err(TryLockError::WouldBlock) => return,
         };
-        let is_overload = held.outcome != Outcome::Success;
-        if is_overload && (held.outcome == Outcome::Refused || latency < control.telling()) {
+        let is_overload = held.outcome() != Outcome::Success;
+        if is_overload && (held.outcome() == Outcome::Refused || latency < control.telling()) {
             // A fast error, or a caller who soon lost interest, says nothing of what a call takes.
             return;
         }
@@ -264,7 +260,7 @@ impl Shared {
             completed: ended.saturating_sub(self.failed.load(Relaxed)),
         };
         control.refusals.note(now, ended, || self.counts.refused_for_room());
-        if control.record(&sample, held.times.to_head()) {
+        if control.record(&sample, held.to_head()) {
             self.publish(&control);
         }
         drop(control);

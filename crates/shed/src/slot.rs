@@ -12,41 +12,51 @@ pub struct Slot(Option<Held>);
 
 pub(crate) struct Held {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) times: Times,
-    /// Whether it is one of those beyond the limit.
-    pub(crate) is_extra: bool,
-    pub(crate) outcome: Outcome,
+    times: Times,
 }
 
-/// When things happened to an exchange. Two words, since it is moved with each response: what did not happen
-/// is at the clock's origin.
-#[derive(Clone, Copy)]
-pub(crate) struct Times {
+/// What happened to an exchange. Two words, since it is moved with each response.
+struct Times {
+    /// When it began; at the clock's origin for a call that nothing is learned from.
     start: Timestamp,
-    head: Timestamp,
+    /// Microseconds to the response's head, or to an error; 0 if nobody needs to know.
+    to_head: u32,
+    /// Whether it is one of those beyond the limit.
+    is_extra: bool,
+    outcome: Outcome,
 }
 
-impl Times {
-    /// Of a call that nothing is learned from.
-    pub(crate) const UNTIMED: Self = Self { start: ORIGIN, head: ORIGIN };
+const ORIGIN: Timestamp = Timestamp::from_nanos(0);
 
-    pub(crate) const fn begun(now: Timestamp) -> Self {
-        Self { start: now, head: ORIGIN }
+impl Held {
+    /// A place that was taken at `start`, if the call is one to learn from.
+    #[inline]
+    pub(crate) fn new(shared: Arc<Shared>, start: Option<Timestamp>, is_extra: bool) -> Self {
+        let (start, outcome) = (start.unwrap_or(ORIGIN), Outcome::Abandoned);
+        Self { shared, times: Times { start, to_head: 0, is_extra, outcome } }
     }
 
     /// When the slot was taken; `None` for a call that nothing is learned from.
     #[inline]
-    pub(crate) fn start(self) -> Option<Timestamp> {
-        (self.start != ORIGIN).then_some(self.start)
+    pub(crate) fn start(&self) -> Option<Timestamp> {
+        (self.times.start != ORIGIN).then_some(self.times.start)
     }
 
     /// The time to the response's head, or to an error, if anybody needs to know.
-    pub(crate) fn to_head(self) -> Option<Duration> {
-        (self.head != ORIGIN).then(|| self.head.saturating_since(self.start))
+    pub(crate) fn to_head(&self) -> Option<Duration> {
+        (self.times.to_head > 0).then(|| Duration::from_micros(self.times.to_head.into()))
+    }
+
+    #[inline]
+    pub(crate) const fn is_extra(&self) -> bool {
+        self.times.is_extra
+    }
+
+    #[inline]
+    pub(crate) const fn outcome(&self) -> Outcome {
+        self.times.outcome
     }
 }
-
-const ORIGIN: Timestamp = Timestamp::from_nanos(0);
 
 impl Slot {
     /// A slot for a request that is not counted.
@@ -62,10 +72,11 @@ impl Slot {
     #[inline]
     pub fn answered(&mut self) {
         if let Some(held) = &mut self.0
+            && let Some(start) = held.start()
             && held.shared.times_heads()
-            && held.times.start().is_some()
         {
-            held.times.head = held.shared.clock.now();
+            let micros = held.shared.clock.now().saturating_since(start).as_micros();
+            held.times.to_head = u32::try_from(micros + 1).unwrap_or(u32::MAX);
         }
     }
 
@@ -79,7 +90,7 @@ impl Watch for Slot {
     #[inline]
     fn settle(mut self, outcome: Outcome) {
         if let Some(held) = &mut self.0 {
-            held.outcome = outcome;
+            held.times.outcome = outcome;
         }
     }
 }
