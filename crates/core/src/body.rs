@@ -11,6 +11,44 @@ use crate::{Outcome, Watch};
 /// Judges how an exchange went by the trailers that ended it.
 pub(crate) type Judge = fn(Option<&HeaderMap>) -> Outcome;
 
+/// An exchange whose outcome is known when its body is over.
+#[derive(Debug)]
+pub(crate) struct Pending<W: Watch> {
+    told: Option<(W, Judge)>,
+    left: u64,
+}
+
+/// No length is known.
+const ENDLESS: u64 = u64::MAX >> 1;
+/// Set until the body is asked for.
+const UNREAD: u64 = 1 << 63;
+
+impl<W: Watch> Pending<W> {
+    /// Nothing is pending.
+    pub(crate) const NONE: Self = Self { told: None, left: ENDLESS };
+
+    /// The end of the body decides: where it says so, and after `length` bytes if that is known.
+    pub(crate) fn at_end(watch: W, judge: Judge, length: Option<u64>) -> Self {
+        let left = length.map_or(ENDLESS, |length| length.min(ENDLESS)) | UNREAD;
+        Self { told: Some((watch, judge)), left }
+    }
+}
+
+/// A body that is dropped has been given up, unless it was all there, or nobody asked for it at all: servers
+/// ask for no more bytes than they send, and for none where they send none, as to a HEAD request.
+impl<W: Watch> Drop for Pending<W> {
+    #[inline]
+    fn drop(&mut self) {
+        if (self.left == 0 || self.left >= UNREAD)
+            && let Some((watch, judge)) = self.told.take()
+            // What only lacks the trailers that nobody waited for has not failed.
+            && judge(None) == Outcome::Success
+        {
+            watch.settle(Outcome::Success);
+        }
+    }
+}
+
 pin_project! {
     /// Response body of every layer: the inner body, watched to its end, or a refusal's own bytes.
     #[derive(Debug)]
@@ -24,15 +62,14 @@ pin_project! {
     #[project = KindProj]
     #[derive(Debug)]
     enum Kind<B, W: Watch> {
-        Inner { #[pin] body: B, pending: Option<(W, Judge)> },
+        Inner { #[pin] body: B, pending: Pending<W> },
         Refusal { bytes: Option<Bytes> },
     }
 }
 
 impl<B, W: Watch> ResponseBody<B, W> {
-    /// Passes `body` on. The watch is told, when it ends, what the judge makes of it; `None` if
-    /// the outcome is known already.
-    pub(crate) fn inner(body: B, pending: Option<(W, Judge)>) -> Self {
+    /// Passes `body` on, and has what is pending told how it ends.
+    pub(crate) fn inner(body: B, pending: Pending<W>) -> Self {
         Self { kind: Kind::Inner { body, pending } }
     }
 
@@ -69,18 +106,26 @@ where
         if !W::CARES {
             return body.poll_frame(cx);
         }
+        pending.left &= !UNREAD;
         let frame = ready!(body.as_mut().poll_frame(cx));
         let over = match &frame {
             Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),
             Some(Err(_)) | None => true,
         };
         // Servers do not poll a body that has said it is at its end: this may be the last call.
-        if over && let Some((watch, judge)) = pending.take() {
-            watch.settle(match &frame {
-                Some(Err(_)) => Outcome::Failure,
-                Some(Ok(frame)) => judge(frame.trailers_ref()),
-                None => judge(None),
-            });
+        if over {
+            if let Some((watch, judge)) = pending.told.take() {
+                watch.settle(match &frame {
+                    Some(Err(_)) => Outcome::Failure,
+                    Some(Ok(frame)) => judge(frame.trailers_ref()),
+                    None => judge(None),
+                });
+            }
+        } else if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && pending.left != ENDLESS
+        {
+            pending.left = pending.left.saturating_sub(data.len() as u64);
         }
         Poll::Ready(frame)
     }

@@ -7,13 +7,14 @@ use http::HeaderMap;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The caller went away before the end was known: the future or the body was dropped.
+    /// The caller went away before the end was known: the future was dropped, or the body half read.
     Abandoned,
     /// The service failed: an error, a 5xx status, a failing `grpc-status`, or a broken body.
     Failure,
     /// A layer further in turned the request away: it says nothing about the service itself.
     Refused,
-    /// The service answered, to the end of its body.
+    /// The service answered, to the end of its body: or with one that nobody asked for, as the one of an
+    /// answer to HEAD.
     Success,
 }
 

@@ -2,9 +2,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
+use crate::body::Pending;
 use crate::{Outcome, Refused, Rejection, ResponseBody, Verdict, Watch, grpc, retry_after};
 
 /// How a layer speaks with the service that it wraps: how it refuses a request, adds to a
@@ -136,6 +138,16 @@ impl Http {
     }
 }
 
+/// How many bytes a response's body has, as itself or its field says.
+#[inline]
+fn length<B: Body>(response: &Response<B>) -> Option<u64> {
+    response.body().size_hint().exact().or_else(|| declared(response.headers()))
+}
+
+fn declared(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http").field("custom", &self.custom.is_some()).finish()
@@ -185,7 +197,9 @@ where
         watch: W,
     ) -> Result<Self::Response<W>, E> {
         match result {
-            Ok(response) if !W::CARES => Ok(response.map(|body| ResponseBody::inner(body, None))),
+            Ok(response) if !W::CARES => {
+                Ok(response.map(|body| ResponseBody::inner(body, Pending::NONE)))
+            }
             Ok(response) => {
                 let pending = match self.judge_head(&response) {
                     Verdict::Known(outcome) => {
@@ -195,14 +209,14 @@ where
                             watch.retry_after(wait);
                         }
                         watch.settle(outcome);
-                        None
+                        Pending::NONE
                     }
                     // No server polls a body that is at its end from the start.
                     Verdict::AtEnd(judge) if response.body().is_end_stream() => {
                         watch.settle(judge(None));
-                        None
+                        Pending::NONE
                     }
-                    Verdict::AtEnd(judge) => Some((watch, judge)),
+                    Verdict::AtEnd(judge) => Pending::at_end(watch, judge, length(&response)),
                 };
                 Ok(response.map(|body| ResponseBody::inner(body, pending)))
             }

@@ -58,6 +58,18 @@ fn read<B: Body<Data = Bytes>>(response: Delivered<B>) {
     let _ = body.as_mut().poll_frame(&mut cx);
 }
 
+/// Asks for the first frame only.
+fn half_read<B: Body<Data = Bytes>>(response: Delivered<B>) {
+    let mut body = std::pin::pin!(response.into_body());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(body.as_mut().poll_frame(&mut cx).is_ready());
+}
+
+/// A body of two frames that does not know its length, nor when it is over.
+fn pieces() -> Response<impl Body<Data = Bytes>> {
+    Response::new(frames(["hel", "lo"].map(|piece| Ok(Frame::data(piece.into()))).into()))
+}
+
 fn text() -> Response<Full<Bytes>> {
     Response::new(Full::from("hello"))
 }
@@ -97,7 +109,7 @@ fn trailers(status: &'static str) -> Frame<Bytes> {
 #[test]
 fn a_body_read_to_its_end_is_a_success_and_one_dropped_is_abandoned() {
     assert_eq!(told(text(), read), Outcome::Success);
-    assert_eq!(told(text(), drop), Outcome::Abandoned);
+    assert_eq!(told(pieces(), half_read), Outcome::Abandoned);
     assert_eq!(told(Response::new(Empty::<Bytes>::new()), drop), Outcome::Success);
 }
 
@@ -111,6 +123,31 @@ fn a_body_that_says_it_is_over_is_over() {
         assert_eq!(body.size_hint().exact(), Some(0));
     });
     assert_eq!(outcome, Outcome::Success);
+}
+
+#[test]
+fn a_body_that_is_all_there_or_that_nobody_asks_for_is_not_given_up() {
+    // HTTP/1 servers drop a body when they have sent as much as the field says.
+    let declared = |length: &'static str, read: fn(Delivered<_>)| {
+        let mut response = pieces();
+        response.headers_mut().insert("content-length", length.parse().unwrap());
+        told(response, read)
+    };
+    assert_eq!(declared("3", half_read), Outcome::Success);
+    assert_eq!(declared("4", half_read), Outcome::Abandoned);
+    assert_eq!(declared("three", half_read), Outcome::Abandoned);
+    // And never ask for the one of an answer to HEAD.
+    assert_eq!(declared("5", drop), Outcome::Success);
+    assert_eq!(told(text(), drop), Outcome::Success);
+    // Without its trailers a gRPC answer tells nothing.
+    assert_eq!(told(grpc(Full::<Bytes>::from("hello")), drop), Outcome::Abandoned);
+    assert_eq!(
+        told(grpc(frames(vec![Ok(Frame::data("a".into()))])), half_read),
+        Outcome::Abandoned
+    );
+    let mut grpc = grpc(frames(vec![Ok(Frame::data("a".into())), Ok(trailers("13"))]));
+    grpc.headers_mut().insert("content-length", "1".parse().unwrap());
+    assert_eq!(told(grpc, read), Outcome::Failure);
 }
 
 #[test]
