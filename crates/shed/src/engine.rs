@@ -71,9 +71,10 @@ impl LoadShedder {
 
     /// Takes a slot, unless all are taken or an operator has it refused. Does not wait.
     ///
-    /// In [`Mode::Off`] and [`Mode::Shadow`] there is always one.
+    /// In [`Mode::Off`] and [`Mode::Shadow`] there is always one. It wants to be told how the call ended, by
+    /// [`Watch::settle`](bartizan_core::Watch::settle): a limit that learns goes by the calls that ended well.
     #[inline]
-    #[must_use = "the slot is given back when it is dropped"]
+    #[must_use = "a slot that is dropped untold counts as a call that was given up"]
     pub fn admit(&self) -> Option<Slot> {
         let mode = self.shared.switch.mode(|| None);
         if mode == Mode::Off {

@@ -41,13 +41,14 @@
 //! With a fixed limit, no queue, and without tower:
 //!
 //! ```
+//! use bartizan_core::{Outcome, Watch};
 //! use bartizan_shed::{LoadShedder, Settings};
 //!
 //! # fn main() -> Result<(), bartizan_shed::ConfigError> {
 //! let shedder = LoadShedder::new("jobs").settings(Settings::fixed(1).queue(0))?;
 //! let slot = shedder.admit().expect("nothing is in flight");
 //! assert!(shedder.admit().is_none());
-//! drop(slot);
+//! slot.settle(Outcome::Success);
 //! assert!(shedder.admit().is_some());
 //! # Ok(())
 //! # }

@@ -6,8 +6,12 @@ use bartizan_core::{Outcome, Timestamp, Watch};
 
 use crate::shared::Shared;
 
-/// A place among the exchanges in flight, given back on drop.
-#[must_use = "the slot is given back when it is dropped"]
+/// A place among the exchanges in flight, given back when it is told by [`Watch::settle`] how the call
+/// ended, or dropped.
+///
+/// Dropped untold, the call counts as given up: a limit that learns takes that for a sign of overload, if
+/// it took as long as calls usually do.
+#[must_use = "a slot that is dropped untold counts as a call that was given up"]
 pub struct Slot(Option<Held>);
 
 pub(crate) struct Held {

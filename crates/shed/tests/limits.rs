@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use bartizan_core::Timestamp;
@@ -15,13 +17,16 @@ struct Model {
     workers: f64,
     /// What a call takes a worker, in seconds.
     service: f64,
+    /// The share of the calls that fail, though they take as long as the others.
+    failing: f64,
+    failures: f64,
     now: f64,
     completed: u64,
 }
 
 impl Model {
     fn new(workers: f64, service: f64) -> Self {
-        Self { workers, service, now: 1000.0, completed: 0 }
+        Self { workers, service, failing: 0.0, failures: 0.0, now: 1000.0, completed: 0 }
     }
 
     /// Lets so many calls end while all slots are taken; returns what the limit mostly was in the
@@ -34,9 +39,12 @@ impl Model {
             }
             let inside = f64::from(limit.limit());
             self.now += self.service / inside.min(self.workers);
-            self.completed += 1;
+            self.failures += self.failing;
+            let is_overload = self.failures >= 1.0;
+            self.failures -= f64::from(is_overload);
+            self.completed += u64::from(!is_overload);
             let latency = self.service * (inside / self.workers).max(1.0);
-            limit.record(&self.sample(latency, inside as u32, true));
+            limit.record(&Sample { is_overload, ..self.sample(latency, inside as u32, true) });
         }
         lately.sort_unstable();
         lately[lately.len() / 2]
@@ -171,6 +179,88 @@ fn a_service_whose_calls_all_fail_slowly_gets_fewer() {
         limit.record(&Sample { is_overload: true, ..sample });
     }
     assert!(limit.limit() < 10, "{}", limit.limit());
+}
+
+#[test]
+fn calls_that_fail_as_slowly_as_others_end_well_take_no_room_from_them() {
+    for workers in [16.0, 64.0] {
+        for failing in [0.1, 0.25, 0.35, 0.45] {
+            let (mut limit, mut model) = (BandwidthDelay::new(8), Model::new(workers, 0.01));
+            model.failing = failing;
+            let found = f64::from(model.saturate(&mut limit, 100_000));
+            let expected = workers..=1.5 * workers + 3.0;
+            assert!(expected.contains(&found), "{failing} of {workers}: {found}");
+        }
+    }
+}
+
+/// A service whose calls begin and end one by one: those that are inside stay there until they are done.
+struct Workers {
+    count: usize,
+    service: Duration,
+    now: Duration,
+    completed: u64,
+    /// When those that are worked on will be done, and when they came.
+    busy: BinaryHeap<Reverse<(Duration, Duration)>>,
+    waiting: VecDeque<Duration>,
+}
+
+impl Workers {
+    fn new(count: usize, service: Duration) -> Self {
+        let (busy, waiting) = (BinaryHeap::new(), VecDeque::new());
+        Self { count, service, now: Duration::from_secs(1000), completed: 0, busy, waiting }
+    }
+
+    fn begin(&mut self, came: Duration) {
+        // No two take the same time to the nanosecond.
+        let odd = Duration::from_nanos(self.completed * 7919 % 1000);
+        self.busy.push(Reverse((self.now + self.service + odd, came)));
+    }
+
+    /// Lets so many calls end, while others take each slot that there is.
+    fn saturate(&mut self, limit: &mut dyn Limit, calls: usize) {
+        for _ in 0..calls {
+            while self.busy.len() + self.waiting.len() < limit.limit() as usize {
+                match self.busy.len() < self.count {
+                    true => self.begin(self.now),
+                    false => self.waiting.push_back(self.now),
+                }
+            }
+            let inside = self.busy.len() + self.waiting.len();
+            let Reverse((done, came)) = self.busy.pop().unwrap();
+            self.now = done;
+            self.completed += 1;
+            if self.busy.len() < self.count
+                && let Some(came) = self.waiting.pop_front()
+            {
+                self.begin(came);
+            }
+            limit.record(&Sample {
+                now: Timestamp::from_nanos(self.now.as_nanos() as u64),
+                latency: self.now - came,
+                in_flight: inside as u32,
+                is_full: inside >= limit.limit() as usize,
+                is_overload: false,
+                completed: self.completed,
+            });
+        }
+    }
+}
+
+#[test]
+fn calls_may_take_as_long_as_they_like() {
+    for millis in [10, 100, 1_000, 3_000, 10_000, 30_000] {
+        for initial in [8, 100] {
+            let mut limit = BandwidthDelay::new(initial);
+            let mut workers = Workers::new(16, Duration::from_millis(millis));
+            workers.saturate(&mut limit, 20_000);
+            assert!((16..=32).contains(&limit.settled()), "{millis} from {initial}: {limit:?}");
+            // Whoever is there goes on.
+            workers.count = 4;
+            workers.saturate(&mut limit, 20_000);
+            assert!((4..=12).contains(&limit.settled()), "{millis}, fewer: {limit:?}");
+        }
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub use self::envoy_gradient::EnvoyGradient;
 pub use self::fixed::Fixed;
 pub use self::gradient2::Gradient2;
 pub use self::vegas::Vegas;
-pub(crate) use self::window::Window;
+pub(crate) use self::window::{Window, seconds};
 
 /// Learns how many exchanges may be in flight.
 ///

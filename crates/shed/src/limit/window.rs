@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bartizan_core::Timestamp;
 
 use super::Sample;
@@ -52,9 +54,12 @@ impl Window {
         sample.completed.saturating_sub(self.completed)
     }
 
-    /// The same, per second.
+    /// The same, per second, with as many of those that did not end well as there are others: they have
+    /// taken up room as well. That most do not is a sign that there is too little of it.
     pub(crate) fn rate(&self, sample: &Sample) -> f64 {
-        self.completed(sample) as f64 / self.elapsed(sample.now).max(1e-9)
+        let calls = f64::from(self.calls.max(1));
+        let well = (calls - f64::from(self.overloads)).max(calls / 2.0);
+        self.completed(sample) as f64 * (calls / well) / self.elapsed(sample.now).max(1e-9)
     }
 
     /// The mean latency in seconds.
@@ -92,4 +97,9 @@ pub(crate) fn collect(
     let is_over =
         window.calls >= most || window.calls >= least && window.elapsed(sample.now) >= 1.0;
     if is_over { open.take() } else { None }
+}
+
+/// A figure in seconds as a time: a latency that somebody made up may be longer than any.
+pub(crate) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bartizan_core::Timestamp;
 
 use super::moments::Moments;
-use super::{Base, Bounds, Limit, Sample, Window};
+use super::{Base, Bounds, Limit, Sample, Window, seconds};
 
 /// The limit over what the service works on at once. Without loss for a service with workers and
 /// a queue it may lie anywhere from 1 on, and for one that thrashes up to about 2: the middle of
@@ -67,8 +67,6 @@ const FIRST_PROBE: Duration = Duration::from_secs(2);
 const SPARED: Duration = Duration::from_secs(10);
 /// The longest time between probes, in seconds.
 const LONGEST_REST: f64 = 120.0;
-/// The longest that a probe waits for the calls in flight to be no more than its limit.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The limit that needs no telling: what the service works on at once (its rate times the latency
 /// of a call that does not wait, by Little's law), three tenths more, and two.
@@ -354,7 +352,7 @@ impl Limit for BandwidthDelay {
                 _ if now < until => return,
                 Next::Probe(probe) if is_settled => Phase::Probe(probe),
                 // Nobody heeds the limit, as in shadow mode: there is nothing to be learned so.
-                Next::Probe(probe) if now.saturating_since(until) > PATIENCE => {
+                Next::Probe(probe) if now.saturating_since(until) > self.patience() => {
                     self.set(probe.limit);
                     self.probe_at = now.saturating_add(Duration::from_secs_f64(LONGEST_REST));
                     Phase::Follow
@@ -392,7 +390,7 @@ impl Limit for BandwidthDelay {
     }
 
     fn base(&self) -> Option<Base> {
-        let latency = Duration::from_secs_f64(self.base);
+        let latency = seconds(self.base);
         (self.base > 0.0).then_some(Base { latency, spread: self.moments.variation() })
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bartizan_core::Timestamp;
 
 use super::{BandwidthDelay, ERROR, GROWTH, HEADROOM, LONGEST_REST, Next, Phase, Probe, SPARE};
-use crate::limit::{Sample, Window};
+use crate::limit::{Sample, Window, seconds};
 
 /// Halving the limit has made calls faster if they take less than this share of what they took.
 const FASTER: f64 = 0.75;
@@ -24,8 +24,11 @@ const ENOUGH: f64 = 3.0;
 const SHORT_REST: f64 = 4.0;
 /// But not less than this, nor more than [`LONGEST_REST`].
 const SHORTEST_REST: Duration = Duration::from_millis(500);
-/// The longest that a probe waits for calls of before it to end, in seconds.
+/// The longest that a probe waits for calls of before it to end, in seconds, unless calls usually take longer.
 const LONGEST_SETTLE: f64 = 1.0;
+/// The longest that a probe waits for the calls in flight to be no more than its limit, unless one took
+/// longer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl BandwidthDelay {
     pub(super) fn is_probe_due(&self, sample: &Sample) -> bool {
@@ -42,10 +45,14 @@ impl BandwidthDelay {
 
     fn step_down(&mut self, depth: f64, longest: f64, now: Timestamp, probe: Probe) {
         self.set((self.limit * depth).round());
-        self.longest = longest.min(LONGEST_SETTLE);
+        self.longest = longest.min(LONGEST_SETTLE.max(probe.before));
         let settle = self.longest;
-        let until = now.saturating_add(Duration::from_secs_f64(settle));
+        let until = now.saturating_add(seconds(settle));
         self.phase = Phase::Settle { until, then: Next::Probe(probe) };
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        PATIENCE.max(seconds(self.longest))
     }
 
     pub(super) fn probed(&mut self, probe: Probe, window: &Window, sample: &Sample) {
@@ -99,8 +106,7 @@ impl BandwidthDelay {
         self.probe_at = sample.now.saturating_add(SHORTEST_REST);
         self.set(self.target().min(GROWTH * probe.limit));
         self.proven = self.limit;
-        let until =
-            sample.now.saturating_add(Duration::from_secs_f64(self.base.min(LONGEST_SETTLE)));
+        let until = sample.now.saturating_add(seconds(self.base));
         self.phase = Phase::Settle { until, then: Next::Follow };
     }
 }
