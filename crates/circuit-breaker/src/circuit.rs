@@ -12,7 +12,7 @@ use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{Mutex, MutexGuard};
 use crate::token::{Token, Word};
-use crate::{Open, Settings, State, Transition};
+use crate::{Open, State, Transition};
 
 /// One breaker.
 #[derive(Debug)]
@@ -32,7 +32,8 @@ impl Circuit {
     pub(crate) fn new(common: Arc<Common>, key: Key) -> Self {
         let settings = common.settings.load_full();
         let now = common.clock.now();
-        let machine = Machine::new();
+        let is_held = settings.held_to().is_some();
+        let machine = Machine::new(if is_held { Arc::default() } else { Arc::clone(&settings) });
         common.keys.fetch_add(1, Relaxed);
         let circuit = Self {
             common,
@@ -43,8 +44,8 @@ impl Circuit {
             flight: OnceLock::new(),
             machine: Mutex::new(machine),
         };
-        if settings.held_to().is_some() {
-            circuit.adopt(&Settings::default(), now);
+        if is_held {
+            circuit.adopt(now);
         }
         circuit
     }
@@ -304,18 +305,21 @@ impl Circuit {
         }
     }
 
-    /// Takes on new settings, which are those of all breakers of the table already.
-    pub(crate) fn adopt(&self, old: &Settings, now: Timestamp) {
+    /// Takes on the settings in force, if it has not yet.
+    pub(crate) fn adopt(&self, now: Timestamp) {
         self.change(now, |machine, change| {
-            let new = change.settings;
-            // An unlike slow-call limit cuts time differently: calls in flight are counted anew.
-            let refill = old.shape() != new.shape() || old.slow_limit() != new.slow_limit();
-            machine.adopt(old, refill, change);
-            if refill && change.transition.is_none() && machine.state() == State::Closed {
-                self.window.reshape(machine.tag(), new.shape(), now);
+            let adopted = machine.adopt(change);
+            if change.transition.is_some() || machine.state() != State::Closed {
+                return;
+            }
+            if adopted.refills {
+                self.window.reshape(machine.tag(), change.settings.shape(), now);
                 if let Some(flight) = self.flight.get() {
                     flight.reset(machine.tag());
                 }
+            }
+            if adopted.counts_in_a_row {
+                self.window.forget_streak(machine.tag());
             }
         });
     }
@@ -331,8 +335,9 @@ impl Circuit {
     /// Changes the machine under the lock, and reports a transition after it: a subscriber may be
     /// slow, or panic.
     fn change<T>(&self, now: Timestamp, f: impl FnOnce(&mut Machine, &mut Change<'_>) -> T) -> T {
-        let settings = self.common.settings.load();
         let mut machine = self.lock();
+        // Not before: another may have had others put in force while this waited for the lock.
+        let settings = self.common.settings.load();
         let mut change = Change { settings: &settings, now, transition: None };
         let result = f(&mut machine, &mut change);
         let transition = change.transition;

@@ -1,9 +1,10 @@
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bartizan_core::{Clock, ConfigError, Live, Switch};
 
 use crate::observe::{self, Counts};
 use crate::state::Limits;
+use crate::sync::Mutex;
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::{Settings, State, Transition};
@@ -17,6 +18,8 @@ pub(crate) struct Common {
     pub(crate) clock: Clock,
     pub(crate) switch: Switch,
     pub(crate) settings: Live<Settings>,
+    /// Taken by whoever puts others in force.
+    pub(crate) changing: Mutex<()>,
     pub(crate) listener: Option<Listener>,
     /// Whether each breaker is one of many.
     pub(crate) is_keyed: bool,
@@ -48,6 +51,7 @@ impl Common {
             switch,
             limits: Limits::new(settings.rules(), settings.path()),
             settings: Live::new(settings),
+            changing: Mutex::new(()),
             listener,
             is_keyed: false,
             max_open_share: 1.0,
@@ -75,6 +79,15 @@ impl Common {
         common.limits.set(settings.rules(), settings.path());
         common.settings = Live::new(settings);
         Ok(common)
+    }
+
+    /// Puts the settings in force that `change` makes of those that are. The breakers are yet to
+    /// adopt them.
+    pub(crate) fn put(&self, change: impl FnOnce(&Settings) -> Settings) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = change(&self.settings.load());
+        self.limits.set(settings.rules(), settings.path());
+        self.settings.store(settings);
     }
 
     /// Whether one more breaker may open.

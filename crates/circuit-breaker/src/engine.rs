@@ -90,10 +90,11 @@ impl CircuitBreaker {
     }
 
     /// Holds the breaker open or closed, until `None` lets it judge for itself again: what was
-    /// held closed goes on with its window, what was held open begins with its probes.
+    /// held closed goes on with its window, what was held open begins with its probes. So does an
+    /// [`apply`](Engine::apply) of settings that do not say `forced`.
     pub fn force(&self, state: impl Into<Option<Forced>>) {
-        let settings = Settings::clone(&self.common().settings.load()).forced(state);
-        self.adopt(settings);
+        let state = state.into();
+        self.adopt(|settings| settings.clone().forced(state));
     }
 
     /// Closes the breaker and forgets its window, unless it is forced open.
@@ -101,12 +102,10 @@ impl CircuitBreaker {
         self.circuit.reset();
     }
 
-    fn adopt(&self, settings: Settings) {
+    fn adopt(&self, change: impl FnOnce(&Settings) -> Settings) {
         let common = self.common();
-        let old = common.settings.load_full();
-        common.limits.set(settings.rules(), settings.path());
-        common.settings.store(settings);
-        self.circuit.adopt(&old, common.clock.now());
+        common.put(change);
+        self.circuit.adopt(common.clock.now());
         observe::settings_changed(&common.name);
     }
 }
@@ -131,7 +130,8 @@ impl Engine for CircuitBreaker {
     }
 
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
-        self.adopt(Settings::from_json(settings)?);
+        let settings = Settings::from_json(settings)?;
+        self.adopt(|_| settings);
         Ok(())
     }
 }

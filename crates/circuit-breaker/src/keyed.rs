@@ -111,10 +111,14 @@ impl KeyedCircuitBreaker {
         if let Some(circuit) = self.shared.table.get(&key) {
             return circuit;
         }
-        let make = || Arc::new(Circuit::new(Arc::clone(&self.shared.common), key));
+        let common = &self.shared.common;
+        let make = || Arc::new(Circuit::new(Arc::clone(common), key));
         let made = self.shared.table.get_or_insert_with(&key, || Ok::<_, ()>(make()));
         // It cannot fail; were it to, this call would be judged by a breaker of its own.
-        made.unwrap_or_else(|()| make())
+        let circuit = made.unwrap_or_else(|()| make());
+        // Whoever put others in force while it was made has not found it in the table.
+        circuit.adopt(common.clock.now());
+        circuit
     }
 
     /// A call that has no key passes, and is counted as such.
@@ -141,10 +145,11 @@ impl KeyedCircuitBreaker {
         self.len() == 0
     }
 
-    /// Holds every breaker open or closed, until `None` lets them judge for themselves again.
+    /// Holds every breaker open or closed, until `None`, or an [`apply`](Engine::apply) of settings that
+    /// do not say `forced`, lets them judge for themselves again.
     pub fn force(&self, state: impl Into<Option<Forced>>) {
-        let settings = Settings::clone(&self.shared.common.settings.load()).forced(state);
-        self.adopt(settings);
+        let state = state.into();
+        self.adopt(|settings| settings.clone().forced(state));
     }
 
     /// Closes the breaker of `key` and forgets its window, unless it is forced open.
@@ -154,14 +159,12 @@ impl KeyedCircuitBreaker {
         }
     }
 
-    fn adopt(&self, settings: Settings) {
+    fn adopt(&self, change: impl FnOnce(&Settings) -> Settings) {
         let common = &*self.shared.common;
-        let old = common.settings.load_full();
-        common.limits.set(settings.rules(), settings.path());
-        common.settings.store(settings);
+        common.put(change);
         let now = common.clock.now();
         for (_, circuit) in self.shared.table.iter() {
-            circuit.adopt(&old, now);
+            circuit.adopt(now);
         }
         observe::settings_changed(&common.name);
     }
@@ -189,7 +192,8 @@ impl Engine for KeyedCircuitBreaker {
     }
 
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
-        self.adopt(Settings::from_json(settings)?);
+        let settings = Settings::from_json(settings)?;
+        self.adopt(|_| settings);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use loom::thread;
 use crate::circuit::Circuit;
 use crate::common::Common;
 use crate::state::{Call, Flight, Shape, Slice, Tag, Window};
-use crate::{Settings, State};
+use crate::{Forced, Settings, State};
 
 const FAILED: Call = Call { failed: true, slow: false };
 const NOW: Timestamp = Timestamp::from_nanos(1);
@@ -189,5 +189,44 @@ fn failures_at_once_open_it_once() {
         ends.into_iter().for_each(|end| end.join().unwrap());
         assert_eq!(circuit.state(), State::Open);
         assert!(circuit.admit(Mode::Enforce).is_err());
+    });
+}
+
+#[test]
+fn whoever_waits_for_the_lock_acts_by_the_settings_in_force_then() {
+    check(|| {
+        let (circuit, clock) = breaker(1);
+        fail(&circuit);
+        clock.advance(WAIT);
+        let probe = circuit.admit(Mode::Enforce).unwrap().unwrap();
+        let closing = {
+            let circuit = Arc::clone(&circuit);
+            thread::spawn(move || circuit.settle(probe, Outcome::Success))
+        };
+        circuit.common().put(|settings| settings.clone().window(2, 2));
+        circuit.adopt(clock.now());
+        closing.join().unwrap();
+        // A window of one call would never hold as many as are judged.
+        (0..2).for_each(|_| fail(&circuit));
+        assert_eq!(circuit.state(), State::Open);
+    });
+}
+
+#[test]
+fn of_two_changes_at_once_one_holds() {
+    check(|| {
+        let (circuit, clock) = breaker(1);
+        let forced = {
+            let (circuit, now) = (Arc::clone(&circuit), clock.now());
+            thread::spawn(move || {
+                circuit.common().put(|settings| settings.clone().forced(Forced::Open));
+                circuit.adopt(now);
+            })
+        };
+        circuit.common().put(|_| Settings::default());
+        circuit.adopt(clock.now());
+        forced.join().unwrap();
+        let is_held = circuit.common().settings.load().held_to().is_some();
+        assert_eq!(circuit.admit(Mode::Enforce).is_err(), is_held);
     });
 }

@@ -157,6 +157,55 @@ fn every_rule_can_be_changed_while_it_runs() {
 }
 
 #[test]
+fn failures_in_a_row_are_those_since_the_last_success_whatever_was_in_force_meanwhile() {
+    let settings = settings().window(100, 100).consecutive_failures(5);
+    let (breaker, _clock, _) = watched(settings.clone());
+    call(&breaker, Outcome::Failure, 4);
+    breaker.force(Forced::Closed);
+    call(&breaker, Outcome::Success, 1);
+    breaker.force(None);
+    call(&breaker, Outcome::Failure, 4);
+    assert_eq!(breaker.state(), State::Closed);
+    let (with, mut without) = (serde_json::to_value(&settings).unwrap(), json!({}));
+    without.clone_from(&with);
+    without["consecutive_failures"] = json!(null);
+    breaker.apply(without).unwrap();
+    call(&breaker, Outcome::Success, 1);
+    breaker.apply(with).unwrap();
+    call(&breaker, Outcome::Failure, 4);
+    assert_eq!(breaker.state(), State::Closed);
+    call(&breaker, Outcome::Failure, 1);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn a_service_that_hangs_in_the_ramp_is_left_alone_again() {
+    let settings = settings().half_open_probes(1).probe_deadline(SECOND).ramp([0.5], 10);
+    let (breaker, clock, seen) = watched(settings);
+    call(&breaker, Outcome::Failure, 10);
+    clock.advance(5 * SECOND);
+    // The probe, and a call of the ramp that goes well.
+    call(&breaker, Outcome::Success, 2);
+    assert!(breaker.try_acquire().is_err(), "every other");
+    let hanging = breaker.try_acquire().unwrap();
+    clock.advance(SECOND);
+    assert!(breaker.try_acquire().is_err(), "every other");
+    let other = breaker.try_acquire().unwrap();
+    // One that ends shows that the service does not hang.
+    other.settle(Outcome::Success);
+    clock.advance(2 * SECOND);
+    assert!(breaker.try_acquire().is_err(), "every other");
+    let hangs_too = breaker.try_acquire().unwrap();
+    clock.advance(2 * SECOND);
+    assert!(breaker.try_acquire().is_err());
+    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(seen.lock().unwrap().last().unwrap().reason(), Reason::ProbesFailed);
+    // They come too late to say anything.
+    settle([hanging, hangs_too], Outcome::Success);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
 fn the_open_time_is_left_to_chance_within_its_bounds() {
     let wait = || {
         let (breaker, _clock, _) = watched(settings().open_jitter(0.2));

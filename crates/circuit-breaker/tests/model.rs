@@ -110,9 +110,20 @@ struct Naive {
 
 enum Phase {
     Closed,
-    Open { until: u64 },
-    Probes { slots: Vec<(u64, u64)>, ended: Vec<Ended> },
-    Ramp { step: usize, credit: f64, ended: Vec<Ended> },
+    Open {
+        until: u64,
+    },
+    Probes {
+        slots: Vec<(u64, u64)>,
+        ended: Vec<Ended>,
+    },
+    /// Since then some are under way, and none has ended.
+    Ramp {
+        step: usize,
+        credit: f64,
+        ended: Vec<Ended>,
+        since: Option<u64>,
+    },
 }
 
 impl Naive {
@@ -168,6 +179,12 @@ impl Naive {
             }
             self.enter(Phase::Probes { slots: Vec::new(), ended: Vec::new() });
         }
+        if let Phase::Ramp { since: Some(since), .. } = self.phase
+            && now - since > self.told.deadline * MS
+        {
+            self.reopen(now);
+            return None;
+        }
         self.numbers += 1;
         let ticket = Ticket { period: self.period, began: now, number: self.numbers };
         let (probes, deadline) = (self.told.probes, self.told.deadline * MS);
@@ -179,12 +196,13 @@ impl Naive {
                 }
                 slots.push((ticket.number, now + deadline));
             }
-            Phase::Ramp { step, credit, .. } => {
+            Phase::Ramp { step, credit, since, .. } => {
                 *credit += self.told.ramp[*step];
                 if *credit < 1.0 {
                     return None;
                 }
                 *credit -= 1.0;
+                since.get_or_insert(now);
             }
             _ => self.in_flight.push(ticket),
         }
@@ -209,6 +227,9 @@ impl Naive {
             Outcome::Abandoned => slow && self.told.slow_when_abandoned,
             _ => false,
         };
+        if let Phase::Ramp { since, .. } = &mut self.phase {
+            *since = None;
+        }
         let end = Ended { at: now, failed: outcome == Outcome::Failure, slow };
         match &mut self.phase {
             Phase::Closed if counts => {
@@ -270,16 +291,21 @@ impl Naive {
         }
     }
 
+    fn reopen(&mut self, now: u64) {
+        self.wait = (self.wait * 2).min(self.told.max_wait);
+        self.enter(Phase::Open { until: now + self.wait * MS });
+    }
+
     fn judge_stage(&mut self, ended: &[Ended], next: usize, now: u64) {
         let count = |what: fn(&Ended) -> bool| ended.iter().filter(|call| what(call)).count();
         let is = |part: usize, rate: f64| part > 0 && part as f64 / ended.len() as f64 >= rate;
         if is(count(|call| call.failed), self.told.failure_rate.unwrap_or(0.0))
             || self.told.slow.is_some_and(|(_, rate)| is(count(|call| call.slow), rate))
         {
-            self.wait = (self.wait * 2).min(self.told.max_wait);
-            self.enter(Phase::Open { until: now + self.wait * MS });
+            self.reopen(now);
         } else if let Some(share) = self.told.ramp.get(next) {
-            self.enter(Phase::Ramp { step: next, credit: 1.0 - share, ended: Vec::new() });
+            let (credit, ended) = (1.0 - share, Vec::new());
+            self.enter(Phase::Ramp { step: next, credit, ended, since: None });
         } else {
             self.wait = self.told.wait;
             self.enter(Phase::Closed);

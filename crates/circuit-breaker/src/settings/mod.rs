@@ -222,6 +222,7 @@ impl Settings {
 
     pub(crate) fn path(&self) -> Path {
         Path {
+            counts_in_a_row: self.counts_in_a_row(),
             slow_limit: self.slow_limit(),
             slow_when_abandoned: self.slow_when_abandoned,
             wait: self.wait(),
@@ -229,11 +230,14 @@ impl Settings {
         }
     }
 
+    /// Whether failures in a row are counted, also while nothing is judged.
+    pub(crate) const fn counts_in_a_row(&self) -> bool {
+        self.consecutive_failures.is_some()
+    }
+
     /// Whether a good call needs neither the time nor a count of failures in a row.
     pub(crate) const fn is_plain(&self) -> bool {
-        self.window_ms.is_none()
-            && self.slow_call_ms.is_none()
-            && self.consecutive_failures.is_none()
+        self.window_ms.is_none() && self.slow_call_ms.is_none() && !self.counts_in_a_row()
     }
 
     /// In nanoseconds; 0 if no call is slow.

@@ -17,8 +17,8 @@ pub(crate) struct HalfOpen {
 enum Stage {
     /// A few calls at once, each in a slot of its own.
     Probes { slots: Vec<Slot>, last: u64 },
-    /// A share of the calls.
-    Ramp { step: usize, credit: f64 },
+    /// A share of the calls. Since then one is under way, and none has ended.
+    Ramp { step: usize, credit: f64, since: Option<Timestamp> },
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl HalfOpen {
         };
         let share = settings.ramp_share(step)?;
         // The first call is let through, so that a share of few calls still begins.
-        Some(Self::at(Stage::Ramp { step, credit: 1.0 - share }))
+        Some(Self::at(Stage::Ramp { step, credit: 1.0 - share, since: None }))
     }
 
     /// Admits a call under the number that [`HalfOpen::settle`] asks for.
@@ -63,13 +63,14 @@ impl HalfOpen {
                 slots.push(Slot { probe: *last, started: now, deadline });
                 Some(*last)
             }
-            Stage::Ramp { step, credit } => {
+            Stage::Ramp { step, credit, since } => {
                 // Without such a step any more, new settings have it end here; let calls judge.
                 *credit += settings.ramp_share(*step).unwrap_or(1.0);
                 if *credit < 1.0 {
                     return None;
                 }
                 *credit -= 1.0;
+                since.get_or_insert(now);
                 Some(now.as_nanos())
             }
         }
@@ -83,8 +84,18 @@ impl HalfOpen {
                 let index = slots.iter().position(|slot| slot.probe == number)?;
                 Some(slots.swap_remove(index).started)
             }
-            Stage::Ramp { .. } => Some(Timestamp::from_nanos(number)),
+            Stage::Ramp { since, .. } => {
+                *since = None;
+                Some(Timestamp::from_nanos(number))
+            }
         }
+    }
+
+    /// Whether calls of the ramp have been under way for longer than a probe may take, and none has
+    /// ended: a service that hangs would never be judged.
+    pub(crate) fn is_stuck(&self, settings: &Settings, now: Timestamp) -> bool {
+        let Stage::Ramp { since: Some(since), .. } = self.stage else { return false };
+        now.saturating_since(since) > settings.deadline()
     }
 
     pub(crate) const fn record(&mut self, call: Call) {

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bartizan_core::{Outcome, Timestamp};
@@ -23,6 +24,8 @@ pub(crate) struct Machine {
     attempts: u32,
     /// Until when the service itself asked to be left alone, if it did.
     asked: Timestamp,
+    /// What it last took on.
+    settings: Arc<Settings>,
 }
 
 #[derive(Debug)]
@@ -38,19 +41,29 @@ enum Phase {
 /// The settings and the time of a change, and what came of it.
 #[derive(Debug)]
 pub(crate) struct Change<'a> {
-    pub(crate) settings: &'a Settings,
+    pub(crate) settings: &'a Arc<Settings>,
     pub(crate) now: Timestamp,
     pub(crate) transition: Option<Transition>,
 }
 
+/// What other settings ask for beside the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adopted {
+    /// The window is filled anew, and calls in flight are counted anew.
+    pub(crate) refills: bool,
+    /// Failures in a row matter, which did not before.
+    pub(crate) counts_in_a_row: bool,
+}
+
 impl Machine {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(settings: Arc<Settings>) -> Self {
         Self {
             phase: Phase::Closed,
             generation: 0,
             tag: Tag::from_bits(0),
             attempts: 0,
             asked: Timestamp::from_nanos(0),
+            settings,
         }
     }
 
@@ -90,10 +103,13 @@ impl Machine {
             let probing = Phase::HalfOpen(Box::new(HalfOpen::probing()));
             self.enter(probing, Reason::WaitOver, Tally::default(), change);
         }
-        match &mut self.phase {
-            Phase::HalfOpen(half_open) => half_open.acquire(change.settings, change.now),
-            _ => Some(0),
+        let Phase::HalfOpen(half_open) = &mut self.phase else { return Some(0) };
+        if half_open.is_stuck(change.settings, change.now) {
+            let tally = half_open.tally;
+            self.reopen(tally, change);
+            return None;
         }
+        half_open.acquire(change.settings, change.now)
     }
 
     /// Opens a closed breaker.
@@ -129,10 +145,7 @@ impl Machine {
         }
         let tally = half_open.tally;
         if change.settings.rules().condemns(&tally) {
-            // ## Half-open => Open
-            // The service is still ill: leave it alone for longer.
-            self.attempts = self.attempts.saturating_add(1);
-            self.open(Reason::ProbesFailed, tally, change);
+            self.reopen(tally, change);
         } else if let Some(next) = half_open.next(change.settings) {
             // ## Half-open => Half-open
             // The service bore this much; let it bear more.
@@ -152,17 +165,25 @@ impl Machine {
         self.asked = self.asked.max(asked);
     }
 
-    /// Takes on new settings, and keeps the state. `shape_changed` says that the window is filled
-    /// anew.
-    pub(crate) fn adopt(&mut self, old: &Settings, shape_changed: bool, change: &mut Change<'_>) {
-        if shape_changed {
+    /// Takes on new settings, and keeps the state. What it last took on is its own to know: of two
+    /// changes at once, either may come first.
+    pub(crate) fn adopt(&mut self, change: &mut Change<'_>) -> Adopted {
+        let new = change.settings;
+        let old = std::mem::replace(&mut self.settings, Arc::clone(new));
+        let adopted = Adopted {
+            // An unlike slow-call limit cuts time differently.
+            refills: old.shape() != new.shape() || old.slow_limit() != new.slow_limit(),
+            counts_in_a_row: new.counts_in_a_row() && !old.counts_in_a_row(),
+        };
+        if adopted.refills {
             self.tag = self.tag.next();
         }
-        if old.held_to() != change.settings.held_to() {
+        if old.held_to() != new.held_to() {
             self.hold(old.held_to(), change);
         }
         // With fewer probes wanted, those that ended may be enough.
         self.judge_half_open(change);
+        adopted
     }
 
     fn hold(&mut self, before: Option<Forced>, change: &mut Change<'_>) {
@@ -192,6 +213,13 @@ impl Machine {
             self.attempts = 0;
             self.enter(Phase::Closed, Reason::Reset, Tally::default(), change);
         }
+    }
+
+    fn reopen(&mut self, tally: Tally, change: &mut Change<'_>) {
+        // ## Half-open => Open
+        // The service is still ill: leave it alone for longer.
+        self.attempts = self.attempts.saturating_add(1);
+        self.open(Reason::ProbesFailed, tally, change);
     }
 
     fn open(&mut self, reason: Reason, tally: Tally, change: &mut Change<'_>) {

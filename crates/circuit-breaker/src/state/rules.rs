@@ -64,6 +64,7 @@ pub(crate) struct Limits {
     failure_rate: AtomicU64,
     slow_rate: AtomicU64,
     consecutive: AtomicU64,
+    counts_in_a_row: AtomicBool,
     slow_limit: AtomicU64,
     slow_when_abandoned: AtomicBool,
     wait: AtomicU64,
@@ -73,6 +74,8 @@ pub(crate) struct Limits {
 /// The other settings of that kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Path {
+    /// Whether failures in a row matter, though they may not be judged now.
+    pub(crate) counts_in_a_row: bool,
     /// After how many nanoseconds a call is slow; 0 if that does not matter.
     pub(crate) slow_limit: u64,
     pub(crate) slow_when_abandoned: bool,
@@ -87,6 +90,7 @@ impl Limits {
             failure_rate: AtomicU64::new(0),
             slow_rate: AtomicU64::new(0),
             consecutive: AtomicU64::new(0),
+            counts_in_a_row: AtomicBool::new(false),
             slow_limit: AtomicU64::new(0),
             slow_when_abandoned: AtomicBool::new(false),
             wait: AtomicU64::new(0),
@@ -101,6 +105,7 @@ impl Limits {
         self.failure_rate.store(rules.failure_rate.to_bits(), Relaxed);
         self.slow_rate.store(rules.slow_rate.to_bits(), Relaxed);
         self.consecutive.store(rules.consecutive, Relaxed);
+        self.counts_in_a_row.store(path.counts_in_a_row, Relaxed);
         self.slow_limit.store(path.slow_limit, Relaxed);
         self.slow_when_abandoned.store(path.slow_when_abandoned, Relaxed);
         self.wait.store(nanos(path.wait), Relaxed);
@@ -122,7 +127,7 @@ impl Limits {
     /// Whether failures in a row matter.
     #[inline]
     pub(crate) fn count_in_a_row(&self) -> bool {
-        self.consecutive.load(Relaxed) != u64::MAX
+        self.counts_in_a_row.load(Relaxed)
     }
 
     /// After how many nanoseconds a call is slow; 0 if that does not matter.

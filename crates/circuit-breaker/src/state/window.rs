@@ -146,6 +146,11 @@ impl Window {
         self.streak.update(tag, next).map(|(_, streak)| streak).ok_or(AnotherFilling)
     }
 
+    /// Counts failures in a row from now on: while they did not matter, successes were not looked at.
+    pub(crate) fn forget_streak(&self, tag: Tag) {
+        self.streak.update(tag, |_| 0);
+    }
+
     /// Whether time has passed that [`Window::roll`] must be told of.
     #[inline]
     pub(crate) fn is_behind(&self, now: Timestamp) -> bool {
