@@ -89,6 +89,17 @@ impl CircuitBreaker {
         self.circuit.refusal(common.clock.now_coarse()).map(Open::new)
     }
 
+    /// Puts other settings in force while it runs; state and window of the breaker stay.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot be; then nothing changes.
+    pub fn set(&self, settings: Settings) -> Result<(), ConfigError> {
+        let settings = settings.validated()?;
+        self.adopt(|_| settings);
+        Ok(())
+    }
+
     /// Holds the breaker open or closed, until `None` lets it judge for itself again: what was
     /// held closed goes on with its window, what was held open begins with its probes. So does an
     /// [`apply`](Engine::apply) of settings that do not say `forced`.
@@ -130,8 +141,6 @@ impl Engine for CircuitBreaker {
     }
 
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
-        let settings = Settings::from_json(settings)?;
-        self.adopt(|_| settings);
-        Ok(())
+        self.set(Settings::from_json(settings)?)
     }
 }

@@ -145,6 +145,17 @@ impl KeyedCircuitBreaker {
         self.len() == 0
     }
 
+    /// Puts other settings in force while it runs; state and window of every breaker stay.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot be; then nothing changes.
+    pub fn set(&self, settings: Settings) -> Result<(), ConfigError> {
+        let settings = settings.validated()?;
+        self.adopt(|_| settings);
+        Ok(())
+    }
+
     /// Holds every breaker open or closed, until `None`, or an [`apply`](Engine::apply) of settings that
     /// do not say `forced`, lets them judge for themselves again.
     pub fn force(&self, state: impl Into<Option<Forced>>) {
@@ -192,9 +203,7 @@ impl Engine for KeyedCircuitBreaker {
     }
 
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
-        let settings = Settings::from_json(settings)?;
-        self.adopt(|_| settings);
-        Ok(())
+        self.set(Settings::from_json(settings)?)
     }
 }
 

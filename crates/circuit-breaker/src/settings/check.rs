@@ -9,13 +9,12 @@ const MAX_RAMP: usize = 8;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Settings {
-    /// Reads and checks what an operator sends.
+    /// Reads what an operator sends.
     pub(crate) fn from_json(json: serde_json::Value) -> Result<Self, ConfigError> {
-        let settings: Self = serde_json::from_value(json).map_err(|error| {
+        serde_json::from_value(json).map_err(|error| {
             let fix = "see `bartizan_circuit_breaker::Settings`";
             ConfigError::new("circuit_breaker", error.to_string(), fix)
-        })?;
-        settings.validated()
+        })
     }
 
     /// Checks that the settings can be lived by.
