@@ -123,8 +123,8 @@ impl FileSource {
     }
 
     /// Follows the file for ever: looks at it when the system tells of a change in its folder, and
-    /// besides every `interval`, for file systems that tell of none, as those over a network. Some
-    /// seconds will do. It reads on tokio's pool for blocking work.
+    /// besides every `interval`, for file systems that tell of none, as those over a network, and for
+    /// a folder that is not there. Some seconds will do. It reads on tokio's pool for blocking work.
     ///
     /// Nothing runs unless the future is polled: spawn it, and abort the task to stop.
     pub async fn watch(self, interval: Duration) -> Infallible {

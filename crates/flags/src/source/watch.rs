@@ -49,11 +49,12 @@ impl Folders {
             }
             Some(watcher)
         });
-        if self.watcher.is_none() {
+        if self.watcher.is_some() {
+            // Between the last look and now something may have happened.
+            changed.notify_one();
+        } else {
             tracing::debug!(target: "bartizan::flags", "the system tells of no changes, the file is looked at from time to time");
         }
-        // Between the last look and now something may have happened.
-        changed.notify_one();
         self.paths = paths;
     }
 }
