@@ -87,22 +87,40 @@ pub(crate) fn evaluators<'a>(all: &[Document<'a>]) -> Cow<'a, Map<String, Value>
 
 /// The documents in force, from the lowest rank to the highest.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Documents(Vec<(u8, Arc<Value>)>);
+pub(crate) struct Documents(Vec<Placed>);
+
+#[derive(Clone, Debug)]
+struct Placed {
+    rank: u8,
+    /// The number of the change that brought it.
+    change: u64,
+    document: Arc<Value>,
+}
 
 impl Documents {
-    pub(crate) fn with(&self, rank: u8, document: Value) -> Self {
+    pub(crate) fn with(&self, rank: u8, change: u64, document: Value) -> Self {
         let mut next = self.clone();
-        let document = Arc::new(document);
-        match next.0.binary_search_by_key(&rank, |(rank, _)| *rank) {
-            Ok(at) => next.0[at].1 = document,
-            Err(at) => next.0.insert(at, (rank, document)),
+        let placed = Placed { rank, change, document: Arc::new(document) };
+        match next.find(rank) {
+            Ok(at) => next.0[at] = placed,
+            Err(at) => next.0.insert(at, placed),
         }
         next
     }
 
+    /// The change that brought the document of that rank, if there is one.
+    pub(crate) fn change(&self, rank: u8) -> Option<u64> {
+        self.find(rank).ok().and_then(|at| self.0.get(at)).map(|placed| placed.change)
+    }
+
+    /// Where the document of that rank is, or else would be.
+    fn find(&self, rank: u8) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&rank, |placed| placed.rank)
+    }
+
     /// The others; `None` if there is none of that rank.
     pub(crate) fn without(&self, rank: u8) -> Option<Self> {
-        let at = self.0.binary_search_by_key(&rank, |(rank, _)| *rank).ok()?;
+        let at = self.find(rank).ok()?;
         let mut next = self.clone();
         next.0.remove(at);
         Some(next)
@@ -110,7 +128,7 @@ impl Documents {
 
     /// What they say together.
     pub(crate) fn set(&self) -> Result<FlagSet, ConfigError> {
-        let all = self.0.iter().map(|(_, document)| Document::read(document));
+        let all = self.0.iter().map(|placed| Document::read(&placed.document));
         FlagSet::of(&all.collect::<Result<Vec<_>, _>>()?)
     }
 }
@@ -170,7 +188,7 @@ mod tests {
     fn the_bucketing_version_is_read() {
         let set = |version| {
             let document = json!({"flags": {}, "metadata": {"bucketing": version}});
-            Documents::default().with(0, document).set()
+            Documents::default().with(0, 1, document).set()
         };
         assert_eq!(set("v2").unwrap().bucketing, Bucketing::V2);
         assert!(set("v9").is_err());

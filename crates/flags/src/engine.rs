@@ -1,5 +1,6 @@
 //! The set of flags in force.
 
+mod documents;
 mod evaluate;
 mod near;
 
@@ -14,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::age::Ages;
 use crate::control::Binding;
 use crate::definition::FlagSet;
-use crate::document::{Document, Documents};
+use crate::document::Documents;
 use crate::exposure::{Exposure, Exposures, Sink};
 use crate::feed::Feed;
 use crate::flag::{Declaration, Flag, FlagType, lint};
@@ -53,6 +54,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Bound {
     documents: Documents,
+    /// How often they have changed.
+    changes: u64,
     bindings: Vec<Binding>,
     declared: Vec<Declaration>,
 }
@@ -132,6 +135,9 @@ impl Flags {
 
     /// Puts another flagd document in force, and turns the controlled switches.
     ///
+    /// A source that feeds the same place, which is that of rank 0, puts its own back when it looks next;
+    /// what is to hold over it needs a [place](Self::feed) above.
+    ///
     /// # Errors
     ///
     /// If the document itself cannot be read; the set in force stays.
@@ -173,54 +179,6 @@ impl Flags {
     /// Notes that the source of that rank was reached so long ago.
     pub(crate) fn confirm(&self, rank: u8, ago: Duration) {
         self.0.ages.confirm(rank, self.0.clock.now(), ago);
-    }
-
-    pub(crate) fn refuse(&self, error: &ConfigError) {
-        self.0.counts.refused();
-        tracing::warn!(target: "bartizan::flags", name = self.0.name, %error, "document refused, the last good one stays");
-    }
-
-    pub(crate) fn install(&self, rank: u8, document: Value) -> Result<(), ConfigError> {
-        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each document must be one by itself: a fault is of whoever brings it.
-        let sound = Document::read(&document).map(|own| own.guesses()).and_then(|guesses| {
-            let documents = bound.documents.with(rank, document);
-            let set = documents.set()?;
-            Ok((guesses, documents, set))
-        });
-        let (guesses, documents, set) = sound.inspect_err(|error| self.refuse(error))?;
-        if guesses {
-            tracing::warn!(target: "bartizan::flags", name = self.0.name, version = set.bucketing.as_str(), "document does not name its bucketing version, a change of the default would move users");
-        }
-        self.0.counts.applied();
-        self.enforce(&mut bound, documents, set);
-        Ok(())
-    }
-
-    /// Takes a document out of force; true if there was one.
-    pub(crate) fn withdraw(&self, rank: u8) -> Result<bool, ConfigError> {
-        let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(documents) = bound.documents.without(rank) else { return Ok(false) };
-        let set = documents.set().inspect_err(|error| self.refuse(error))?;
-        self.0.ages.forget(rank);
-        self.enforce(&mut bound, documents, set);
-        Ok(true)
-    }
-
-    fn enforce(&self, bound: &mut Bound, documents: Documents, set: FlagSet) {
-        bound.documents = documents;
-        for problem in &set.problems {
-            tracing::warn!(target: "bartizan::flags", name = self.0.name, %problem, "flag left out");
-        }
-        if !bound.declared.is_empty() {
-            for finding in lint(&bound.declared, &set) {
-                tracing::warn!(target: "bartizan::flags", name = self.0.name, %finding, "document and program disagree");
-            }
-        }
-        tracing::info!(target: "bartizan::flags", name = self.0.name, flags = set.entries.len(), "document in force");
-        self.0.set.store(set);
-        self.0.changed.notify_waiters();
-        bound.bindings.iter().for_each(|binding| binding.turn(self));
     }
 
     /// Lets a flag turn a switch: now, and whenever another document comes into force.
@@ -364,8 +322,8 @@ impl Engine for Flags {
         self.0.counts.snapshot(self, set.entries.len() - broken, broken, age)
     }
 
-    /// Takes a flagd document as settings.
+    /// Takes a flagd document as settings, as [`Flags::replace`] does.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
-        self.install(0, settings)
+        self.install(0, settings).map(|_| ())
     }
 }

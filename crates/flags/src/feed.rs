@@ -17,7 +17,10 @@ use crate::engine::Flags;
 ///
 /// Names of `$evaluators` are overlaid in the same way; `metadata` holds for the document's own flags.
 /// Documents must name the same bucketing version; one over others that names none takes over theirs,
-/// and one that would change it is refused, since that moves callers.
+/// and one that would change it is refused, since that moves callers. A source tries such a document
+/// again once the others have changed.
+///
+/// One source feeds a place: of two, each would put its own document back.
 ///
 /// # Examples
 ///
@@ -57,6 +60,8 @@ struct Seen {
     text: String,
     /// False if it was refused.
     sound: bool,
+    /// The number of the change that brought it; if it was refused, of the last one before.
+    change: u64,
 }
 
 impl Feed {
@@ -97,9 +102,11 @@ impl Feed {
     ///
     /// If the document itself cannot be read; the last good one stays.
     pub fn replace(&self, document: &str) -> Result<(), ConfigError> {
+        let (before, _) = self.flags.changes(self.rank);
         let value = parse(document).inspect_err(|error| self.flags.refuse(error));
         let result = value.and_then(|value| self.flags.install(self.rank, value));
-        *self.seen.lock() = Some(Seen { text: document.to_owned(), sound: result.is_ok() });
+        let (sound, change) = (result.is_ok(), *result.as_ref().unwrap_or(&before));
+        *self.seen.lock() = Some(Seen { text: document.to_owned(), sound, change });
         result?;
         if let Some(Err(error)) = self.file.as_deref().map(|file| keep(file, document)) {
             tracing::warn!(target: "bartizan::flags", %error, "document cannot be kept on disk");
@@ -108,19 +115,19 @@ impl Feed {
     }
 
     /// Takes what the source has, and notes that it was reached: as [`replace`](Self::replace) and
-    /// [`confirm`](Self::confirm), but a text that is the same as before is not read again, whether it
-    /// is in force or was refused. True if another document came into force.
+    /// [`confirm`](Self::confirm), but a text that is the same as before is read again only if it would
+    /// now fare otherwise. True if another document came into force.
     ///
     /// # Errors
     ///
     /// If the document itself cannot be read; the last good one stays.
     pub fn offer(&self, document: &str) -> Result<bool, ConfigError> {
-        let same = self.seen.lock().as_ref().is_some_and(|seen| seen.text == document);
-        if !same {
-            self.replace(document)?;
+        if self.seen.lock().as_ref().is_some_and(|seen| seen.text == document) {
+            return self.try_again();
         }
-        self.confirm();
-        Ok(!same)
+        self.replace(document)?;
+        self.flags.confirm(self.rank, Duration::ZERO);
+        Ok(true)
     }
 
     /// Takes the document of this place out of force, and off the disk, so that those of lower ranks hold
@@ -140,10 +147,34 @@ impl Feed {
 
     /// Notes that the source was reached just now, and has what it had before: [`Flags::age`] counts
     /// from here. Not if that was refused: what is in force is then older than what the source has.
+    ///
+    /// What was refused is tried once more if another document has come into force or gone since, and
+    /// what was replaced by somebody else is put back; this then works and blocks as
+    /// [`replace`](Self::replace) does.
     pub fn confirm(&self) {
-        if self.seen.lock().as_ref().is_none_or(|seen| seen.sound) {
+        // What is refused again has been logged.
+        let _ = self.try_again();
+    }
+
+    /// As [`confirm`](Self::confirm); true if the document of the source came into force.
+    pub(crate) fn try_again(&self) -> Result<bool, ConfigError> {
+        let seen = self.seen.lock();
+        let again = seen.as_ref().filter(|seen| !self.stands(seen)).map(|seen| seen.text.clone());
+        let sound = seen.as_ref().is_none_or(|seen| seen.sound);
+        drop(seen);
+        if let Some(text) = &again {
+            self.replace(text)?;
+        }
+        if sound || again.is_some() {
             self.flags.confirm(self.rank, Duration::ZERO);
         }
+        Ok(again.is_some())
+    }
+
+    /// Whether it would fare as it did: it is in force, or nothing has changed since it was refused.
+    fn stands(&self, seen: &Seen) -> bool {
+        let (last, own) = self.flags.changes(self.rank);
+        if seen.sound { own == Some(seen.change) } else { seen.change == last }
     }
 }
 

@@ -294,6 +294,60 @@ async fn a_refused_document_leaves_the_last_one_to_age() {
     assert_eq!(flags.age(), Some(Duration::ZERO));
 }
 
+/// The emergency document is of another version of bucketing, so that the server's does not go with it.
+#[tokio::test]
+async fn what_another_document_kept_out_comes_into_force_when_that_is_gone() {
+    let answers = |field: &'static str| {
+        let first = (StatusCode::OK, field, half("search", Some("v2")));
+        let next = match field {
+            "" => first.clone(),
+            _ => (StatusCode::NOT_MODIFIED, "", String::new()),
+        };
+        vec![first, next]
+    };
+    for field in ["", "\"1\""] {
+        let clock = Clock::manual();
+        let flags = Flags::named("flags").clock(clock.clone());
+        let refused = || flags.snapshot().value("bartizan_flags_reloads_total", "refused");
+        let emergency = flags.feed(9);
+        emergency.replace(&half("other", Some("v3"))).unwrap();
+        let (client, _) = server(answers(field));
+        let mut source = HttpSource::new(client, uri(), flags.clone());
+        assert!(source.reload().await.is_err());
+        for _ in 0..3 {
+            clock.advance(60 * SECOND);
+            assert!(!source.reload().await.unwrap());
+        }
+        assert_eq!(refused(), Some(1.0), "it is not tried again while nothing has changed");
+
+        emergency.withdraw().unwrap();
+        assert!(source.reload().await.unwrap());
+        assert_eq!((flags.bucketing(), flags.age()), (Bucketing::V2, Some(Duration::ZERO)));
+        assert!(!source.reload().await.unwrap());
+    }
+}
+
+/// What was put over it by hand holds until the source is asked.
+#[tokio::test]
+async fn a_source_puts_its_own_document_back() {
+    for field in ["", "\"1\""] {
+        let own = (StatusCode::OK, field, document("search", false));
+        let next = match field {
+            "" => own.clone(),
+            _ => (StatusCode::NOT_MODIFIED, "", String::new()),
+        };
+        let (client, _) = server(vec![own, next]);
+        let mut source = HttpSource::new(client, uri(), Flags::empty());
+        source.reload().await.unwrap();
+        let flags = source.flags();
+        flags.apply(serde_json::from_str(&document("search", true)).unwrap()).unwrap();
+        assert!(SEARCH.get(&flags, &nobody()));
+        assert!(source.reload().await.unwrap());
+        assert!(!SEARCH.get(&flags, &nobody()));
+        assert!(!source.reload().await.unwrap());
+    }
+}
+
 /// A server without tags sends the same text again and again: that turns nothing back.
 #[tokio::test]
 async fn the_same_text_again_changes_nothing() {

@@ -215,7 +215,11 @@ impl FlagsSource {
     /// Puts in force what was found, for as long as that takes: the server has answered.
     async fn take(&self, found: Found, seen: &mut Seen) {
         match found {
-            Found::Same => self.feed.confirm(),
+            Found::Same => {
+                let feed = self.feed.clone();
+                // It may have to be read again.
+                let _ = tokio::task::spawn_blocking(move || feed.confirm()).await;
+            }
             Found::Nothing => {
                 // Whatever comes may have the number that was known.
                 seen.version = None;
@@ -226,7 +230,7 @@ impl FlagsSource {
             Found::Document { version, text } => {
                 let feed = self.feed.clone();
                 // A long document is work, and may have to be kept on disk. One that is refused has
-                // been logged, and is not looked at again until it changes.
+                // been logged, and is not looked at again until it, or another document, changes.
                 let offered = tokio::task::spawn_blocking(move || feed.offer(&text)).await;
                 *seen = Seen { version: version.filter(|_| offered.is_ok()), absent: false };
             }

@@ -6,7 +6,7 @@ mod server;
 use std::time::Duration;
 
 use bartizan_core::{Clock, Engine};
-use bartizan_flags::{ErrorCode, EvaluationContext, Flag, Flags};
+use bartizan_flags::{Bucketing, ErrorCode, EvaluationContext, Flag, Flags};
 use bartizan_redis::{FlagsSource, Redis};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
@@ -142,6 +142,28 @@ async fn a_refused_document_leaves_the_last_one_to_age() {
     looked(&server).await;
     looked(&server).await;
     assert_eq!(flags.age(), Some(HOUR));
+}
+
+/// Nobody tells of a change, and the number stays as it is.
+#[tokio::test]
+async fn what_another_document_kept_out_comes_into_force_when_that_is_gone() {
+    let (server, flags) = (Server::start(), Flags::empty());
+    let versioned = |version| format!(r#"{{"flags":{{}},"metadata":{{"bucketing":"{version}"}}}}"#);
+    let emergency = flags.feed(9);
+    emergency.replace(&versioned("v3")).unwrap();
+    let source = FlagsSource::new(Redis::new(&server.url()).unwrap(), flags.clone());
+    source.publish(&versioned("v2")).await.unwrap();
+    tokio::spawn(source.watch(Duration::from_millis(100)));
+    looked(&server).await;
+    looked(&server).await;
+    assert_eq!(flags.snapshot().value("bartizan_flags_reloads_total", "refused"), Some(1.0));
+    emergency.withdraw().unwrap();
+    let back = async {
+        while flags.bucketing() != Bucketing::V2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(LONG, back).await.expect("it comes into force");
 }
 
 /// Longer than the server has to answer.

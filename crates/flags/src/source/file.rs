@@ -96,7 +96,7 @@ impl FileSource {
     /// # Errors
     ///
     /// If the file or the changed document cannot be read; the set in force stays. A document that
-    /// was refused is not looked at again until it changes.
+    /// was refused is not looked at again until it, or another document, changes.
     pub fn reload(&self) -> Result<bool, ConfigError> {
         let mut unreadable = self.0.unreadable.lock();
         match fs::read_to_string(&self.0.path) {

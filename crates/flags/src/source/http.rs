@@ -145,10 +145,14 @@ where
         ready.map_err(|_| fault(Kind::Unreachable))?;
         let response = self.client.call(request).await.map_err(|_| fault(Kind::Unreachable))?;
         let (head, body) = response.into_parts();
+        let feed = self.feed.clone();
         match head.status {
             StatusCode::NOT_MODIFIED => {
-                self.feed.confirm();
-                return Ok(false);
+                // It may have to be read again.
+                let confirmed = tokio::task::spawn_blocking(move || feed.try_again()).await;
+                return confirmed
+                    .map_err(|_| fault(Kind::Body))?
+                    .map_err(|error| fault(Kind::Document(error)));
             }
             StatusCode::OK => {}
             status => {
@@ -158,7 +162,6 @@ where
         }
         let body = Limited::new(body, MAX_DOCUMENT).collect().await;
         let body = body.map_err(|_| fault(Kind::Body))?.to_bytes();
-        let feed = self.feed.clone();
         // A long document is work, and may have to be kept on disk.
         let offered = tokio::task::spawn_blocking(move || {
             let text = std::str::from_utf8(&body).map_err(|_| fault(Kind::Body))?;
