@@ -316,6 +316,33 @@ fn callers_who_leave_before_an_answer_is_due_say_nothing_of_a_canary() {
     assert!(!layer.rollout().is_rolled_back("canary"));
 }
 
+/// Those who were waiting when it was given another chance say nothing of how it does since.
+#[test]
+fn what_began_before_a_canary_was_resumed_does_not_take_it_back_again() {
+    let clock = Clock::manual();
+    let (layer, mut split) = beside_a_stable_that_answers(&clock, std::future::pending);
+    let rollout = layer.rollout();
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut waiting = Vec::new();
+    for caller in 0..400 {
+        let mut future = Box::pin(split.call(request(&format!("user-{caller}"))));
+        if future.as_mut().poll(&mut cx).is_pending() {
+            waiting.push(future);
+        }
+    }
+    clock.advance(Duration::from_secs(1));
+    while !rollout.is_rolled_back("canary") {
+        drop(waiting.pop().expect("it is rolled back while callers wait"));
+    }
+    rollout.resume("canary");
+    assert!(waiting.len() > 100, "{}", waiting.len());
+    waiting.clear();
+    assert!(!rollout.is_rolled_back("canary"));
+    // Of those who come now it is taken back as ever.
+    ask(&mut split, &clock, 200, Duration::from_millis(200));
+    assert!(rollout.is_rolled_back("canary"));
+}
+
 #[tokio::test]
 async fn a_ramp_lets_more_through_with_time_and_moves_nobody_back() {
     let clock = Clock::manual();

@@ -35,7 +35,7 @@ struct Inner {
 #[derive(Debug)]
 struct Variant {
     name: String,
-    /// When its ramp began.
+    /// When its ramp and its window began.
     started: AtomicU64,
     window: Mutex<Window>,
     rolled_back: AtomicBool,
@@ -112,12 +112,13 @@ impl Rollout {
     }
 
     /// Gives a variant that was taken back another chance: with an empty window, and with its ramp
-    /// from the start.
+    /// from the start. Exchanges that began before are counted, but do not judge it any more.
     pub fn resume(&self, variant: &str) {
         if let Some(variant) = self.find(variant) {
-            *variant.window.lock() = Window::default();
+            let mut window = variant.window.lock();
             variant.started.store(self.0.clock.now().as_nanos(), Relaxed);
             variant.rolled_back.store(false, Relaxed);
+            *window = Window::default();
         }
     }
 
@@ -221,6 +222,9 @@ impl Rollout {
         let Some(failed) = failed else { return };
         let sum = {
             let mut slot = variant.window.lock();
+            if index > 0 && started.as_nanos() < variant.started.load(Relaxed) {
+                return;
+            }
             slot.record(nanos, window, failed, micros);
             if index == 0 || variant.rolled_back.load(Relaxed) {
                 return;
