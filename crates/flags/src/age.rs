@@ -10,10 +10,17 @@ use parking_lot::Mutex;
 /// an evaluation asks by one load, and waits for nobody.
 #[derive(Debug)]
 pub(crate) struct Ages {
-    /// By rank, as [`point`]s.
-    reached: Mutex<Vec<(u8, u64)>>,
-    /// The earliest of them.
+    sources: Mutex<Vec<Source>>,
+    /// The earliest point of them.
     earliest: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Source {
+    rank: u8,
+    /// The [`point`] when it was last reached; until it is, when it was made.
+    at: u64,
+    reached: bool,
 }
 
 /// There is no source.
@@ -30,27 +37,48 @@ fn point(now: Timestamp, ago: Duration) -> u64 {
 
 impl Default for Ages {
     fn default() -> Self {
-        Self { reached: Mutex::default(), earliest: AtomicU64::new(NOBODY) }
+        Self { sources: Mutex::default(), earliest: AtomicU64::new(NOBODY) }
     }
 }
 
 impl Ages {
-    /// Notes that the source of that rank was reached so long ago.
-    pub(crate) fn confirm(&self, rank: u8, now: Timestamp, ago: Duration) {
-        self.update(rank, Some(point(now, ago)));
+    /// Notes that there is a source of that rank, which has not been reached yet.
+    pub(crate) fn expect(&self, rank: u8, now: Timestamp) {
+        let at = point(now, Duration::ZERO);
+        self.update(|sources| {
+            if !sources.iter().any(|source| source.rank == rank) {
+                sources.push(Source { rank, at, reached: false });
+            }
+        });
+    }
+
+    /// Notes that the source of that rank was reached so long ago. True if it never was before.
+    pub(crate) fn confirm(&self, rank: u8, now: Timestamp, ago: Duration) -> bool {
+        let at = point(now, ago);
+        self.update(|sources| {
+            let known = sources.iter().position(|source| source.rank == rank);
+            let before = known.map(|known| sources.swap_remove(known));
+            sources.push(Source { rank, at, reached: true });
+            before.is_none_or(|before| !before.reached)
+        })
     }
 
     /// There is nothing of that rank any more that could age.
     pub(crate) fn forget(&self, rank: u8) {
-        self.update(rank, None);
+        self.update(|sources| sources.retain(|source| source.rank != rank));
     }
 
-    fn update(&self, rank: u8, at: Option<u64>) {
-        let mut reached = self.reached.lock();
-        reached.retain(|(other, _)| *other != rank);
-        reached.extend(at.map(|at| (rank, at)));
-        let earliest = reached.iter().map(|(_, at)| *at).min().unwrap_or(NOBODY);
+    fn update<T>(&self, change: impl FnOnce(&mut Vec<Source>) -> T) -> T {
+        let mut sources = self.sources.lock();
+        let result = change(&mut sources);
+        let earliest = sources.iter().map(|source| source.at).min().unwrap_or(NOBODY);
         self.earliest.store(earliest, Relaxed);
+        result
+    }
+
+    /// Whether every source that there is has been reached.
+    pub(crate) fn are_reached(&self) -> bool {
+        self.sources.lock().iter().all(|source| source.reached)
     }
 
     /// How long ago the source was reached that has been silent longest.
@@ -76,6 +104,24 @@ mod tests {
         assert_eq!(ages.age(now), Some(second * 3));
         ages.confirm(0, now, Duration::ZERO);
         assert_eq!(ages.age(now), Some(second * 2));
+    }
+
+    #[test]
+    fn a_source_that_was_never_reached_is_as_old_as_it_is() {
+        let second = Duration::from_secs(1);
+        let (ages, start) = (Ages::default(), Timestamp::from_nanos(7));
+        assert!(ages.are_reached());
+        ages.expect(0, start);
+        let now = start.saturating_add(second);
+        ages.expect(0, now);
+        assert_eq!((ages.age(now), ages.are_reached()), (Some(second), false));
+        assert!(ages.confirm(0, now, Duration::ZERO));
+        assert!(!ages.confirm(0, now, Duration::ZERO));
+        ages.expect(0, now);
+        assert_eq!((ages.age(now), ages.are_reached()), (Some(Duration::ZERO), true));
+        ages.expect(1, now);
+        ages.forget(1);
+        assert!(ages.are_reached());
     }
 
     #[test]

@@ -46,7 +46,7 @@ struct Inner {
     exposures: OnceLock<Sink>,
     /// In nanoseconds: how old the set may be. All of them if it may be of any age.
     stale_after: AtomicU64,
-    /// Wakes whoever waits for the first document.
+    /// Wakes whoever waits for a document, or for a source to be reached.
     changed: Notify,
 }
 
@@ -102,11 +102,6 @@ impl Flags {
         self.0.stale_after.store(limit, Relaxed);
     }
 
-    #[cfg(feature = "open-feature")]
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.0.set.load().loaded
-    }
-
     /// Whether a source has been silent for longer than it may be.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -152,33 +147,46 @@ impl Flags {
         Feed::new(self.clone(), rank)
     }
 
-    /// Waits until a document is in force: for a start that would rather be late than without flags.
-    /// Put a time-out around it.
+    /// Waits until a document is in force and every source has brought one: for a start that would
+    /// rather be late than without flags. What a [feed has kept](Feed::keep_in) will do, and of an
+    /// [optional file](crate::FileSource::optional) that it was looked for. Put a time-out around it.
     pub async fn ready(&self) {
         loop {
             let changed = self.0.changed.notified();
-            if self.0.set.load().loaded {
+            if self.is_ready() {
                 return;
             }
             changed.await;
         }
     }
 
-    /// Waits until a document is in force, but no longer than `limit`; says whether one is.
+    /// Waits as [`ready`](Self::ready) does, but no longer than `limit`; says whether it need not
+    /// wait any more.
     pub async fn ready_within(&self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.ready()).await.is_ok()
     }
 
-    /// How long ago the sources were reached: of the one that has been silent longest. `None` if
-    /// there is none.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.set.load().loaded && self.0.ages.are_reached()
+    }
+
+    /// How long ago the sources were reached: of the one that has been silent longest, since it was
+    /// made if it has never said anything. `None` if there is none.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.0.ages.age(self.0.clock.now())
     }
 
+    /// Notes that there is a source of that rank.
+    pub(crate) fn expect(&self, rank: u8) {
+        self.0.ages.expect(rank, self.0.clock.now());
+    }
+
     /// Notes that the source of that rank was reached so long ago.
     pub(crate) fn confirm(&self, rank: u8, ago: Duration) {
-        self.0.ages.confirm(rank, self.0.clock.now(), ago);
+        if self.0.ages.confirm(rank, self.0.clock.now(), ago) {
+            self.0.changed.notify_waiters();
+        }
     }
 
     /// Lets a flag turn a switch: now, and whenever another document comes into force.

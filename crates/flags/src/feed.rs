@@ -145,6 +145,12 @@ impl Feed {
         Ok(was_there)
     }
 
+    /// Notes that a source is going to feed this place: [`Flags::ready`] waits for it, and
+    /// [`Flags::age`] counts from here until it is reached. The sources of this crate do so themselves.
+    pub fn expect(&self) {
+        self.flags.expect(self.rank);
+    }
+
     /// Notes that the source was reached just now, and has what it had before: [`Flags::age`] counts
     /// from here. Not if that was refused: what is in force is then older than what the source has.
     ///

@@ -87,7 +87,7 @@
 //! | a new document or file cannot be read | the last good one stays, a warning is logged |
 //! | the first one cannot be read | an error at start |
 //! | a source is silent | the last good one stays, its age grows; [`Reason::Stale`] after [`Flags::stale_after`] |
-//! | a source is silent at start | the caller's default, or what [`Feed::keep_in`] kept |
+//! | a source is silent at start | the caller's default, or what [`Feed::keep_in`] kept; [`Flags::ready`] waits, and its age grows |
 //! | unknown flag, other type, unknown variant | the caller's default; [`Details::error`] |
 //! | a rule takes too many steps, or throws | the caller's default, [`ErrorCode::General`] |
 //! | no document yet | the caller's default, [`ErrorCode::ProviderNotReady`] |

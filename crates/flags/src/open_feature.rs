@@ -159,11 +159,11 @@ fn their_struct(members: &Map<String, Value>) -> StructValue {
 
 #[async_trait]
 impl FeatureProvider for OpenFeatureProvider {
-    /// Not ready before the first document is in force; in error if there is none and one was refused.
+    /// Not ready before the flags [are](Flags::ready); in error if by then a document was refused.
     fn status(&self) -> ProviderStatus {
         let snapshot = self.flags.snapshot();
         let refused = snapshot.value("bartizan_flags_reloads_total", "refused");
-        match (self.flags.is_loaded(), refused) {
+        match (self.flags.is_ready(), refused) {
             (true, _) if self.flags.is_stale() => ProviderStatus::STALE,
             (true, _) => ProviderStatus::Ready,
             (false, Some(refused)) if refused > 0.0 => ProviderStatus::Error,

@@ -215,6 +215,38 @@ async fn u27_a_server_that_never_answers_holds_up_no_evaluation() {
     task.abort();
 }
 
+/// An emergency document is no substitute for what has not come yet.
+#[tokio::test(start_paused = true)]
+async fn u27_a_source_that_never_answers_ages_from_its_start_and_nobody_is_ready() {
+    let clock = Clock::manual();
+    let flags = Flags::named("flags").clock(clock.clone());
+    flags.stale_after(60 * SECOND);
+    flags.feed(9).replace(&document("other", true)).unwrap();
+    assert!(flags.ready_within(SECOND).await, "nothing else is to come");
+    let (client, _) = server(vec![
+        (StatusCode::BAD_GATEWAY, "", String::new()),
+        (StatusCode::OK, "", document("search", false)),
+    ]);
+    let mut source = HttpSource::new(client, uri(), flags.clone());
+    assert!(source.reload().await.is_err());
+    clock.advance(61 * SECOND);
+    assert!(!flags.ready_within(SECOND).await);
+    assert_eq!((flags.age(), flags.is_stale()), (Some(61 * SECOND), true));
+    let value = |metric| flags.snapshot().value(metric, "");
+    assert_eq!(value("bartizan_flags_age_seconds"), Some(61.0));
+    assert_eq!(value("bartizan_flags_stale"), Some(1.0));
+    assert_eq!(OTHER.details(&flags, &nobody()).reason, Reason::Stale);
+
+    let waiting = tokio::spawn({
+        let flags = flags.clone();
+        async move { flags.ready_within(SECOND).await }
+    });
+    tokio::task::yield_now().await;
+    source.reload().await.unwrap();
+    assert!(waiting.await.unwrap());
+    assert_eq!((flags.age(), flags.is_stale()), (Some(Duration::ZERO), false));
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
@@ -228,6 +260,7 @@ async fn u27_last_values_survive_a_restart_during_an_outage() {
     let mut source = HttpSource::new(client, uri(), Flags::empty()).keep_in(&file);
     assert!(source.flags().age().is_some_and(|age| age < 60 * SECOND), "it was written just now");
     assert!(!SEARCH.get(&source.flags(), &nobody()), "what was in force before holds at once");
+    assert!(source.flags().ready_within(Duration::ZERO).await);
     assert!(source.reload().await.unwrap_err().to_string().contains("502"));
     assert!(!SEARCH.get(&source.flags(), &nobody()));
     fs::remove_file(file).unwrap();

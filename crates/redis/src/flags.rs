@@ -146,10 +146,17 @@ impl FlagsSource {
         }
     }
 
-    /// Follows the document for ever: on word of a change, and besides every `interval`.
+    /// Follows the document for ever: on word of a change, and besides every `interval`. From now on
+    /// the flags [wait](Flags::ready) for it.
     ///
     /// Nothing runs unless the future is polled: spawn it, and abort the task to stop.
-    pub async fn watch(self, interval: Duration) -> Infallible {
+    pub fn watch(self, interval: Duration) -> impl Future<Output = Infallible> + Send {
+        // Not when it is first polled: before that, whoever waits could find nothing to wait for.
+        self.feed.expect();
+        self.run(interval)
+    }
+
+    async fn run(self, interval: Duration) -> Infallible {
         let interval = interval.max(MIN_INTERVAL);
         let (mut seen, mut wait, mut told) = (Seen::default(), FIRST_WAIT, false);
         loop {

@@ -183,12 +183,7 @@ async fn a_document_that_takes_long_to_come_into_force_does_so_once() {
     let applied = || flags.snapshot().value("bartizan_flags_reloads_total", "applied").unwrap();
     source.publish(&document(1)).await.unwrap();
     assert_eq!(next(&mut told).await, 1);
-    let done = async {
-        while applied() < 1.0 || flags.age().is_none() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(LONG, done).await.expect("it comes into force");
+    assert!(flags.ready_within(LONG).await, "it comes into force");
     drop(never);
     source.publish(&document(2)).await.unwrap();
     assert_eq!(next(&mut told).await, 2);
@@ -241,6 +236,24 @@ async fn u27_without_the_server_evaluation_waits_for_nothing_and_later_follows_a
     assert_eq!((next(&mut told).await, next(&mut told_late).await), (3, 3));
 }
 
+/// An emergency document is no substitute for what has not come yet.
+#[tokio::test]
+async fn u27_without_the_server_nobody_is_ready_and_flags_age_from_the_start() {
+    let (mut server, clock) = (Server::start(), Clock::manual());
+    server.kill();
+    let flags = Flags::named("flags").clock(clock.clone());
+    flags.feed(9).replace(&document(9)).unwrap();
+    let source = FlagsSource::new(Redis::new(&server.url()).unwrap(), flags.clone());
+    tokio::spawn(source.clone().watch(HOUR));
+    assert!(!flags.ready_within(Duration::ZERO).await, "the task has not even begun");
+    clock.advance(HOUR);
+    assert_eq!(flags.age(), Some(HOUR));
+    server.restart();
+    source.publish(&document(1)).await.unwrap();
+    assert!(flags.ready_within(LONG).await);
+    assert_eq!(flags.age(), Some(Duration::ZERO));
+}
+
 #[tokio::test]
 async fn u27_the_last_good_document_survives_on_disk() {
     let file = std::env::temp_dir().join(format!("bartizan-redis-kept-{}", std::process::id()));
@@ -250,13 +263,8 @@ async fn u27_the_last_good_document_survives_on_disk() {
     let source = FlagsSource::new(redis.clone(), flags.feed(0).keep_in(&file));
     let watch = tokio::spawn(source.clone().watch(HOUR));
     source.publish(&document(7)).await.unwrap();
-    // It is kept before its age is told.
-    let kept = async {
-        while flags.age().is_none() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(LONG, kept).await.unwrap();
+    // It is kept before the source counts as reached.
+    assert!(flags.ready_within(LONG).await);
     watch.abort();
     server.kill();
 

@@ -65,10 +65,13 @@ pub struct HttpSource<C> {
 }
 
 impl<C> HttpSource<C> {
-    /// Creates a source that feeds `feed`: [`Flags`], or one of several places in them.
+    /// Creates a source that feeds `feed`: [`Flags`], or one of several places in them, which from now
+    /// on [wait](Flags::ready) for it.
     #[must_use]
     pub fn new(client: C, uri: Uri, feed: impl Into<Feed>) -> Self {
-        Self { client, uri, feed: feed.into(), etag: None }
+        let feed = feed.into();
+        feed.expect();
+        Self { client, uri, feed, etag: None }
     }
 
     /// Keeps the last good document in a file: see [`Feed::keep_in`]. Blocks on I/O.
