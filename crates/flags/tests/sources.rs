@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bartizan_core::{Clock, Engine, Mode, Switch};
@@ -16,10 +18,12 @@ use bartizan_flags::{
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Request, Response, StatusCode, Uri};
+use http_body::{Body, Frame};
 use http_body_util::{Empty, Full};
 use serde_json::json;
 use tokio::time::{Instant, advance};
 use tower::service_fn;
+use tower::util::BoxService;
 
 static SEARCH: Flag<bool> = Flag::new("search", true);
 static OTHER: Flag<bool> = Flag::new("other", false);
@@ -248,6 +252,50 @@ async fn u27_a_source_that_never_answers_ages_from_its_start_and_nobody_is_ready
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// A body of which nothing ever comes, as over a connection whose other end has gone.
+struct Hangs;
+
+impl Body for Hangs {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+type Hanging = HttpSource<BoxService<Request<Empty<Bytes>>, Response<Hangs>, Infallible>>;
+
+/// How often a server is asked in a minute and a half of which nothing comes: of the first answers the
+/// head, of the others not even that.
+async fn asked_of_one_that_hangs(heads: usize, set: impl FnOnce(Hanging) -> Hanging) -> usize {
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let client = service_fn(move |_: Request<Empty<Bytes>>| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        let has_head = *count <= heads;
+        async move { if has_head { Ok(Response::new(Hangs)) } else { std::future::pending().await } }
+    });
+    let source = HttpSource::new(BoxService::new(client), uri(), Flags::empty());
+    let watch = set(source).watch(SECOND);
+    assert!(tokio::time::timeout(90 * SECOND, watch).await.is_err());
+    *asked.lock().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_is_given_up_and_asked_again() {
+    for heads in [0, 9] {
+        // Each time it has 30 seconds, and is left alone for one.
+        assert_eq!(asked_of_one_that_hangs(heads, |source| source).await, 3);
+    }
+    let count = asked_of_one_that_hangs(0, |source| source.deadline(8 * SECOND)).await;
+    assert_eq!(count, 10);
+}
 
 #[tokio::test]
 async fn u27_last_values_survive_a_restart_during_an_outage() {

@@ -10,6 +10,7 @@ use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Limited};
+use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::definition::MAX_DOCUMENT;
@@ -20,6 +21,8 @@ use crate::feed::Feed;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest `Retry-After` that is obeyed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// How long an answer may take.
+const DEADLINE: Duration = Duration::from_secs(30);
 /// How much each wait is varied, so that a fleet does not ask in step.
 const JITTER: f64 = 0.1;
 
@@ -27,8 +30,8 @@ const JITTER: f64 = 0.1;
 /// [`tower_service::Service`].
 ///
 /// It asks with `If-None-Match`, so that an unchanged document costs no transfer; waits as long as
-/// `Retry-After` says; and spreads its questions by a tenth. Set time-outs, authentication and the
-/// like as layers of the client.
+/// `Retry-After` says; spreads its questions by a tenth; and gives an answer up that does not come by
+/// its [deadline](Self::deadline). Set authentication and the like as layers of the client.
 ///
 /// No evaluation waits for it. Before the first answer every flag gives its default, or, with
 /// [`HttpSource::keep_in`], what was in force before the restart.
@@ -62,6 +65,7 @@ pub struct HttpSource<C> {
     uri: Uri,
     feed: Feed,
     etag: Option<HeaderValue>,
+    deadline: Duration,
 }
 
 impl<C> HttpSource<C> {
@@ -71,7 +75,14 @@ impl<C> HttpSource<C> {
     pub fn new(client: C, uri: Uri, feed: impl Into<Feed>) -> Self {
         let feed = feed.into();
         feed.expect();
-        Self { client, uri, feed, etag: None }
+        Self { client, uri, feed, etag: None, deadline: DEADLINE }
+    }
+
+    /// Sets how long an answer may take, to the end of its body: 30 seconds by default.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// Keeps the last good document in a file: see [`Feed::keep_in`]. Blocks on I/O.
@@ -104,10 +115,25 @@ enum Kind {
     Document(ConfigError),
 }
 
+impl From<Kind> for SourceError {
+    fn from(kind: Kind) -> Self {
+        Self { kind, retry_after: None }
+    }
+}
+
+/// What the server has.
+struct Answer {
+    etag: Option<HeaderValue>,
+    /// `None` if it is what it was.
+    body: Option<Bytes>,
+}
+
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Unreachable => f.write_str("the server cannot be reached"),
+            Kind::Unreachable => {
+                f.write_str("the server cannot be reached, or does not answer in time")
+            }
             Kind::Status(status) => write!(f, "the server answers {status}"),
             Kind::Body => f.write_str("the document broke off, is too long or is no text"),
             Kind::Document(_) => f.write_str("the document cannot be used"),
@@ -134,10 +160,25 @@ where
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, refuses, or has no document that can be used; the last good
-    /// one stays.
+    /// If the server cannot be reached, takes too long, refuses, or has no document that can be used;
+    /// the last good one stays.
     pub async fn reload(&mut self) -> Result<bool, SourceError> {
-        let fault = |kind| SourceError { kind, retry_after: None };
+        let answer = timeout(self.deadline, self.ask()).await;
+        let answer = answer.unwrap_or_else(|_| Err(Kind::Unreachable.into()))?;
+        let (feed, etag) = (self.feed.clone(), answer.etag);
+        // A long document is work, and may have to be kept on disk; one that is the same may have to be
+        // read again.
+        let taken = tokio::task::spawn_blocking(move || {
+            let Some(body) = answer.body else { return feed.try_again().map_err(Kind::Document) };
+            let text = std::str::from_utf8(&body).map_err(|_| Kind::Body)?;
+            feed.offer(text).map_err(Kind::Document)
+        });
+        let changed = taken.await.map_err(|_| Kind::Body)??;
+        self.etag = etag;
+        Ok(changed)
+    }
+
+    async fn ask(&mut self) -> Result<Answer, SourceError> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = self.uri.clone();
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -145,34 +186,21 @@ where
             request.headers_mut().insert(IF_NONE_MATCH, etag.clone());
         }
         let ready = std::future::poll_fn(|cx| self.client.poll_ready(cx)).await;
-        ready.map_err(|_| fault(Kind::Unreachable))?;
-        let response = self.client.call(request).await.map_err(|_| fault(Kind::Unreachable))?;
+        ready.map_err(|_| Kind::Unreachable)?;
+        let response = self.client.call(request).await.map_err(|_| Kind::Unreachable)?;
         let (head, body) = response.into_parts();
-        let feed = self.feed.clone();
         match head.status {
-            StatusCode::NOT_MODIFIED => {
-                // It may have to be read again.
-                let confirmed = tokio::task::spawn_blocking(move || feed.try_again()).await;
-                return confirmed
-                    .map_err(|_| fault(Kind::Body))?
-                    .map_err(|error| fault(Kind::Document(error)));
+            StatusCode::NOT_MODIFIED => Ok(Answer { etag: self.etag.clone(), body: None }),
+            StatusCode::OK => {
+                let body = Limited::new(body, MAX_DOCUMENT).collect().await;
+                let body = body.map_err(|_| Kind::Body)?.to_bytes();
+                Ok(Answer { etag: head.headers.get(ETAG).cloned(), body: Some(body) })
             }
-            StatusCode::OK => {}
             status => {
                 let retry_after = retry_after(&head.headers);
-                return Err(SourceError { kind: Kind::Status(status), retry_after });
+                Err(SourceError { kind: Kind::Status(status), retry_after })
             }
         }
-        let body = Limited::new(body, MAX_DOCUMENT).collect().await;
-        let body = body.map_err(|_| fault(Kind::Body))?.to_bytes();
-        // A long document is work, and may have to be kept on disk.
-        let offered = tokio::task::spawn_blocking(move || {
-            let text = std::str::from_utf8(&body).map_err(|_| fault(Kind::Body))?;
-            feed.offer(text).map_err(|error| fault(Kind::Document(error)))
-        });
-        let changed = offered.await.map_err(|_| fault(Kind::Body))??;
-        self.etag = head.headers.get(ETAG).cloned();
-        Ok(changed)
     }
 
     /// Follows the server for ever, and asks it every `interval`; after a failure sooner, but ever
