@@ -219,6 +219,15 @@ async fn u27_a_server_that_never_answers_holds_up_no_evaluation() {
     task.abort();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_to_be_left_alone_for_ever_is_for_an_hour() {
+    let long = "99999999999999999999";
+    let (client, asked) = server(vec![(StatusCode::SERVICE_UNAVAILABLE, long, String::new())]);
+    let watch = HttpSource::new(client, uri(), Flags::empty()).watch(30 * SECOND);
+    assert!(tokio::time::timeout(3599 * SECOND, watch).await.is_err());
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
 /// An emergency document is no substitute for what has not come yet.
 #[tokio::test(start_paused = true)]
 async fn u27_a_source_that_never_answers_ages_from_its_start_and_nobody_is_ready() {

@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bartizan_core::ConfigError;
+use bartizan_core::{ConfigError, retry_after};
 use bytes::Bytes;
-use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
+use http::{Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Limited};
 use tokio::time::timeout;
@@ -197,7 +197,7 @@ where
                 Ok(Answer { etag: head.headers.get(ETAG).cloned(), body: Some(body) })
             }
             status => {
-                let retry_after = retry_after(&head.headers);
+                let retry_after = retry_after(&head.headers).map(|wait| wait.min(MAX_RETRY_AFTER));
                 Err(SourceError { kind: Kind::Status(status), retry_after })
             }
         }
@@ -226,20 +226,6 @@ where
             tokio::time::sleep(wait.mul_f64(1.0 + JITTER * fastrand::f64())).await;
         }
     }
-}
-
-/// Seconds or a date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let date = date.duration_since(std::time::UNIX_EPOCH).ok()?;
-            date.saturating_sub(bartizan_core::Clock::system().unix())
-        }
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 impl<C> fmt::Debug for HttpSource<C> {
