@@ -226,6 +226,11 @@ impl RequestFlags {
         Chosen { resolved, value, key: state.attributes().key().map(str::to_owned) }
     }
 
+    /// Whether it is known who calls.
+    pub(crate) fn has_key(&self) -> bool {
+        self.0.state.lock().attributes().key().is_some()
+    }
+
     #[inline]
     fn value<T: FlagType, V>(
         &self,

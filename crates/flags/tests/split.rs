@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bartizan_core::{Clock, Engine, Mode, Principal};
 use bartizan_flags::{
-    Exposures, Flag, Flags, FlagsLayer, Overrides, RolloutSettings, Split, SplitLayer,
+    Exposures, Flag, Flags, FlagsLayer, Overrides, RequestFlags, RolloutSettings, Split, SplitLayer,
 };
 use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
@@ -420,6 +420,39 @@ async fn a_cookie_keeps_visitors_where_they_are() {
     let mut split = layer.layer(Backend::new("stable"));
     let response = split.ready().await.unwrap().call(request("ann")).await.unwrap();
     assert!(!response.headers().contains_key(SET_COOKIE), "who has a name needs no cookie");
+}
+
+/// A layer between that of the flags and the split, as a late login, says who calls.
+#[tokio::test]
+async fn a_cookie_is_not_for_whom_the_flags_know() {
+    let flags = flags(50);
+    let layer =
+        SplitLayer::new(flags.clone(), SEARCH, [("canary", Backend::new("canary"))]).cookie("v");
+    let split = layer.layer(Backend::new("stable"));
+    for by_attribute in [false, true] {
+        let inner = split.clone();
+        let login = service_fn(move |request: Request<()>| {
+            let user = request.headers()["user"].to_str().unwrap().to_owned();
+            let flags = RequestFlags::current().unwrap();
+            match by_attribute {
+                true => flags.attribute("targetingKey", user),
+                false => flags.identify(&Principal::new(user)),
+            }
+            inner.clone().oneshot(request)
+        });
+        let service = FlagsLayer::new(flags.clone()).layer(login);
+        for user in 0..100 {
+            let user = format!("user-{user}");
+            let asked = Request::builder().header("user", &user).header(COOKIE, "v=abc");
+            let response = service.clone().oneshot(asked.body(()).unwrap()).await.unwrap();
+            let expected = served(&mut split.clone(), request(&user)).await;
+            assert_eq!(response.headers()["by"], *expected, "{user}");
+
+            let asked = Request::builder().header("user", &user).body(()).unwrap();
+            let response = service.clone().oneshot(asked).await.unwrap();
+            assert!(!response.headers().contains_key(SET_COOKIE));
+        }
+    }
 }
 
 #[tokio::test]

@@ -113,7 +113,9 @@ impl<S> SplitLayer<S> {
     }
 
     /// Keeps callers whom nobody has authenticated with their variant by a cookie of that name. It
-    /// holds a random number that becomes the targeting key.
+    /// holds a random number that becomes the targeting key. Whoever has a
+    /// [`Principal`](bartizan_core::Principal), or a targeting key in
+    /// [`RequestFlags`](crate::RequestFlags), is known.
     pub fn cookie(mut self, name: impl Into<Arc<str>>) -> Self {
         self.cookie = Some(name.into());
         self

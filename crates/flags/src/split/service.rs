@@ -44,9 +44,11 @@ struct Exposed {
 impl<S> Split<S> {
     fn choose<B>(&self, request: &Request<B>, now: Timestamp) -> Choice {
         let SplitLayer { flags, rollout, cookie: name, available, .. } = &self.layer;
+        let own = RequestFlags::of(flags, request);
+        let principal = request.extensions().get::<Principal>();
         let mut cookie = None;
-        let anonymous = || request.extensions().get::<Principal>().is_none();
-        let identity = name.as_deref().filter(|_| anonymous()).map(|name| {
+        let is_known = || principal.is_some() || own.as_ref().is_some_and(RequestFlags::has_key);
+        let identity = name.as_deref().filter(|_| !is_known()).map(|name| {
             cookie::read(request.headers(), name).map(str::to_owned).unwrap_or_else(|| {
                 let identity = cookie::identity();
                 cookie = cookie::write(name, &identity);
@@ -54,7 +56,7 @@ impl<S> Split<S> {
             })
         });
         let flag = rollout.flag();
-        let (chosen, key, own) = match RequestFlags::of(flags, request) {
+        let (chosen, key, own) = match own {
             Some(own) => {
                 if let Some(identity) = identity {
                     own.attribute(TARGETING_KEY, identity);
@@ -62,7 +64,7 @@ impl<S> Split<S> {
                 let Chosen { resolved, value, key } =
                     own.choose(flag, |value| rollout.index(value));
                 // The flag's rule may ask for nobody, but the ramp does.
-                let caller = || Some(request.extensions().get::<Principal>()?.subject().to_owned());
+                let caller = || principal.map(|principal| principal.subject().to_owned());
                 (value, key.or_else(caller), Some(Exposed { flags: own, resolved }))
             }
             None => {
