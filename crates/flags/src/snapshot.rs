@@ -49,7 +49,7 @@ struct State {
     /// Flags whose variants the request names, and may.
     overridden: Vec<(u32, u32)>,
     memo: Memo,
-    /// Flags whose exposure has been reported, or left out by chance.
+    /// Flags whose exposure has been reported, left out by chance, or is none.
     exposed: Vec<u32>,
 }
 
@@ -285,6 +285,13 @@ impl RequestFlags {
             state.exposed.push(index);
             sink.offer(state.attributes().key(), || set.exposure(index, resolved));
         }
+    }
+
+    /// Reports nothing of a flag any more: the request does not get what the flag says.
+    pub(crate) fn conceal<T>(&self, flag: &Flag<T>) {
+        let Seen { flags, set } = self.seen();
+        let index = flags.sink().and_then(|_| set.index(flag.name(), flag.hash()));
+        self.0.state.lock().exposed.extend(index);
     }
 
     /// Says who calls, for what finds out only behind the layer. What was evaluated before is

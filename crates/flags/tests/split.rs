@@ -496,6 +496,45 @@ async fn only_who_is_served_by_a_variant_is_exposed_to_it() {
     assert_eq!(seen().await, by_stable, "it is rolled back");
 }
 
+/// Stable asks the same flag, and still its caller has seen nothing of the canary.
+#[tokio::test]
+async fn who_is_served_by_stable_instead_is_not_exposed_by_what_stable_asks() {
+    let flags = flags(100);
+    let mut exposures = flags.exposures(Exposures::new(100)).unwrap();
+    let ready = Arc::new(AtomicBool::new(true));
+    let asks = |backend: Backend| {
+        BoxCloneSyncService::new(backend.map_request(|request: Request<()>| {
+            assert_eq!(RequestFlags::current().unwrap().get(&SEARCH), "canary");
+            request
+        }))
+    };
+    let canary = Backend { ready: Arc::clone(&ready), ..Backend::new("canary") };
+    let open = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&open);
+    let layer = SplitLayer::new(flags.clone(), SEARCH, [("canary", asks(canary))])
+        .available(move |_| !asked.load(Relaxed));
+    let rollout = layer.rollout();
+    let mut service = FlagsLayer::new(flags).layer(layer.layer(asks(Backend::new("stable"))));
+    let mut exposed = async || {
+        service.ready().await.unwrap().call(request("ann")).await.unwrap();
+        std::iter::from_fn(|| exposures.try_recv().ok()).count()
+    };
+    assert_eq!(exposed().await, 1, "the canary serves");
+    ready.store(false, Relaxed);
+    assert_eq!(exposed().await, 0, "it is not ready");
+    ready.store(true, Relaxed);
+    open.store(true, Relaxed);
+    assert_eq!(exposed().await, 0, "its breaker is open");
+    open.store(false, Relaxed);
+    for mode in [Mode::Shadow, Mode::Off] {
+        rollout.switch().set(mode);
+        assert_eq!(exposed().await, 0, "the split only watches, or does nothing");
+    }
+    rollout.switch().set(Mode::Enforce);
+    rollout.roll_back("canary");
+    assert_eq!(exposed().await, 0, "it is rolled back");
+}
+
 /// A tester who may name the variant gets it: while the ramp has not come to them, and after a
 /// rollback.
 #[tokio::test]

@@ -82,7 +82,11 @@ impl<S> Split<S> {
         if index > 0 && available.as_ref().is_some_and(|ask| !ask(rollout.name_of(index))) {
             index = rollout.divert(index, Diversion::Unavailable);
         }
-        let exposure = own.filter(|_| flags.sink().is_some() && chosen == Some(index));
+        let mut exposure = own.filter(|_| flags.sink().is_some());
+        // Stable may ask the same flag, but its caller gets nothing of what that says.
+        if let Some(own) = exposure.take_if(|_| chosen != Some(index)) {
+            own.flags.conceal(flag);
+        }
         Choice { index, cookie, exposure }
     }
 }
@@ -175,7 +179,9 @@ where
                             let exchange = &mut *this.exchange;
                             exchange.index =
                                 exchange.rollout.divert(exchange.index, Diversion::NotReady);
-                            exchange.exposure = None;
+                            if let Some(Exposed { flags, .. }) = exchange.exposure.take() {
+                                flags.conceal(exchange.rollout.flag());
+                            }
                             *service = stable;
                             continue;
                         }
