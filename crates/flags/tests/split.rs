@@ -365,6 +365,34 @@ async fn a_ramp_lets_more_through_with_time_and_moves_nobody_back() {
     assert_eq!(layer.rollout().share("canary"), 1.0);
 }
 
+/// The second process starts an hour later, as after a deploy.
+#[tokio::test]
+async fn a_ramp_from_a_moment_is_the_same_in_every_process() {
+    let clock = Clock::manual();
+    let hour = Duration::from_secs(3600);
+    let from = clock.unix() + hour;
+    let start = || {
+        let ramp = [(Duration::ZERO, 0.1), (hour, 0.5), (hour * 2, 1.0)];
+        let settings = RolloutSettings::default().ramp(ramp).ramp_from(from);
+        let layer = SplitLayer::new(flags(100), SEARCH, [("canary", Backend::new("canary"))]);
+        layer.settings(settings).unwrap().clock(clock.clone())
+    };
+    let first = start().rollout();
+    assert_eq!(first.share("canary"), 0.0, "it has not begun");
+    clock.advance(hour);
+    let second = start();
+    for share in [0.1, 0.5, 1.0] {
+        assert_eq!((first.share("canary"), second.rollout().share("canary")), (share, share));
+        let hits = canaries(&mut second.layer(Backend::new("stable")), 1000).await;
+        assert!((count(&hits) as f64 - share * 1000.0).abs() < 50.0, "{} of {share}", count(&hits));
+        clock.advance(hour);
+    }
+    first.apply(json!({"ramp": [[0, 0.2]], "ramp_from": clock.unix().as_secs() + 1})).unwrap();
+    assert_eq!(first.share("canary"), 0.0);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(first.share("canary"), 0.2);
+}
+
 /// The flag's rule asks nobody who calls, but the ramp does.
 #[tokio::test]
 async fn a_ramp_knows_callers_behind_the_layer_though_no_rule_mentions_them() {

@@ -16,7 +16,8 @@ use crate::{Flag, observe};
 /// A flag's variants on their way to everyone: which of them are served, how each of them does, and
 /// what is taken back. Clones are the same rollout.
 ///
-/// Made by [`SplitLayer`](crate::SplitLayer), which explains it.
+/// It is of one process: what others have seen and taken back it does not know. Made by
+/// [`SplitLayer`](crate::SplitLayer), which explains it.
 #[derive(Clone)]
 pub struct Rollout(Arc<Inner>);
 
@@ -87,7 +88,8 @@ impl Rollout {
         twin
     }
 
-    /// Replaces the settings; windows and what was taken back stay.
+    /// Replaces the settings. What was taken back stays, and so do the windows, unless their length is
+    /// another: then they begin empty.
     ///
     /// # Errors
     ///
@@ -112,7 +114,8 @@ impl Rollout {
     }
 
     /// Gives a variant that was taken back another chance: with an empty window, and with its ramp
-    /// from the start. Exchanges that began before are counted, but do not judge it any more.
+    /// from the start, unless the settings say [when that is](RolloutSettings::ramp_from). Exchanges
+    /// that began before are counted, but do not judge it any more.
     pub fn resume(&self, variant: &str) {
         if let Some(variant) = self.find(variant) {
             let mut window = variant.window.lock();
@@ -132,7 +135,7 @@ impl Rollout {
 
     fn share_of(&self, variant: &Variant, now: Timestamp) -> f64 {
         let started = Timestamp::from_nanos(variant.started.load(Relaxed));
-        self.0.settings.load().share(now.saturating_since(started))
+        self.0.settings.load().share(&self.0.clock, started, now)
     }
 
     /// By name; never stable, which has nowhere to go back to.

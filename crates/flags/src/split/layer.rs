@@ -24,9 +24,11 @@ pub(super) type Available = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 /// up nobody. Stable serves instead of a variant that is not ready at once, is not
 /// [`available`](Self::available), has been rolled back, or is not let through by the ramp yet.
 ///
-/// A variant is rolled back for good once its failures or its latency are worse than stable's by the
-/// stated margin; see [`RolloutSettings`] and [`Rollout::resume`]. A panic is a failure; so is a caller
-/// who leaves when stable, by its mean latency, would have answered long since.
+/// A variant is rolled back once its failures or its latency are worse than stable's by the stated
+/// margin; see [`RolloutSettings`]. A panic is a failure; so is a caller who leaves when stable, by its
+/// mean latency, would have answered long since. It stays back in this process until
+/// [`Rollout::resume`]; other processes judge for themselves, and one that starts anew knows nothing of
+/// it. To take a variant back everywhere and for good, set its weight in the flag to 0.
 ///
 /// # Examples
 ///

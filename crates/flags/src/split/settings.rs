@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bartizan_core::ConfigError;
+use bartizan_core::{Clock, ConfigError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// When a [`Rollout`](crate::Rollout) takes a variant back by itself, and how it grows one. Can be
@@ -19,6 +19,8 @@ pub struct RolloutSettings {
     latency_factor: Option<f64>,
     /// Milliseconds since the start, and the share of the variant's keys from then on.
     ramp: Vec<(u64, f64)>,
+    /// When the ramp starts, in seconds since 1970; `null` if with the process.
+    ramp_from: Option<u64>,
 }
 
 impl Default for RolloutSettings {
@@ -30,6 +32,7 @@ impl Default for RolloutSettings {
             failure_margin: 0.05,
             latency_factor: None,
             ramp: Vec::new(),
+            ramp_from: None,
         }
     }
 }
@@ -62,9 +65,21 @@ impl RolloutSettings {
 
     /// Sets a schedule: from each time after the start, the share of the keys that the flag gives to
     /// a variant and that really get it. Before the first step nobody does.
+    ///
+    /// The start is that of the process, or of [`Rollout::resume`](crate::Rollout::resume): processes
+    /// of different age are at different steps, and a deploy goes back to the first. Where that must not
+    /// be, set [`ramp_from`](Self::ramp_from).
     pub fn ramp(mut self, steps: impl IntoIterator<Item = (Duration, f64)>) -> Self {
         let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.ramp = steps.into_iter().map(|(wait, share)| (millis(wait), share)).collect();
+        self
+    }
+
+    /// Sets the moment that the ramp starts from, as time since 1970 in whole seconds: the same share in
+    /// every process, whenever that has started. It holds after [`Rollout::resume`](crate::Rollout::resume)
+    /// as well; to begin anew, set another.
+    pub const fn ramp_from(mut self, moment: Duration) -> Self {
+        self.ramp_from = Some(moment.as_secs());
         self
     }
 
@@ -109,13 +124,19 @@ impl RolloutSettings {
         self.latency_factor
     }
 
-    /// The share that the ramp has come to.
-    pub(super) fn share(&self, since_start: Duration) -> f64 {
+    /// The share that the ramp has come to; `started` is for one that starts from no moment of its own.
+    pub(super) fn share(&self, clock: &Clock, started: Timestamp, now: Timestamp) -> f64 {
         if self.ramp.is_empty() {
             return 1.0;
         }
-        let now = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
-        let reached = self.ramp.iter().take_while(|(from, _)| *from <= now).last();
+        let since = match self.ramp_from {
+            None => Some(now.saturating_since(started)),
+            // Asked for each time, since the machine's clock may have been set meanwhile.
+            Some(moment) => clock.unix().checked_sub(Duration::from_secs(moment)),
+        };
+        let Some(since) = since else { return 0.0 };
+        let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let reached = self.ramp.iter().take_while(|(from, _)| *from <= since).last();
         reached.map_or(0.0, |(_, share)| *share)
     }
 }
