@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bartizan_core::{Clock, ConfigError, Engine, Live, Reader, Snapshot, Switch};
 use serde_json::Value;
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, mpsc};
 
 use crate::age::Ages;
@@ -47,7 +48,7 @@ struct Inner {
     /// In nanoseconds: how old the set may be. All of them if it may be of any age.
     stale_after: AtomicU64,
     /// Wakes whoever waits for a document, or for a source to be reached.
-    changed: Notify,
+    changed: Arc<Notify>,
 }
 
 /// What hears of every document that comes into force.
@@ -81,7 +82,7 @@ impl Flags {
             ages: Ages::default(),
             exposures: OnceLock::new(),
             stale_after: AtomicU64::new(u64::MAX),
-            changed: Notify::new(),
+            changed: Arc::default(),
         }))
     }
 
@@ -291,6 +292,11 @@ impl Flags {
 
     pub(crate) fn reader(&self) -> Reader<FlagSet> {
         self.0.set.reader()
+    }
+
+    /// Is told of the next document that comes into force, from when it is made.
+    pub(crate) fn changed(&self) -> OwnedNotified {
+        Arc::clone(&self.0.changed).notified_owned()
     }
 
     pub(crate) fn time(&self) -> &Clock {

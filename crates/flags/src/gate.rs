@@ -25,8 +25,8 @@ use crate::{EvaluationContext, Flag, RequestFlags};
 /// [redirect](Self::redirect), or what [another service](Self::otherwise) says.
 ///
 /// While the flag is off for everyone, that is, without a rule, the answer does not wait for the
-/// service behind it to be ready: that may be down. A request that overrides the flag is then turned
-/// away as well, until the service is ready.
+/// service behind it to be ready: that may be down. Whoever waits for it when the flag is turned off is
+/// answered then. A request that overrides the flag is turned away as well, until the service is ready.
 ///
 /// It answers without reading the request's body, and no cache keeps the answer, which would outlive
 /// the flag. Put it on a router for all of its routes, or on one route alone.

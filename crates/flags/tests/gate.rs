@@ -3,7 +3,9 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bartizan_flags::{Flag, Flags, GateLayer};
@@ -128,6 +130,39 @@ fn a_flag_that_is_off_for_everyone_answers_for_a_service_that_is_not_ready() {
         "defaultVariant": "off", "targeting": {"if": [{"==": [{"var": "tier"}, "a"]}, "on"]}}}}"#;
     let flags = Flags::from_json(some).unwrap();
     assert!(GateLayer::new(flags, BETA).layer(Down).poll_ready(&mut cx).is_pending());
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicU32);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// The backend hangs, callers wait for it, and then somebody turns the flag off.
+#[test]
+fn a_kill_switch_frees_who_waits_already() {
+    let (flags, woken) = (flags(true), Arc::<Woken>::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    let mut gate = GateLayer::new(flags.clone(), BETA).gone().layer(Down);
+    assert!(gate.poll_ready(&mut cx).is_pending());
+    // Another document, by which it is still on, lets them wait on.
+    flags.replace(&document(true)).unwrap();
+    assert_eq!(woken.0.load(Relaxed), 1);
+    assert!(gate.poll_ready(&mut cx).is_pending());
+    assert!(gate.poll_ready(&mut cx).is_pending());
+
+    flags.replace(&document(false)).unwrap();
+    assert_eq!(woken.0.load(Relaxed), 2);
+    assert!(gate.poll_ready(&mut cx).is_ready());
+    let Poll::Ready(Ok(response)) = pin!(gate.call(Request::new(UnreadBody))).poll(&mut cx) else {
+        panic!("it answers at once");
+    };
+    assert_eq!(response.status(), StatusCode::GONE);
 }
 
 /// Between the question for readiness and the call the flag may turn, or the request override it.

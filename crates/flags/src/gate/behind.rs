@@ -1,6 +1,8 @@
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use http::Request;
+use tokio::sync::futures::OwnedNotified;
 use tower_service::Service;
 
 use crate::context::Attributes;
@@ -13,11 +15,13 @@ use crate::{EvaluationContext, Flag, FlagType};
 pub(super) struct Behind<S> {
     inner: S,
     is_ready: bool,
+    /// Word of another document, while somebody waits for the service.
+    changed: Option<Pin<Box<OwnedNotified>>>,
 }
 
 impl<S> Behind<S> {
     pub(super) const fn new(inner: S) -> Self {
-        Self { inner, is_ready: false }
+        Self { inner, is_ready: false, changed: None }
     }
 
     pub(super) fn poll_ready<B>(
@@ -31,7 +35,28 @@ impl<S> Behind<S> {
     {
         let polled = self.inner.poll_ready(cx);
         self.is_ready = matches!(polled, Poll::Ready(Ok(())));
-        if self.is_ready || !is_shut(flags, flag) { polled } else { Poll::Ready(Ok(())) }
+        if polled.is_ready() {
+            self.changed = None;
+            return if self.is_ready || !is_shut(flags, flag) {
+                polled
+            } else {
+                Poll::Ready(Ok(()))
+            };
+        }
+        loop {
+            if is_shut(flags, flag) {
+                self.changed = None;
+                return Poll::Ready(Ok(()));
+            }
+            match &mut self.changed {
+                // Then the flag is looked at once more, so that no change is missed.
+                None => self.changed = Some(Box::pin(flags.changed())),
+                Some(changed) => {
+                    ready!(changed.as_mut().poll(cx));
+                    self.changed = None;
+                }
+            }
+        }
     }
 
     /// The service, if it may be called.
