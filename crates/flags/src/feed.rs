@@ -146,7 +146,7 @@ impl Feed {
     }
 
     /// Notes that a source is going to feed this place: [`Flags::ready`] waits for it, and
-    /// [`Flags::age`] counts from here until it is reached. The sources of this crate do so themselves.
+    /// [`Flags::age`] counts from here until it is reached. Our own sources see to that themselves.
     pub fn expect(&self) {
         self.flags.expect(self.rank);
     }
