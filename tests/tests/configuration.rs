@@ -4,10 +4,11 @@
 
 use bartizan::auth::{Algorithm, ApiKeys, Authenticator, KeySet, Principal};
 use bartizan::cache::ResponseCache;
-use bartizan::circuit_breaker::CircuitBreaker;
+use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::{ConfigError, Engine};
-use bartizan::flags::{EvaluationContext, Flags};
+use bartizan::flags::{EvaluationContext, Flag, Flags, SplitLayer};
 use bartizan::rate_limit::{Quota, RateLimiter};
+use bartizan::redis::Redis;
 use bartizan::shed::LoadShedder;
 use serde_json::json;
 
@@ -48,16 +49,50 @@ fn a_broken_flags_document_at_the_start_and_while_running() {
     assert!(flags.bool("a", &EvaluationContext::new(), false));
 }
 
+/// One of each kind.
+fn engines() -> Vec<Box<dyn Engine>> {
+    let split = SplitLayer::new(Flags::empty(), Flag::new("test", "stable"), [("canary", ())]);
+    vec![
+        Box::new(Authenticator::new("test")),
+        Box::new(CircuitBreaker::new("test")),
+        Box::new(KeyedCircuitBreaker::new("test")),
+        Box::new(Flags::empty()),
+        Box::new(LoadShedder::new("test")),
+        Box::new(RateLimiter::new(Quota::per_second(1).unwrap())),
+        Box::new(Redis::new("redis://127.0.0.1").unwrap()),
+        Box::new(ResponseCache::new("test")),
+        Box::new(split.rollout()),
+    ]
+}
+
+#[test]
+fn what_is_in_force_can_be_read_and_applied() {
+    let changes = [
+        ("auth", json!({"preflight": true})),
+        ("cache", json!({"max_variants": 7})),
+        ("circuit_breaker", json!({"probe_deadline_ms": 777})),
+        ("flags", json!({"flags": {"a": {"state": "ENABLED", "variants": {"on": true}}}})),
+        ("rate_limit", json!({"quota": "7/min", "tiers": {"gold": "70/min"}})),
+        ("redis", json!({"deadline_ms": 7})),
+        ("shed", json!({"max_limit": 777, "forced_share": 0.5})),
+        ("split", json!({"window_ms": 7777})),
+    ];
+    for engine in engines() {
+        let before = engine.current_settings();
+        engine.apply(before.clone()).unwrap_or_else(|error| panic!("{}: {error}", engine.kind()));
+        assert_eq!(engine.current_settings(), before, "{}", engine.kind());
+        let (_, change) = changes.iter().find(|(kind, _)| *kind == engine.kind()).unwrap();
+        engine.apply(change.clone()).unwrap_or_else(|error| panic!("{}: {error}", engine.kind()));
+        let after = engine.current_settings();
+        assert_ne!(after, before, "{}", engine.kind());
+        engine.apply(after.clone()).unwrap();
+        assert_eq!(engine.current_settings(), after, "{}", engine.kind());
+    }
+}
+
 #[test]
 fn an_unknown_setting_of_every_engine() {
-    let engines: [&dyn Engine; 5] = [
-        &Authenticator::new("test"),
-        &CircuitBreaker::new("test"),
-        &LoadShedder::new("test"),
-        &RateLimiter::new(Quota::per_second(1).unwrap()),
-        &ResponseCache::new("test"),
-    ];
-    for engine in engines {
+    for engine in engines().iter().filter(|engine| engine.kind() != "flags") {
         let error = engine.apply(json!({ "no_such_setting": 1 })).unwrap_err();
         assert!(error.to_string().contains("no_such_setting"), "{}: {error}", engine.kind());
     }

@@ -355,6 +355,10 @@ impl Engine for Authenticator {
         schemes.describe(snapshot)
     }
 
+    fn current_settings(&self) -> serde_json::Value {
+        serde_json::to_value(&**self.shared.settings.load()).unwrap_or_default()
+    }
+
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
         let settings: Settings = serde_json::from_value(settings).map_err(|error| {
             ConfigError::new("auth", error.to_string(), "see `bartizan_auth::Settings`")

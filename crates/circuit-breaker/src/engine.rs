@@ -140,6 +140,10 @@ impl Engine for CircuitBreaker {
         observe::state(snapshot, self.state())
     }
 
+    fn current_settings(&self) -> serde_json::Value {
+        serde_json::to_value(&**self.common().settings.load()).unwrap_or_default()
+    }
+
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
         self.set(Settings::from_json(settings)?)
     }

@@ -202,6 +202,10 @@ impl Engine for KeyedCircuitBreaker {
         observe::keys(snapshot, &common.counts, self.len(), common.open_keys.load(Relaxed))
     }
 
+    fn current_settings(&self) -> serde_json::Value {
+        serde_json::to_value(&**self.shared.common.settings.load()).unwrap_or_default()
+    }
+
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
         self.set(Settings::from_json(settings)?)
     }

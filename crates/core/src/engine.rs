@@ -20,6 +20,10 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// The figures as they stand.
     fn snapshot(&self) -> Snapshot;
 
+    /// The settings in force, in the form that [`apply`](Self::apply) takes: what an operator changes one
+    /// of.
+    fn current_settings(&self) -> Value;
+
     /// Replaces the settings, and keeps the state.
     ///
     /// # Errors
@@ -204,6 +208,10 @@ mod tests {
                 .sample(&CALLS, "admitted", 2.0)
                 .sample_of(&CALLS, "x", "admitted", 3.0)
         }
+        fn current_settings(&self) -> Value {
+            Value::Null
+        }
+
         fn apply(&self, _: Value) -> Result<(), ConfigError> {
             Ok(())
         }

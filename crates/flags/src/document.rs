@@ -108,6 +108,10 @@ impl Documents {
         next
     }
 
+    pub(crate) fn get(&self, rank: u8) -> Option<&Value> {
+        self.find(rank).ok().and_then(|at| self.0.get(at)).map(|placed| &*placed.document)
+    }
+
     /// The change that brought the document of that rank, if there is one.
     pub(crate) fn change(&self, rank: u8) -> Option<u64> {
         self.find(rank).ok().and_then(|at| self.0.get(at)).map(|placed| placed.change)

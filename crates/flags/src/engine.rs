@@ -336,6 +336,11 @@ impl Engine for Flags {
         self.0.counts.snapshot(self, set.entries.len() - broken, broken, age)
     }
 
+    /// The flagd document of rank 0.
+    fn current_settings(&self) -> Value {
+        self.document(0)
+    }
+
     /// Takes a flagd document as settings, as [`Flags::replace`] does.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         self.install(0, settings).map(|_| ())

@@ -29,6 +29,10 @@ impl Settings {
         Ok(settings)
     }
 
+    pub(crate) const fn of(deadline: Duration) -> Self {
+        Self { deadline_ms: deadline.as_millis() as u64 }
+    }
+
     pub(crate) const fn deadline(self) -> Duration {
         Duration::from_millis(self.deadline_ms)
     }

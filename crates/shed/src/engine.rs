@@ -132,6 +132,10 @@ impl Engine for LoadShedder {
         self.shared.counts.describe(snapshot, &self.shared)
     }
 
+    fn current_settings(&self) -> serde_json::Value {
+        serde_json::to_value(&**self.shared.settings.load()).unwrap_or_default()
+    }
+
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
         let settings: Settings = serde_json::from_value(settings).map_err(|error| {
             ConfigError::new("shed", error.to_string(), "see `bartizan_shed::Settings`")

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use bartizan_core::ConfigError;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Bound, Flags};
 use crate::definition::FlagSet;
@@ -32,6 +32,12 @@ impl Flags {
         self.0.counts.applied();
         self.enforce(&mut bound, documents, set);
         Ok(bound.changes)
+    }
+
+    /// The document of that rank; one without flags if there is none.
+    pub(super) fn document(&self, rank: u8) -> Value {
+        let bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.documents.get(rank).cloned().unwrap_or_else(|| json!({"flags": {}}))
     }
 
     /// Takes a document out of force; true if there was one.

@@ -295,6 +295,10 @@ impl Engine for Rollout {
     }
 
     /// Takes [`RolloutSettings`].
+    fn current_settings(&self) -> Value {
+        serde_json::to_value(&**self.0.settings.load()).unwrap_or_default()
+    }
+
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         let settings: RolloutSettings = serde_json::from_value(settings).map_err(|error| {
             ConfigError::new("split", error.to_string(), "see `bartizan_flags::RolloutSettings`")

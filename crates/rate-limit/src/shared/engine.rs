@@ -133,6 +133,10 @@ impl<T: Store> Engine for SharedRateLimiter<T> {
         self.figures.add_to(self.limiter.snapshot())
     }
 
+    fn current_settings(&self) -> Value {
+        self.limiter.current_settings()
+    }
+
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         self.limiter.apply(settings)
     }
