@@ -88,12 +88,18 @@ async fn rfc_6750_section_3_1_a_lacking_scope_is_named() {
 async fn a_guard_may_be_for_anyone_and_then_no_more() {
     let public = RequireLayer::new(auth()).requirement(Requirement::public());
     let narrowed = public.clone().roles(["admin"]);
+    let widened = RequireLayer::new(auth())
+        .requirement(Requirement::caller())
+        .requirement(Requirement::public());
     let ask = async |guard: RequireLayer| {
         let service = ServiceBuilder::new().layer(guard).service_fn(ok);
         service.oneshot(request("/", None)).await.unwrap().status()
     };
-    assert_eq!(ask(public).await, StatusCode::OK);
+    assert_eq!(ask(public.clone()).await, StatusCode::OK);
+    assert_eq!(ask(public.requirement(Requirement::public())).await, StatusCode::OK);
     assert_eq!(ask(narrowed).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(widened).await, StatusCode::UNAUTHORIZED, "somebody is wanted by name");
+    assert_eq!(ask(RequireLayer::new(auth())).await, StatusCode::UNAUTHORIZED);
 }
 
 fn guards() -> RouteGuards {

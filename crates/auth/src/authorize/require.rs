@@ -25,23 +25,23 @@ use crate::{Authenticator, ResponseFuture};
 pub struct RequireLayer {
     authenticator: Authenticator,
     http: Http,
-    wanted: Arc<Requirement>,
+    /// What was asked for, if anything was.
+    wanted: Option<Arc<Requirement>>,
 }
 
 impl RequireLayer {
     /// Creates a guard that wants a principal.
     pub fn new(authenticator: Authenticator) -> Self {
-        let wanted = Arc::new(Requirement::caller());
-        Self { authenticator, http: Http::new(), wanted }
+        Self { authenticator, http: Http::new(), wanted: None }
     }
 
     /// Wants this too.
     pub fn requirement(mut self, requirement: Requirement) -> Self {
-        let wanted = Requirement::clone(&self.wanted);
         // The first one is taken as it is: it may be for anyone.
-        let wanted =
-            if wanted == Requirement::caller() { requirement } else { wanted.and(requirement) };
-        self.wanted = Arc::new(wanted);
+        self.wanted = Some(Arc::new(match self.wanted.as_deref() {
+            Some(wanted) => wanted.clone().and(requirement),
+            None => requirement,
+        }));
         self
     }
 
@@ -105,6 +105,7 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let RequireLayer { authenticator, http, wanted } = &self.guard;
+        let wanted = wanted.as_deref().unwrap_or(const { &Requirement::caller() });
         guard::pass(&mut self.inner, request, authenticator, http, wanted)
     }
 }

@@ -149,7 +149,8 @@ impl Requirement {
     /// Who meets this one and `other`.
     pub fn and(self, other: Self) -> Self {
         Self::of(match (self.node, other.node) {
-            (Node::Caller, other) => other,
+            // Who may be anyone demands nothing; that somebody calls is a part of all other demands.
+            (Node::Public, other) | (other, Node::Public) | (Node::Caller, other) => other,
             (Node::All(mut all), other) => {
                 all.push(other);
                 Node::All(all)
@@ -396,6 +397,9 @@ mod tests {
             Requirement::not(Requirement::role("bot")),
             Requirement::all([]),
             Requirement::any([Requirement::public(), Requirement::scope("a")]),
+            Requirement::caller().and(Requirement::public()),
+            Requirement::public().and(Requirement::caller()),
+            Requirement::scope("a").and(Requirement::public()),
         ];
         for requirement in known {
             assert_eq!(requirement.judge(None, NOW), Finding::Unknown, "{requirement}");
@@ -453,14 +457,19 @@ mod tests {
         assert_eq!(Requirement::any([]).to_string(), "any()");
     }
 
-    fn tree() -> impl Strategy<Value = Requirement> {
-        let leaf = prop_oneof![
+    fn leaf() -> impl Strategy<Value = Requirement> {
+        prop_oneof![
             "[abc]".prop_map(Requirement::scope),
             "[abc]".prop_map(Requirement::role),
             Just(Requirement::caller()),
-        ];
-        leaf.prop_recursive(4, 32, 4, |inner| {
+            Just(Requirement::public()),
+        ]
+    }
+
+    fn tree() -> impl Strategy<Value = Requirement> {
+        leaf().prop_recursive(4, 32, 4, |inner| {
             prop_oneof![
+                (inner.clone(), inner.clone()).prop_map(|(one, other)| one.and(other)),
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Requirement::all),
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Requirement::any),
                 inner.prop_map(Requirement::not),
@@ -486,6 +495,20 @@ mod tests {
             prop_assert_eq!(met(&not_all), met(&any_not));
             prop_assert_eq!(met(&Requirement::all(parts.clone())), parts.iter().all(met));
             prop_assert_eq!(met(&Requirement::any(parts.clone())), parts.iter().any(met));
+        }
+
+        /// Nobody gets past both who would not get past each.
+        #[test]
+        fn and_opens_no_door(
+            one in prop_oneof![leaf(), tree()], other in prop_oneof![leaf(), tree()],
+            scopes in "[abc]{0,2}",
+        ) {
+            let caller = Principal::new("a").with_scopes(scopes.chars().map(String::from));
+            let both = one.clone().and(other.clone());
+            for caller in [Some(&caller), None] {
+                let met = |requirement: &Requirement| requirement.judge(caller, NOW) == Finding::Met;
+                prop_assert_eq!(met(&both), met(&one) && met(&other), "{}", both);
+            }
         }
     }
 }
