@@ -251,3 +251,124 @@ async fn a_client_that_panics_is_asked_once_a_cooldown_and_nobody_hangs() {
     assert_eq!(status(&auth, &good).await, UNAVAILABLE);
     assert_eq!(calls.load(SeqCst), 2);
 }
+
+/// A client whose `number`th answer, from 1, is `answer(number)`, and how often it was asked.
+fn scripted(
+    answer: impl Fn(u64) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
+) -> (HttpClient, Arc<AtomicU64>) {
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&calls);
+    let service = tower::service_fn(move |_: Request<Full<Bytes>>| {
+        let (answer, number) = (answer.clone(), counted.fetch_add(1, SeqCst) + 1);
+        async move {
+            tokio::task::yield_now().await;
+            Ok::<_, std::convert::Infallible>(answer(number))
+        }
+    });
+    (HttpClient::new(service), calls)
+}
+
+fn document(signer: &Signer) -> Response<Full<Bytes>> {
+    Response::new(Full::from(common::jwks(&[signer.jwk("k")])))
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_an_issuer_that_is_there_never_grow_too_old() {
+    let (time, signer) = (Time::hold(), Arc::new(Signer::ed()));
+    let by = Arc::clone(&signer);
+    let (client, calls) = scripted(move |number| match number {
+        ..=3 => document(&by),
+        _ => Response::builder().status(500).body(Full::default()).unwrap(),
+    });
+    let hour = Duration::from_secs(3600);
+    let jwks = Jwks::new(client, "https://id.test/keys").unwrap();
+    let auth = common::with_keys(jwks.refresh_every(2 * hour).max_age(hour), &time.clock);
+    let good = named(&signer, "k", &time, ISSUER);
+    assert_eq!(status(&auth, &good).await, OK);
+    let mut minutes = 0;
+    while calls.load(SeqCst) <= 3 {
+        assert_eq!(at_once(&auth, &good), Some(OK), "after {minutes} minutes");
+        time.pass(Duration::from_secs(60)).await;
+        minutes += 1;
+    }
+    // Each time a little sooner than they would be too old.
+    assert!((160..=180).contains(&minutes), "{minutes}");
+    assert_eq!(
+        at_once(&auth, &good),
+        Some(OK),
+        "the issuer is away, but was there within the hour"
+    );
+    time.pass_slowly(900).await;
+    assert_eq!(status(&auth, &good).await, UNAVAILABLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_panics_once_is_asked_again_whoever_comes() {
+    let (time, signer) = (Time::hold(), Arc::new(Signer::ed()));
+    let by = Arc::clone(&signer);
+    let (client, calls) = scripted(move |number| {
+        assert!(!matches!(number, 1 | 3), "a bug of the client's");
+        document(&by)
+    });
+    let keys = Jwks::new(client, "https://id.test/keys").unwrap().start();
+    let ready = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.ready().await })
+    };
+    let auth = common::with_keys(keys, &time.clock);
+    let good = named(&signer, "k", &time, ISSUER);
+    time.pass_until(|| calls.load(SeqCst) == 2).await;
+    time.pass_until(|| ready.is_finished()).await;
+    time.pass_until(|| calls.load(SeqCst) == 3).await;
+    assert_eq!(at_once(&auth, &good), Some(OK), "the last good keys are there");
+    time.pass_until(|| calls.load(SeqCst) == 4).await;
+    assert_eq!(at_once(&auth, &good), Some(OK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_outlive_the_runtime_that_they_were_fetched_on_but_not_their_age() {
+    let (time, signer) = (Time::hold(), Arc::new(Signer::ed()));
+    let by = Arc::clone(&signer);
+    let (client, calls) = scripted(move |number| match number {
+        1 => document(&by),
+        _ => Response::builder().status(500).body(Full::default()).unwrap(),
+    });
+    let jwks = Jwks::new(client, "https://id.test/keys").unwrap();
+    let jwks = jwks.max_age(Duration::from_secs(1000)).refresh_every(Duration::from_secs(3600));
+    let elsewhere = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let keys = jwks.start();
+            keys.ready().await;
+            keys
+        })
+    });
+    let auth = common::with_keys(elsewhere.join().unwrap(), &time.clock);
+    let good = named(&signer, "k", &time, ISSUER);
+    // Nothing but good tokens: they are asked for again all the same.
+    assert_eq!(at_once(&auth, &good), Some(OK));
+    common::issuer::settle().await;
+    assert_eq!(calls.load(SeqCst), 2);
+    time.pass_slowly(990).await;
+    assert_eq!(at_once(&auth, &good), Some(OK));
+    time.pass_slowly(20).await;
+    assert_eq!(status(&auth, &good).await, UNAVAILABLE);
+    assert!(calls.load(SeqCst) > 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_on_a_runtime_that_stands_still_are_not_waited_for_for_ever() {
+    let (time, signer) = (Time::hold(), Signer::ed());
+    let (client, calls) = scripted(|_| Response::new(Full::default()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let keys = {
+        let _on = runtime.enter();
+        Jwks::new(client, "https://id.test/keys").unwrap().start()
+    };
+    let auth = common::with_keys(keys, &time.clock);
+    let good = named(&signer, "k", &time, ISSUER);
+    let waiting = tokio::spawn(async move { status(&auth, &good).await });
+    time.pass_until(|| waiting.is_finished()).await;
+    assert_eq!((waiting.await.unwrap(), calls.load(SeqCst)), (UNAVAILABLE, 0));
+    runtime.shutdown_background();
+}

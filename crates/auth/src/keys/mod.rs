@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use bartizan_core::{ConfigError, Live, Snapshot};
 use tokio::sync::Notify;
@@ -38,13 +38,16 @@ struct Shared {
     generation: AtomicU64,
     /// Told after each change.
     put: Notify,
+    /// True if a task is to fetch them and there is none.
+    idle: AtomicBool,
     remote: Option<Remote>,
 }
 
 impl Keys {
     fn build(set: Option<KeySet>, remote: Option<Remote>) -> Self {
         let (set, generation, put) = (Live::new(set), AtomicU64::new(0), Notify::new());
-        Self(Arc::new(Shared { set, generation, put, remote }))
+        let idle = AtomicBool::new(remote.is_some());
+        Self(Arc::new(Shared { set, generation, put, idle, remote }))
     }
 
     /// Starts with `set`.
@@ -76,16 +79,21 @@ impl Keys {
 
     /// Waits until there is a set.
     pub async fn ready(&self) {
-        if let Some(remote) = &self.0.remote {
-            remote.ensure_started(&self.0);
-        }
         loop {
-            // Before the look: what is put in after it is told.
+            // Before the look: what is put in after it is told, and so is the end of the task.
             let put = self.0.put.notified();
             if self.0.set.load().is_some() {
                 return;
             }
+            self.ensure_fetched();
             put.await;
+        }
+    }
+
+    #[cold]
+    fn ensure_fetched(&self) {
+        if let Some(remote) = &self.0.remote {
+            remote.ensure_started(&self.0);
         }
     }
 
@@ -99,8 +107,12 @@ impl Keys {
         self.0.remote.is_some()
     }
 
-    /// The number of changes so far.
+    /// The number of changes so far. Whoever asks has them fetched, if nobody does any more.
+    #[inline]
     pub(crate) fn generation(&self) -> u64 {
+        if self.0.idle.load(Relaxed) {
+            self.ensure_fetched();
+        }
         self.0.generation.load(SeqCst)
     }
 

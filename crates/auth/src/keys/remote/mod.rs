@@ -1,13 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bartizan_core::ConfigError;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::fetch::{Fetcher, Source};
 use super::{Backend, Keys, Shared};
@@ -43,6 +43,9 @@ pub(super) struct Policy {
     cooldown: Duration,
     max_age: Duration,
 }
+
+/// Longer than this no fetch takes: three answers, each within the longest deadline of a client.
+const LONGEST_FLIGHT: Duration = Duration::from_secs(90);
 
 /// Sooner than this no answer is asked for again, however stale it says that it is.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(60);
@@ -101,7 +104,7 @@ impl Jwks {
     }
 
     /// Sets how long keys are used before they are asked for again: 10 minutes by default, at least
-    /// one, 30 days at most. `Cache-Control` may shorten it.
+    /// one, 30 days at most. `Cache-Control` may shorten it, and so does [`max_age`](Self::max_age).
     pub fn refresh_every(mut self, interval: Duration) -> Self {
         self.policy.refresh = interval.clamp(SHORTEST_REFRESH, LONGEST_REFRESH);
         self
@@ -115,10 +118,11 @@ impl Jwks {
         self
     }
 
-    /// Sets how long the last good keys are used while the issuer is away: a day by default. After
-    /// that the answer is 503.
+    /// Sets how long the last good keys are used while the issuer is away: a day by default, at
+    /// least a minute. After that the answer is 503. While it is there, they are asked for again
+    /// before they are so old.
     pub fn max_age(mut self, age: Duration) -> Self {
-        self.policy.max_age = age;
+        self.policy.max_age = age.max(SHORTEST_REFRESH);
         self
     }
 
@@ -149,8 +153,6 @@ impl From<Jwks> for Keys {
 /// The requests' side of the task that fetches.
 pub(super) struct Remote {
     jwks: Jwks,
-    /// True while there is a task.
-    runs: AtomicBool,
     flight: Mutex<Flight>,
     /// Told after each fetch, whatever came of it.
     ended: watch::Sender<()>,
@@ -164,6 +166,8 @@ struct Flight {
     flies: bool,
     /// When the last one was begun.
     last: Option<Instant>,
+    /// When the keys that are there were last said to be good; nothing if they were put in by hand.
+    loaded: Option<Instant>,
     /// Until when the issuer asked to be left alone.
     rests_until: Option<Instant>,
 }
@@ -179,10 +183,15 @@ impl Flight {
 pub(crate) struct Refresh(watch::Receiver<()>);
 
 impl Refresh {
-    /// Waits for its end, whatever comes of it.
+    /// Waits for its end, whatever comes of it; on a runtime no longer than it can take, since the
+    /// task's own may stand still.
     pub(crate) async fn done(mut self) {
         // An error means that nobody will fetch any more.
-        let _ = self.0.changed().await;
+        let ended = self.0.changed();
+        match Handle::try_current() {
+            Ok(_) => drop(timeout(LONGEST_FLIGHT, ended).await),
+            Err(_) => drop(ended.await),
+        }
     }
 }
 
@@ -190,7 +199,6 @@ impl Remote {
     fn new(jwks: Jwks) -> Self {
         Self {
             jwks,
-            runs: AtomicBool::default(),
             flight: Mutex::default(),
             ended: watch::Sender::new(()),
             wake: Arc::default(),
@@ -222,14 +230,15 @@ impl Remote {
         Some(Refresh(self.ended.subscribe()))
     }
 
+    /// Has a task begun if there is none, or none any more.
     pub(super) fn ensure_started(&self, shared: &Arc<Shared>) {
-        if self.runs.load(SeqCst) {
+        if !shared.idle.load(SeqCst) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         let mut flight = self.flight.lock();
         // One that came to grief is not begun anew at every request.
-        if flight.is_recent(self.jwks.policy.cooldown) || self.runs.swap(true, SeqCst) {
+        if flight.is_recent(self.jwks.policy.cooldown) || !shared.idle.swap(false, SeqCst) {
             return;
         }
         flight.flies = true;
@@ -249,6 +258,11 @@ impl Remote {
         flight.last = Some(Instant::now());
     }
 
+    /// The keys that are there are what the issuer publishes now.
+    fn loaded(&self) {
+        self.flight.lock().loaded = Some(Instant::now());
+    }
+
     /// Has no request begin a fetch for so long.
     fn rest(&self, wait: Duration) {
         self.flight.lock().rests_until = Instant::now().checked_add(wait);
@@ -261,14 +275,15 @@ impl Remote {
         self.ended.send_replace(());
     }
 
-    /// The task is gone: by a panic of the client, or with its runtime. Then another may begin at
-    /// once, on another runtime.
-    fn stopped(&self, by_panic: bool) {
+    /// The task is gone: by a panic, or with its runtime. Then another may begin at once, on another
+    /// runtime.
+    fn stopped(&self, shared: &Shared, by_panic: bool) {
         if !by_panic {
             self.flight.lock().last = None;
         }
-        self.runs.store(false, SeqCst);
+        shared.idle.store(true, SeqCst);
         self.end();
+        shared.put.notify_waiters();
     }
 }
 

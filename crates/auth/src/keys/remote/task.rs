@@ -1,6 +1,10 @@
 //! The task that fetches, apart from all requests.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -29,29 +33,26 @@ pub(super) struct Task {
 }
 
 impl Drop for Task {
-    /// Nobody is left waiting, though the runtime is gone, or a client has panicked.
+    /// Nobody is left waiting, though the runtime is gone.
     fn drop(&mut self) {
-        let shared = self.shared.upgrade();
-        if let Some(remote) = shared.as_ref().and_then(|shared| shared.remote.as_ref()) {
-            remote.stopped(std::thread::panicking());
+        let Some(shared) = self.shared.upgrade() else { return };
+        if let Some(remote) = &shared.remote {
+            remote.stopped(&shared, std::thread::panicking());
         }
     }
 }
 
 impl Task {
     pub(super) async fn run(mut self) {
-        let mut loaded = None;
         let mut failures = 0;
         loop {
             if !self.begin() {
                 return;
             }
-            let result = self.fetcher.fetch().await;
-            let now = Instant::now();
+            let result = unless_it_panics(self.fetcher.fetch()).await;
             let wait = match &result {
                 Ok(fetched) => {
                     failures = 0;
-                    loaded = Some(now);
                     self.policy.wait(fetched.fresh)
                 }
                 Err(fault) => {
@@ -62,8 +63,8 @@ impl Task {
             if !self.settle(result) {
                 return;
             }
-            let next = now + wait.mul_f64(1.0 + JITTER * fastrand::f64());
-            self.rest(next, &mut loaded).await;
+            let next = Instant::now() + wait.mul_f64(1.0 + JITTER * fastrand::f64());
+            self.rest(next).await;
         }
     }
 
@@ -81,6 +82,7 @@ impl Task {
         match result {
             Ok(Fetched { set, .. }) => {
                 let changed = set.as_ref().map(|set| (set.len(), set.skipped().len()));
+                remote.loaded();
                 remote.figures.fetched(changed);
                 if let Some((used, left_out)) = changed {
                     observe::keys_changed(self.fetcher.host(), used, left_out);
@@ -102,19 +104,13 @@ impl Task {
     }
 
     /// Waits until it is time to ask again, or someone wants a key. Keys that have grown too old
-    /// meanwhile are dropped.
-    async fn rest(&mut self, next: Instant, loaded: &mut Option<Instant>) {
-        let expiry = loaded.and_then(|loaded| loaded.checked_add(self.policy.max_age));
-        if let Some(expiry) = expiry.filter(|expiry| *expiry <= next) {
+    /// meanwhile, since they could not be fetched anew, are dropped.
+    async fn rest(&mut self, next: Instant) {
+        if let Some(expiry) = self.expiry().filter(|expiry| *expiry < next) {
             tokio::select! {
+                biased;
+                () = sleep_until(expiry) => self.expire(),
                 () = self.wake.notified() => return,
-                () = sleep_until(expiry) => {}
-            }
-            *loaded = None;
-            self.fetcher.forget();
-            if let Some(shared) = self.shared.upgrade() {
-                observe::keys_expired(self.fetcher.host());
-                shared.put(None);
             }
         }
         tokio::select! {
@@ -122,12 +118,42 @@ impl Task {
             () = sleep_until(next) => {}
         }
     }
+
+    /// When the keys are too old.
+    fn expiry(&self) -> Option<Instant> {
+        let shared = self.shared.upgrade()?;
+        let loaded = shared.remote.as_ref()?.flight.lock().loaded;
+        loaded?.checked_add(self.policy.max_age)
+    }
+
+    fn expire(&mut self) {
+        self.fetcher.forget();
+        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(remote) = &shared.remote else { return };
+        remote.flight.lock().loaded = None;
+        observe::keys_expired(self.fetcher.host());
+        shared.put(None);
+    }
+}
+
+/// What comes of a fetch. A client that panics is one that reaches nobody, and is asked again.
+async fn unless_it_panics<T>(
+    fetch: impl Future<Output = Result<T, FetchFault>>,
+) -> Result<T, FetchFault> {
+    let mut fetch = pin!(fetch);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(cx)));
+        polled.unwrap_or(Poll::Ready(Err(FetchFault::Unreachable)))
+    })
+    .await
 }
 
 impl Policy {
-    /// How long an answer is used that says so long it is fresh.
+    /// How long an answer is used that says so long it is fresh: less than until it is too old,
+    /// however waits are varied.
     fn wait(&self, fresh: Option<Duration>) -> Duration {
-        fresh.map_or(self.refresh, |fresh| fresh.clamp(SHORTEST_REFRESH, self.refresh))
+        let wait = fresh.map_or(self.refresh, |fresh| fresh.clamp(SHORTEST_REFRESH, self.refresh));
+        wait.min(self.max_age.mul_f64(1.0 - JITTER))
     }
 }
 
@@ -153,10 +179,17 @@ mod tests {
         assert_eq!(rest(FetchFault::Busy(Duration::MAX)), 600 * second);
         assert_eq!(rest(FetchFault::Status), Duration::ZERO);
         assert_eq!((retry(1), retry(3), retry(u32::MAX)), (second, 4 * second, 60 * second));
-        let policy = Policy { refresh: 600 * second, cooldown: second, max_age: second };
+        let policy = Policy { refresh: 600 * second, cooldown: second, max_age: 1000 * second };
         assert_eq!(policy.wait(None), 600 * second);
         assert_eq!(policy.wait(Some(Duration::ZERO)), 60 * second);
         assert_eq!(policy.wait(Some(300 * second)), 300 * second);
         assert_eq!(policy.wait(Some(Duration::MAX)), 600 * second);
+        for max_age in [60, 100, 600] {
+            let policy = Policy { max_age: max_age * second, ..policy };
+            let longest = policy.wait(None).mul_f64(1.0 + JITTER);
+            assert!(longest < policy.max_age && longest > policy.max_age.mul_f64(0.95));
+        }
+        let policy = Policy { max_age: Duration::MAX, ..policy };
+        assert_eq!(policy.wait(None), 600 * second);
     }
 }
