@@ -35,6 +35,8 @@ const REFUSED: usize = 4096;
 
 /// Opaque tokens in `Authorization: Bearer`, which the issuer is asked about (RFC 7662).
 ///
+/// Tokens that the answer calls other than access tokens (`token_use`, `token_type`, `typ`) are refused.
+///
 /// What it says is remembered: of an active token until it expires, and for a minute at most, since
 /// it may be revoked; of one that is inactive, or not for this service, for ten seconds, in a fixed
 /// room. Without an answer within the client's deadline a request gets 503. Requests with the same
@@ -128,6 +130,11 @@ impl Introspection {
         self.change(|inner| inner.inactive_for = time)
     }
 
+    /// Requires the answer to say this, as its own word for an access token.
+    pub fn require_claim(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.change(|inner| inner.rules.equal.push((name.into(), vec![value.into()])))
+    }
+
     /// Does not ask about what looks like a signed or encrypted token, by two dots or more: another
     /// scheme is for those.
     pub fn opaque_only(self) -> Self {
@@ -185,7 +192,12 @@ impl Inner {
         if !is_active(claims).unwrap_or_default() {
             return Err(Fault::Inactive);
         }
-        let until = self.rules.judge(claims, now)?.min(now.saturating_add(self.active_for));
+        if !is_for_access(claims) {
+            return Err(Fault::Claims);
+        }
+        // Not beyond `exp` (RFC 7662 §4): the leeway is for clocks, and the issuer can be asked.
+        let expires = self.rules.judge(claims, now)?.saturating_sub(self.rules.leeway);
+        let until = expires.min(now.saturating_add(self.active_for));
         Ok((self.rules.principal(claims)?, until))
     }
 
@@ -265,6 +277,19 @@ fn is_active(claims: &Members<'_>) -> Option<bool> {
         Some(Member::Other(Value::Bool(active))) => Some(*active),
         _ => None,
     }
+}
+
+/// False if the issuer says that it is another token than one for access, as of a refresh token,
+/// which is active too: by `token_use` (Ory, Cognito), `token_type` (RFC 7662 §2.2) or `typ`
+/// (Keycloak). Tokens of type DPoP are no bearer tokens (RFC 9449 §7.1).
+fn is_for_access(claims: &Members<'_>) -> bool {
+    let is_one = |member: &Member<'_>, words: &[&str]| {
+        member.as_str().is_some_and(|text| words.iter().any(|word| text.eq_ignore_ascii_case(word)))
+    };
+    let says = |name, words| claims.get(name).map(|member| is_one(member, words));
+    says("token_use", &["access", "access_token"]).unwrap_or(true)
+        && says("token_type", &["access_token", "bearer"]).unwrap_or(true)
+        && !says("typ", &["id", "offline", "refresh"]).unwrap_or(false)
 }
 
 fn nothing() -> Refused {

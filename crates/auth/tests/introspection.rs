@@ -65,6 +65,52 @@ async fn rfc7662_2_2_issuer_and_audience_are_required_unless_waived_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rfc7662_4_what_is_active_but_no_access_token_is_refused() {
+    let time = Time::hold();
+    let issuer = Issuer::start(Published::of(&[]));
+    let auth = authenticator(opaque(&issuer), &time);
+    let answers = [
+        (json!({"token_type": "Bearer"}), OK),
+        (json!({"token_type": "bearer", "token_use": "access_token"}), OK),
+        (json!({"token_type": "access_token"}), OK),
+        (json!({"token_use": "access", "typ": "Bearer"}), OK),
+        (json!({"typ": "at+jwt"}), OK),
+        (json!({"token_use": "refresh_token", "token_type": "Bearer"}), UNAUTHORIZED),
+        (json!({"token_use": "id"}), UNAUTHORIZED),
+        (json!({"token_use": 1}), UNAUTHORIZED),
+        (json!({"token_type": "refresh_token"}), UNAUTHORIZED),
+        (json!({"token_type": "DPoP"}), UNAUTHORIZED),
+        (json!({"typ": "Refresh"}), UNAUTHORIZED),
+        (json!({"typ": "Offline"}), UNAUTHORIZED),
+        (json!({"typ": "ID"}), UNAUTHORIZED),
+    ];
+    for (index, (mut answer, expected)) in answers.into_iter().enumerate() {
+        answer["active"] = json!(true);
+        answer["sub"] = json!("a");
+        issuer.introspects(answer.clone());
+        assert_eq!(status(&auth, &format!("token-{index}")).await, expected, "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_must_say_can_be_told() {
+    let time = Time::hold();
+    let issuer = Issuer::start(Published::of(&[]));
+    let scheme = opaque(&issuer).require_claim("kind", "access");
+    let auth = authenticator(scheme, &time);
+    for (token, kind, expected) in [
+        ("a", json!("access"), OK),
+        ("b", json!("refresh"), UNAUTHORIZED),
+        ("c", json!(null), UNAUTHORIZED),
+    ] {
+        issuer.introspects(json!({"active": true, "sub": "a", "kind": kind}));
+        assert_eq!(status(&auth, token).await, expected);
+    }
+    issuer.introspects(json!({"active": true, "sub": "a"}));
+    assert_eq!(status(&auth, "d").await, UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
 async fn api4_a_token_that_is_not_for_this_service_is_asked_about_once() {
     let time = Time::hold();
     let issuer = Issuer::start(Published::of(&[]));

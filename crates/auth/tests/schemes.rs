@@ -100,6 +100,33 @@ async fn any_of_takes_the_first_that_knows_at_once_or_later() {
 }
 
 #[tokio::test]
+async fn a_credential_that_is_revoked_is_shown_to_no_other_scheme() {
+    use bartizan_auth::{Clock, Denylist, Revocation};
+
+    let clock = Clock::manual();
+    let denylist = Denylist::new().clock(clock.clone());
+    let keys = ApiKeys::new().header(HeaderName::from_static("x-first"));
+    for credential in ["now known by both of the schemes", "later known by both of the schemes"] {
+        keys.insert(credential, Principal::new("by key")).unwrap();
+    }
+    let auth = Authenticator::new("api")
+        .scheme(Oracle("x-first"))
+        .scheme(keys)
+        .clock(clock.clone())
+        .denylist(denylist.clone());
+    let (now, until) = (clock.unix(), clock.unix() + Duration::from_secs(60));
+    let both = ["now known by both of the schemes", "later known by both of the schemes"];
+    for credential in both {
+        assert_eq!(who(&auth, &[("x-first", credential)]).await, "known by both of the schemes");
+    }
+    denylist.deny(&Revocation::subject("", "known by both of the schemes", now, until)).unwrap();
+    for credential in both {
+        assert_eq!(who(&auth, &[("x-first", credential)]).await, "401", "{credential}");
+    }
+    assert_eq!(auth.snapshot().value("bartizan_auth_denials_total", "revoked"), Some(2.0));
+}
+
+#[tokio::test]
 async fn all_of_wants_every_credential_and_takes_the_first_principal() {
     let both = AllOf::new(Oracle("x-first")).and(Oracle("x-second"));
     let auth = Authenticator::new("api").scheme(both);
@@ -234,11 +261,15 @@ async fn rfc7662_active_tokens_are_remembered_for_a_while_and_inactive_ones_too(
     assert_eq!((status(&auth, "opaque/1+~==").await, asked()), (OK, 2));
     time.pass(Duration::from_secs(1)).await;
     assert_eq!((status(&auth, "opaque/1+~==").await, asked()), (UNAUTHORIZED, 3));
-    // Never beyond its end, with the leeway.
+    // Never beyond its end (RFC 7662 §4): within the leeway it is for the issuer to say.
     issuer.introspects(active);
     time.pass(Duration::from_secs(20)).await;
-    assert_eq!(status(&auth, "opaque/1+~==").await, OK);
-    time.pass(Duration::from_secs(40)).await;
+    for (seconds, questions) in [(0, 4), (9, 4), (1, 5), (29, 6)] {
+        time.pass(Duration::from_secs(seconds)).await;
+        assert_eq!(status(&auth, "opaque/1+~==").await, OK);
+        assert_eq!(asked(), questions, "after {seconds} seconds more");
+    }
+    time.pass(Duration::from_secs(1)).await;
     assert_eq!(status(&auth, "opaque/1+~==").await, UNAUTHORIZED);
 
     for answer in
