@@ -52,10 +52,17 @@ struct Failures {
 }
 
 impl Failures {
-    fn add(&mut self, Failure { fault, id }: Failure, scheme: &'static str) {
+    /// False if nothing else is to be tried: what is revoked is good, and whose it is was said. Another
+    /// scheme may know it by another name, which nobody has revoked.
+    fn add(&mut self, Failure { fault, id }: Failure, scheme: &'static str) -> bool {
+        if fault == Fault::Revoked {
+            *self = Self { furthest: Some((fault, scheme)), guessed: Vec::new() };
+            return false;
+        }
         self.furthest = self.furthest.max(Some((fault, scheme)));
         let id = id.filter(|id| fault.is_guess() && !self.guessed.contains(id));
         self.guessed.extend(id);
+        true
     }
 
     /// Nothing if nothing was tried.
@@ -130,7 +137,11 @@ impl Schemes {
                 Tried::Now(Ok(principal)) => {
                     return Identified::Now(Found::known(principal, way.name()));
                 }
-                Tried::Now(Err(failure)) => failures.add(failure, way.name()),
+                Tried::Now(Err(failure)) => {
+                    if !failures.add(failure, way.name()) {
+                        break;
+                    }
+                }
                 Tried::Later(trial) => {
                     // Whether they may be tried is said now, when the request is at hand.
                     let may = |way: &Way| hooks.admit_all(asked, way).map(|()| way.trial(headers));
@@ -185,7 +196,11 @@ async fn later(
         };
         match trial.settled(now, &hooks).await {
             Ok(principal) => return Found::known(principal, name),
-            Err(failure) => failures.add(failure, name),
+            Err(failure) => {
+                if !failures.add(failure, name) {
+                    break;
+                }
+            }
         }
     }
     // Something was tried.
