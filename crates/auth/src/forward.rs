@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bartizan_core::Principal;
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -60,6 +61,7 @@ impl Forward {
     pub(crate) fn write(&self, headers: &mut HeaderMap, principal: Option<&Principal>) {
         let Some(fields) = &self.fields else { return };
         remove_lookalikes(headers, fields);
+        keep_end_to_end(headers, fields);
         for (field, told) in &**fields {
             headers.remove(field);
             let (Some(told), Some(principal)) = (told, principal) else { continue };
@@ -80,6 +82,32 @@ fn remove_lookalikes(headers: &mut HeaderMap, fields: &[Field]) {
     let alike: Vec<_> = headers.keys().filter(|name| is_one(name)).cloned().collect();
     for name in alike {
         headers.remove(name);
+    }
+}
+
+/// Takes the names of `fields` out of `Connection`: a proxy further in drops what is named there
+/// (RFC 9110 §7.6.1), so that whoever calls could have it dropped.
+fn keep_end_to_end(headers: &mut HeaderMap, fields: &[Field]) {
+    let is_one = |option: &[u8]| {
+        let option = option.trim_ascii();
+        fields.iter().any(|(field, _)| option.eq_ignore_ascii_case(field.as_str().as_bytes()))
+    };
+    let names_one = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b',').any(is_one);
+    if !headers.get_all(CONNECTION).iter().any(names_one) {
+        return;
+    }
+    let without = |value: &HeaderValue| {
+        if !names_one(value) {
+            return Some(value.clone());
+        }
+        let left = value.as_bytes().split(|byte| *byte == b',').filter(|option| !is_one(option));
+        let left = left.map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b", "[..]);
+        HeaderValue::from_bytes(&left).ok().filter(|value| !value.is_empty())
+    };
+    let left: Vec<_> = headers.get_all(CONNECTION).iter().filter_map(without).collect();
+    headers.remove(CONNECTION);
+    for value in left {
+        headers.append(CONNECTION, value);
     }
 }
 
@@ -121,9 +149,10 @@ fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
     )
 }
 
-/// Not shown by `Debug`: it is about a person.
+/// Not shown by `Debug`: it is about a person. Nothing if the next parser would read another one: it
+/// leaves out blanks at either end (RFC 9110 §5.5).
 fn value(text: &str) -> Option<HeaderValue> {
-    if text.is_empty() {
+    if text.is_empty() || text != text.trim() {
         return None;
     }
     let mut value = HeaderValue::from_str(text).ok()?;
@@ -209,5 +238,40 @@ mod tests {
         assert_eq!(headers["x-roles"], "clerk");
         assert_eq!(headers["x-scopes"], "read write");
         assert_eq!(headers["x-groups"], "staff audit");
+    }
+
+    #[test]
+    fn rfc9110_7_6_1_no_field_is_dropped_further_in_since_the_caller_says_so() {
+        let forward = Forward::default()
+            .told("sub", HeaderName::from_static("x-user-id"))
+            .removed(HeaderName::from_static("x-internal"));
+        let written = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONNECTION, HeaderValue::from_static(value));
+            }
+            forward.write(&mut headers, Some(&Principal::new("alice")));
+            assert_eq!(headers["x-user-id"], "alice");
+            let left = headers.get_all(CONNECTION).iter();
+            left.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(written(&["close, X-User-Id"]), ["close"]);
+        assert_eq!(written(&["x-user-id"]), [""; 0]);
+        let several = ["keep-alive,x-other", " x-internal ,\tX-USER-ID", "x-user-id, upgrade"];
+        assert_eq!(written(&several), ["keep-alive,x-other", "upgrade"]);
+        assert_eq!(written(&["x-user-id-2,  close"]), ["x-user-id-2,  close"], "left as it is");
+    }
+
+    #[test]
+    fn rfc9110_5_5_what_the_next_parser_would_read_otherwise_is_not_told() {
+        let forward = Forward::default().told("sub", HeaderName::from_static("x-user"));
+        for (subject, expected) in
+            [("alice", Some("alice")), ("a b", Some("a b")), ("alice ", None), ("\talice", None)]
+        {
+            let mut headers = HeaderMap::new();
+            forward.write(&mut headers, Some(&Principal::new(subject)));
+            let told = headers.get("x-user").map(|value| value.to_str().unwrap());
+            assert_eq!(told, expected, "{subject:?}");
+        }
     }
 }

@@ -228,7 +228,7 @@ async fn keys_may_be_refreshed_as_good_as_never() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_panics_is_asked_once_a_cooldown_and_nobody_hangs() {
+async fn a_client_that_panics_is_one_that_fails_and_nobody_hangs() {
     let (time, signer, calls) = (Time::hold(), Signer::ed(), Arc::new(AtomicU64::new(0)));
     let counted = Arc::clone(&calls);
     let service = tower::service_fn(move |_: Request<Full<Bytes>>| {
