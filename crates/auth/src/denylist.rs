@@ -204,18 +204,16 @@ impl Denylist {
         }
         let capacity = self.capacity.unwrap_or(CAPACITY);
         let mut entries = self.shared.entries.write();
-        let key = revocation.key();
-        let issued = revocation.issued.unwrap_or(u64::MAX);
+        let (key, denied) = (revocation.key(), Entry::of(revocation));
         if let Some(entry) = entries.by_key.get_mut(&key) {
-            entry.issued = entry.issued.max(issued);
-            entry.until = entry.until.max(revocation.until);
+            *entry = entry.furthest(denied);
             return Ok(());
         }
         entries.purge_if_due(now, capacity);
         let room = entries.by_key.len() < capacity;
         if room {
             entries.none_over_until = entries.none_over_until.min(revocation.until);
-            entries.by_key.insert(key, Entry { issued, until: revocation.until });
+            entries.by_key.insert(key, denied);
         }
         self.shared.len.store(entries.by_key.len(), Relaxed);
         drop(entries);
@@ -226,10 +224,29 @@ impl Denylist {
         Err(Full)
     }
 
-    /// Takes a revocation back.
+    /// Takes a revocation back. Of those of one subject only the furthest is known: what reaches
+    /// further than this one, by the moment or by its end, is left.
     pub fn pardon(&self, revocation: &Revocation) {
         let mut entries = self.shared.entries.write();
-        entries.by_key.remove(&revocation.key());
+        let (key, pardoned) = (revocation.key(), Entry::of(revocation));
+        let is_further =
+            |entry: &Entry| entry.issued > pardoned.issued || entry.until > pardoned.until;
+        if !entries.by_key.get(&key).is_some_and(is_further) {
+            entries.by_key.remove(&key);
+        }
+        self.shared.len.store(entries.by_key.len(), Relaxed);
+    }
+
+    /// Takes a revocation back, and all others that are about the same, but for `left`: by a source
+    /// that knows which there are.
+    pub fn pardon_all_but(&self, revocation: &Revocation, left: &[Revocation]) {
+        let mut entries = self.shared.entries.write();
+        if let Some(entry) = entries.by_key.get_mut(&revocation.key()) {
+            match left.iter().map(Entry::of).reduce(Entry::furthest) {
+                Some(left) => *entry = left,
+                None => drop(entries.by_key.remove(&revocation.key())),
+            }
+        }
         self.shared.len.store(entries.by_key.len(), Relaxed);
     }
 
@@ -294,6 +311,17 @@ impl Denylist {
             return Err(Fault::Revoked);
         }
         Ok(())
+    }
+}
+
+impl Entry {
+    fn of(revocation: &Revocation) -> Self {
+        Self { issued: revocation.issued.unwrap_or(u64::MAX), until: revocation.until }
+    }
+
+    /// What is denied by either.
+    fn furthest(self, other: Self) -> Self {
+        Self { issued: self.issued.max(other.issued), until: self.until.max(other.until) }
     }
 }
 
@@ -397,6 +425,34 @@ mod tests {
         let by_key = Principal::new("partner");
         denylist.deny(&Revocation::subject("", "partner", NOW, LATER)).unwrap();
         assert_eq!(denylist.check(&by_key, NOW), Err(Fault::Revoked));
+    }
+
+    #[test]
+    fn a_pardon_takes_back_what_it_reaches_and_no_more() {
+        let denylist = denylist();
+        let logout = |issued: u64, until: u64| {
+            let (issued, until) = (Duration::from_secs(issued), Duration::from_secs(until));
+            Revocation::subject(ISSUER, "alice", issued, until)
+        };
+        let (early, late) = (logout(999_000, 1_001_000), logout(999_500, 1_001_500));
+        let is_denied = |issued| denylist.check(&alice(&json!({"iat": issued})), NOW).is_err();
+        denylist.deny(&early).unwrap();
+        denylist.deny(&late).unwrap();
+        denylist.pardon(&early);
+        assert!(is_denied(999_000) && is_denied(999_500));
+        denylist.pardon(&logout(999_500, 1_001_000));
+        assert!(is_denied(999_500), "it would end too early");
+        denylist.pardon(&late);
+        assert!(!is_denied(999_000) && denylist.is_empty());
+
+        denylist.deny(&early).unwrap();
+        denylist.deny(&late).unwrap();
+        denylist.pardon_all_but(&late, &[early.clone()]);
+        assert!(is_denied(999_000) && !is_denied(999_500));
+        denylist.pardon_all_but(&early, &[]);
+        assert!(denylist.is_empty());
+        denylist.pardon_all_but(&early, &[late]);
+        assert!(denylist.is_empty(), "there is nothing to take back");
     }
 
     #[test]

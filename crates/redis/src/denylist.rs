@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use bartizan_auth::{Denylist, Revocation};
 use bartizan_core::{Clock, ConfigError, Engine};
@@ -16,8 +17,10 @@ use crate::script::Script;
 use crate::{Redis, observe};
 
 const DENY: &str = include_str!("scripts/deny.lua");
-/// How many revocations are read at a time.
-const PAGE: isize = 10_000;
+/// About how many revocations are read at a time.
+const PAGE: u32 = 10_000;
+/// How long after one found no room all are read again.
+const NO_ROOM: Duration = Duration::from_secs(10);
 /// No change that was counted.
 const NONE: u64 = u64::MAX;
 
@@ -25,11 +28,13 @@ const NONE: u64 = u64::MAX;
 ///
 /// A revocation is in force in its own process at once, in the others as soon as the channel tells
 /// them, and within a second if it was not heard. Processes that are started later, or were cut off,
-/// read what they have missed. It is forgotten, there and here, when it ends.
+/// read what they have missed. It is forgotten, there and here, when it ends. A pardon is in force
+/// within a second, everywhere, or once the server is back: what is left of several revocations of one
+/// subject is read first.
 ///
 /// While the server is away each process goes by what it knows; whether it then goes on is the
-/// denylist's own choice ([`Denylist::stale_after`], best with some seconds). A pardon that a process
-/// does not hear is made good within a second too, or once the server is back: until then it denies.
+/// denylist's own choice ([`Denylist::stale_after`], best with some seconds). So it is while there is
+/// no room for all revocations in a process's denylist: they are read again every ten seconds.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -62,6 +67,8 @@ struct Inner {
     script: Script,
     /// The latest change up to which all are known.
     known: AtomicU64,
+    /// Until when, in seconds since 1970, it is not tried again to find room for all.
+    no_room_until: AtomicU64,
     listens: AtomicBool,
 }
 
@@ -90,6 +97,7 @@ impl SharedDenylist {
             prefix,
             script: Script::new(DENY),
             known: AtomicU64::new(NONE),
+            no_room_until: AtomicU64::new(0),
             listens: AtomicBool::new(false),
         }))
     }
@@ -133,13 +141,13 @@ impl SharedDenylist {
         self.say("deny", revocation).await
     }
 
-    /// Takes a revocation back, here and everywhere. It must be the same as the one that was made.
+    /// Takes a revocation back, within a second, here and everywhere, where it [listens](Self::listen).
+    /// It must be the same as the one that was made.
     ///
     /// # Errors
     ///
     /// If the server does not take it within the connection's deadline.
     pub async fn pardon(&self, revocation: &Revocation) -> Result<(), NotShared> {
-        self.0.denylist.pardon(revocation);
         self.say("pardon", revocation).await
     }
 
@@ -161,63 +169,68 @@ impl Inner {
         format!("{{{}}}:auth:{name}", self.prefix)
     }
 
-    fn take(&self, text: &[u8]) -> Option<Revocation> {
-        let revocation = serde_json::from_slice::<Revocation>(text).ok();
-        match &revocation {
-            // What finds no room is counted by the denylist, and shown by its authenticator.
-            Some(revocation) => drop(self.denylist.deny(revocation)),
-            None => observe::unread(self.redis.name()),
+    fn understand(&self, text: &[u8]) -> Option<Revocation> {
+        let revocation = serde_json::from_slice(text).ok();
+        if revocation.is_none() {
+            observe::unread(self.redis.name());
         }
         revocation
     }
 
-    /// Reads everything, as of the change number `changes`, and takes it over. False if there was
-    /// another one meanwhile: then it is not known what of it is over.
+    /// Reads everything, as of the change number `changes`. False if it is not in force for want of
+    /// room, which the denylist counts and its authenticator shows.
     async fn read_all(
         &self,
         connection: &mut MultiplexedConnection,
         changes: u64,
     ) -> Result<bool, RedisError> {
+        // Of a subject there may be several: those that are left hold.
         let mut pardons = HashMap::new();
-        self.read("pardoned", connection, |text| match serde_json::from_slice(text) {
-            Ok(pardon) => drop(pardons.insert(Revocation::name(&pardon), pardon)),
-            Err(_) => observe::unread(self.redis.name()),
+        self.read("pardoned", connection, |pardon| {
+            pardons.insert(pardon.name(), (pardon, Vec::new()));
         })
         .await?;
-        self.read("revoked", connection, |text| {
-            // Of a subject there may be several: one that is left holds.
-            if let Some(revocation) = self.take(text) {
-                pardons.remove(&revocation.name());
+        let mut fits = true;
+        self.read("revoked", connection, |revocation| {
+            fits &= self.denylist.deny(&revocation).is_ok();
+            if let Some((_, left)) = pardons.get_mut(&revocation.name()) {
+                left.push(revocation);
             }
         })
         .await?;
-        let is_all = self.changes(connection).await? == changes;
-        if is_all {
-            pardons.values().for_each(|pardon| self.denylist.pardon(pardon));
+        // If there was another change meanwhile, it is not known what of it is over.
+        if self.changes(connection).await? == changes {
+            for (pardon, left) in pardons.values() {
+                self.denylist.pardon_all_but(pardon, left);
+            }
+            if fits {
+                self.known.store(changes, SeqCst);
+            }
         }
-        Ok(is_all)
+        Ok(fits)
     }
 
-    /// Reads what is not over of this list.
+    /// Reads what is not over of this list. Whatever is in it from the first page to the last is
+    /// read, though others come and go.
     async fn read(
         &self,
         list: &str,
         connection: &mut MultiplexedConnection,
-        mut each: impl FnMut(&[u8]),
+        mut each: impl FnMut(Revocation),
     ) -> Result<(), RedisError> {
-        let after = format!("({}", self.clock.unix().as_secs());
-        let mut read = 0;
+        let now = self.clock.unix();
+        let mut cursor = 0;
         loop {
-            let mut page = redis::cmd("ZRANGEBYSCORE");
-            page.arg(self.key(list)).arg(&after).arg("+inf");
-            page.arg("LIMIT").arg(read).arg(PAGE);
-            let page: Vec<Vec<u8>> = page.query_async(connection).await?;
-            page.iter().for_each(|text| each(text));
-            let len = isize::try_from(page.len()).unwrap_or(PAGE);
-            read += len;
-            if len < PAGE {
+            let mut page = redis::cmd("ZSCAN");
+            page.arg(self.key(list)).arg(cursor).arg("COUNT").arg(PAGE);
+            let (next, page): (u64, Vec<(Vec<u8>, f64)>) = page.query_async(connection).await?;
+            let texts = page.iter().map(|(text, _)| text);
+            let all = texts.filter_map(|text| self.understand(text));
+            all.filter(|revocation| revocation.until() > now).for_each(&mut each);
+            if next == 0 {
                 return Ok(());
             }
+            cursor = next;
         }
     }
 
@@ -236,12 +249,20 @@ impl Follower for Inner {
     }
 
     async fn catch_up(&self, mut connection: MultiplexedConnection) -> Result<(), RedisError> {
+        // Before the question: what was there then is in force here afterwards.
+        let now = self.clock.unix();
         // Before the list: what is changed while it is read is read again.
         let changes = self.changes(&mut connection).await?;
-        if self.known.load(SeqCst) != changes && self.read_all(&mut connection, changes).await? {
-            self.known.store(changes, SeqCst);
+        if self.known.load(SeqCst) != changes {
+            if now.as_secs() < self.no_room_until.load(SeqCst) {
+                return Ok(());
+            }
+            if !self.read_all(&mut connection, changes).await? {
+                self.no_room_until.store((now + NO_ROOM).as_secs(), SeqCst);
+                return Ok(());
+            }
         }
-        self.denylist.heard(self.clock.unix());
+        self.denylist.heard(now);
         Ok(())
     }
 
@@ -249,14 +270,16 @@ impl Follower for Inner {
         let mut words = said.splitn(3, |byte| *byte == b' ');
         let mut word = || words.next().unwrap_or_default();
         let change = std::str::from_utf8(word()).ok().and_then(|change| change.parse::<u64>().ok());
-        match (word(), word()) {
-            (b"deny", text) => drop(self.take(text)),
-            (b"pardon", text) => {
-                if let Ok(revocation) = serde_json::from_slice(text) {
-                    self.denylist.pardon(&revocation);
-                }
+        let is_in_force = match (word(), word()) {
+            (b"deny", text) => {
+                self.understand(text).is_none_or(|denied| self.denylist.deny(&denied).is_ok())
             }
+            // Whether another one of the same subject is left, the server knows.
+            (b"pardon", _) => false,
             _ => return observe::unread(self.redis.name()),
+        };
+        if !is_in_force {
+            return self.known.store(NONE, SeqCst);
         }
         // One that was missed in between shows at the next pulse.
         if let Some(change) = change
@@ -267,6 +290,8 @@ impl Follower for Inner {
     }
 
     fn deaf(&self) {
+        // A server that comes back without what it had may count to the same number.
+        self.known.store(NONE, SeqCst);
         observe::feed_lost(self.redis.name());
     }
 }

@@ -21,7 +21,11 @@ struct Node {
 
 impl Node {
     fn new(server: &Server) -> Self {
-        let denylist = Denylist::new().stale_after(Duration::from_secs(3), WhenStale::Refuse);
+        Self::of(server, Denylist::new())
+    }
+
+    fn of(server: &Server, denylist: Denylist) -> Self {
+        let denylist = denylist.stale_after(Duration::from_secs(3), WhenStale::Refuse);
         let redis = Redis::new(&server.url()).unwrap().deadline(Duration::from_millis(500));
         let shared = SharedDenylist::new(redis, denylist.clone()).prefix("test").unwrap();
         shared.listen();
@@ -130,6 +134,88 @@ async fn a_pardon_that_was_not_heard_is_made_good_within_a_pulse() {
     let late = Node::new(&server);
     late.comes_to("y", Err(Fault::Revoked)).await;
     assert_eq!(late.check("x"), Ok(()));
+}
+
+#[tokio::test]
+async fn a_pardon_takes_back_no_other_revocation_of_the_same_subject() {
+    let server = Server::start();
+    let (a, b) = (Node::new(&server), Node::new(&server));
+    let until = Clock::system().unix() + Duration::from_secs(600);
+    let logout = |secs| Revocation::subject(ISSUER, "bob", Duration::from_secs(secs), until);
+    let is_denied = |node: &Node, issued: u64| {
+        let claims = [("iat".to_owned(), issued.into())].into_iter().collect();
+        let bob = Principal::new("bob").with_issuer(ISSUER).with_claims(claims);
+        node.denylist.check(&bob, Clock::system().unix()) == Err(Fault::Revoked)
+    };
+    for node in [&a, &b] {
+        node.comes_to("x", Ok(())).await;
+    }
+    // What each of them denies of tokens issued at 1, 2 and 3, once the mark has come after it.
+    let mut marks = 0;
+    let mut all = async |expected: [bool; 3]| {
+        let mark = format!("mark-{marks}");
+        marks += 1;
+        a.shared.deny(&token(&mark)).await.unwrap();
+        for node in [&a, &b] {
+            node.comes_to(&mark, Err(Fault::Revoked)).await;
+            let denied = || [1, 2, 3].map(|issued| is_denied(node, issued));
+            let so = async {
+                while denied() != expected {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let so = timeout(Duration::from_secs(10), so).await;
+            assert!(so.is_ok(), "{:?} is not {expected:?}", denied());
+        }
+    };
+    for secs in [1, 2, 3] {
+        a.shared.deny(&logout(secs)).await.unwrap();
+    }
+    all([true, true, true]).await;
+    a.shared.pardon(&logout(1)).await.unwrap();
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(is_denied(&a, 1) && is_denied(&b, 1), "by the others, at no time less");
+    }
+    b.shared.pardon(&logout(3)).await.unwrap();
+    all([true, true, false]).await;
+    a.shared.pardon(&logout(2)).await.unwrap();
+    all([false, false, false]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_lost_all_is_read_anew_though_it_counts_to_the_same_number() {
+    let mut server = Server::start();
+    let node = Node::new(&server);
+    node.comes_to("x", Ok(())).await;
+    node.shared.deny(&token("x")).await.unwrap();
+    // Away for so long that it is back some time before it is found again.
+    server.kill();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    server.restart();
+    let until = Clock::system().unix().as_secs() + 600;
+    let text = format!(r#"{{"kind":"token","issuer":"{ISSUER}","id":"y","until":{until}}}"#);
+    server.say(&format!("ZADD {{test}}:auth:revoked {until} '{text}'"));
+    server.say("INCR {test}:auth:revoked:changes");
+    node.comes_to("y", Err(Fault::Revoked)).await;
+    assert_eq!(node.check("x"), Err(Fault::Revoked));
+}
+
+#[tokio::test]
+async fn a_revocation_without_room_is_tried_again_and_the_list_is_not_fresh_meanwhile() {
+    let server = Server::start();
+    let (a, small) = (Node::new(&server), Node::of(&server, Denylist::new().capacity(1)));
+    let (x, y) = (token("x"), token("y"));
+    for node in [&a, &small] {
+        node.comes_to("z", Ok(())).await;
+    }
+    a.shared.deny(&x).await.unwrap();
+    small.comes_to("x", Err(Fault::Revoked)).await;
+    a.shared.deny(&y).await.unwrap();
+    small.comes_to("z", Err(Fault::Unavailable)).await;
+    a.shared.pardon(&x).await.unwrap();
+    small.comes_to("z", Ok(())).await;
+    assert_eq!((small.check("x"), small.check("y")), (Ok(()), Err(Fault::Revoked)));
 }
 
 #[tokio::test]
