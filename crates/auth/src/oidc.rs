@@ -105,15 +105,24 @@ impl Oidc {
     ///
     /// # Errors
     ///
-    /// If the tenant is not an identifier.
+    /// If the tenant is not an identifier, or stands for many: `common`, `organizations`, `consumers`.
     pub fn entra(tenant: &str, audience: impl Into<Audience>) -> Result<Self, ConfigError> {
         let tenant = segment("tenant", tenant)?;
+        let is_many = |name: &&str| name.eq_ignore_ascii_case(tenant);
+        if ["common", "organizations", "consumers"].iter().any(is_many) {
+            return Err(ConfigError::new(
+                "tenant",
+                "stands for many, and no token is issued in its name",
+                "write the tenant's identifier, or use `Oidc::entra_any_tenant`",
+            ));
+        }
         let issuer = format!("https://login.microsoftonline.com/{tenant}/v2.0");
         Self::dialect(&issuer, audience, entra)
     }
 
-    /// Microsoft Entra ID for tenants that are not known before. Whoever is not to be let in must be
-    /// told apart by the principal's tenant.
+    /// Microsoft Entra ID for tenants that are not known before, personal accounts among them, each
+    /// by the keys that are for it. Whoever is not to be let in must be told apart by the principal's
+    /// tenant.
     ///
     /// # Errors
     ///

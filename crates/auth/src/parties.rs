@@ -9,8 +9,9 @@ pub enum Issuer {
     /// One of these, compared character by character.
     OneOf(Vec<String>),
     /// The one whose name this is once `{tenantid}` is replaced by the claim `tid`, as Microsoft's
-    /// are for applications of several tenants. Whoever is not to be let in must be told apart by
-    /// the principal's tenant.
+    /// are for applications of several tenants. The key of a signed token must say that it is this
+    /// issuer's, by a member `issuer` with the same replacement: some are for one tenant only.
+    /// Whoever is not to be let in must be told apart by the principal's tenant.
     PerTenant(String),
     /// Anyone who holds a key of the set.
     Unchecked,
@@ -31,13 +32,27 @@ impl Issuer {
         match (self, claims.text("iss")) {
             (Self::Unchecked, _) => true,
             (Self::OneOf(known), Some(issuer)) => known.iter().any(|one| one == issuer),
-            (Self::PerTenant(template), Some(issuer)) => {
-                let tenant = claims.text("tid").filter(|id| is_id(id));
-                tenant.is_some_and(|id| issuer == template.replace("{tenantid}", id))
-            }
+            (Self::PerTenant(template), Some(issuer)) => is_of_tenant(issuer, template, claims),
             _ => false,
         }
     }
+
+    /// True if claims that were accepted may be signed by a key that says so of its issuer.
+    pub(crate) fn accepts_key(&self, key_issuer: Option<&str>, claims: &Members<'_>) -> bool {
+        match (self, key_issuer, claims.text("iss")) {
+            (Self::PerTenant(_), Some(template), Some(issuer)) => {
+                is_of_tenant(issuer, template, claims)
+            }
+            (Self::PerTenant(_), ..) => false,
+            _ => true,
+        }
+    }
+}
+
+/// True if `issuer` is what `template` says of the tenant in the claims.
+fn is_of_tenant(issuer: &str, template: &str, claims: &Members<'_>) -> bool {
+    let tenant = claims.text("tid").filter(|id| is_id(id));
+    tenant.is_some_and(|id| issuer == template.replace("{tenantid}", id))
 }
 
 /// What stands for one path segment, and no more.

@@ -16,17 +16,22 @@ use serde_json::{Value, json};
 struct Bench {
     clock: Clock,
     signer: Signer,
+    /// What the key says of its issuer, as Entra's do.
+    key_issuer: Value,
 }
 
 impl Bench {
     fn new() -> Self {
         // Entra leaves `alg` out of its keys; so does this one.
-        Self { clock: Clock::manual(), signer: Signer::rs() }
+        let key_issuer = json!("https://login.microsoftonline.com/{tenantid}/v2.0");
+        Self { clock: Clock::manual(), signer: Signer::rs(), key_issuer }
     }
 
     /// Who a token with this change to good claims is of, if it is taken.
     async fn ask(&self, oidc: Result<Oidc, ConfigError>, change: Value) -> Option<Principal> {
-        let keys = KeySet::from_jwks(&jwks(&[self.signer.jwk("k")])).unwrap();
+        let mut jwk = self.signer.jwk("k");
+        jwk["issuer"] = self.key_issuer.clone();
+        let keys = KeySet::from_jwks(&jwks(&[jwk])).unwrap();
         let auth =
             Authenticator::new("api").scheme(oidc.unwrap().jwt_by(keys)).clock(self.clock.clone());
         let claims = claims(&self.clock, &change);
@@ -109,7 +114,37 @@ async fn entra_has_scp_as_a_text_roles_and_tenants() {
         assert!(bench.ask(any(), with("tid", tid.clone())).await.is_none(), "{tid}");
     }
     assert!(asked_at(any()).contains("https://login.microsoftonline.com/common/v2.0/.well-known/"));
+    // No single one is called so in its tokens.
+    for tenant in ["common", "organizations", "Consumers"] {
+        assert!(Oidc::entra(tenant, "api://orders").is_err(), "{tenant}");
+    }
     assert!(matches!(Issuer::from("a"), Issuer::OneOf(_)));
+}
+
+#[tokio::test]
+async fn entra_has_keys_that_are_for_some_tenants_only() {
+    let mut bench = Bench::new();
+    let (consumers, staff) =
+        ("9188040d-6c67-4c5b-b112-36a304b66dad", "7d3f0c1e-5a0b-4c5e-9d7e-2f6a1b8c9d0e");
+    let of = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/v2.0");
+    let claims = |tenant: &str| json!({"iss": of(tenant), "aud": "api://orders", "tid": tenant, "ver": "2.0"});
+    let any = || Oidc::entra_any_tenant("api://orders");
+    for (key_issuer, for_consumers, for_staff) in [
+        (json!(of("{tenantid}")), true, true),
+        (json!(of(consumers)), true, false),
+        (json!(of(staff)), false, true),
+        (json!("https://login.microsoftonline.us/{tenantid}/v2.0"), false, false),
+        (json!(null), false, false),
+        (json!([of(staff)]), false, false),
+    ] {
+        bench.key_issuer = key_issuer.clone();
+        let takes = async |tenant| bench.ask(any(), claims(tenant)).await.is_some();
+        let taken = (takes(consumers).await, takes(staff).await);
+        assert_eq!(taken, (for_consumers, for_staff), "{key_issuer}");
+        // Where it is one tenant's document, it is known whose keys they are.
+        let one = bench.ask(Oidc::entra(staff, "api://orders"), claims(staff)).await;
+        assert!(one.is_some(), "{key_issuer}");
+    }
 }
 
 #[tokio::test]

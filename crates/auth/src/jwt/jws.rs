@@ -49,14 +49,18 @@ impl<'a> Compact<'a> {
     }
 
     /// Verifies the signature by the key of `keys` that the header names, or by one of those that
-    /// it may mean; by no algorithm but that key's.
-    pub(crate) fn verify(&self, header: &Header<'_>, keys: &KeySet) -> Result<(), Unproven> {
+    /// it may mean; by no algorithm but that key's. Returns the key that it is by.
+    pub(crate) fn verify<'k>(
+        &self,
+        header: &Header<'_>,
+        keys: &'k KeySet,
+    ) -> Result<&'k VerifyKey, Unproven> {
         let signature = decode(self.signature)?;
-        let by = |key: &VerifyKey| {
+        let by = |key: &'k VerifyKey| {
             if key.algorithm != header.algorithm {
                 Err(Fault::Algorithm)
             } else if key.verifies(self.message, &signature) {
-                Ok(())
+                Ok(key)
             } else {
                 Err(Fault::Signature)
             }
@@ -67,7 +71,7 @@ impl<'a> Compact<'a> {
         let mut fault = Fault::UnknownKey;
         for key in keys.unnamed(header.kid(), header.algorithm) {
             match by(key) {
-                Ok(()) => return Ok(()),
+                Ok(key) => return Ok(key),
                 Err(other) => fault = other,
             }
         }

@@ -188,24 +188,27 @@ impl Checks {
         let compact = Compact::read(token)?;
         let header = compact.header()?;
         let verified = self.keys.with(|set| match set {
-            Some(set) => compact.verify(&header, set),
+            Some(set) => compact.verify(&header, set).map(|key| key.issuer.clone()),
             None => Err(Unproven::by_these_keys(Fault::Unavailable)),
         });
-        if let Err(unproven) = verified {
+        let key_issuer = verified.or_else(|unproven| {
             // Where nobody can be asked for keys, that they lack is all there is to say.
             if unproven.lacks_key
                 && (self.keys.is_fetched() || unproven.fault == Fault::Unavailable)
             {
                 self.recognise(&compact)?;
             }
-            return Err(unproven);
-        }
+            Err(unproven)
+        })?;
         if !self.accepts_type(header.typ()) {
             return Err(Fault::Header.into());
         }
         let text = String::from_utf8(compact.payload()?).map_err(|_| Fault::Claims)?;
         let claims: Members<'_> = serde_json::from_str(&text).map_err(|_| Fault::Claims)?;
         let until = self.rules.judge(&claims, now)?;
+        if !self.rules.issuer.accepts_key(key_issuer.as_deref(), &claims) {
+            return Err(Fault::Issuer.into());
+        }
         let (principal, bytes) = (self.rules.principal(&claims)?, text.len() + claims.bytes());
         let principal = principal.with_claims_text(text);
         self.verified.put(token, &principal, bytes, until, generation);

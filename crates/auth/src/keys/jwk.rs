@@ -1,6 +1,7 @@
 //! One key, and the gate that it must pass to verify anything.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,6 +18,8 @@ use crate::{Algorithm, Backend};
 pub(crate) struct VerifyKey {
     pub(crate) kid: Option<String>,
     pub(crate) algorithm: Algorithm,
+    /// Whose tokens it is for, by a member `issuer` of Microsoft's; theirs may hold `{tenantid}`.
+    pub(crate) issuer: Option<Arc<str>>,
     key: Key,
 }
 
@@ -49,7 +52,7 @@ impl VerifyKey {
             None => None,
             Some(kid) => Some(kid.as_str().ok_or(("`kid` is not a string", FIX))?.to_owned()),
         };
-        Ok(Self { kid, algorithm, key })
+        Ok(Self { kid, algorithm, issuer: jwk.text("issuer").map(Arc::from), key })
     }
 
     /// True if `signature` is one of `message` by this key.
@@ -66,7 +69,8 @@ impl VerifyKey {
         if algorithm.family() != Family::Hmac {
             return Err(("a secret is for HMAC only", "use HS256, HS384 or HS512"));
         }
-        Ok(Self { kid: None, algorithm, key: secret(backend.provider(), algorithm, bytes)? })
+        let key = secret(backend.provider(), algorithm, bytes)?;
+        Ok(Self { kid: None, algorithm, issuer: None, key })
     }
 
     /// Reads a public key in PEM.
@@ -100,7 +104,7 @@ impl VerifyKey {
                 ed(by, key.try_get_as_bytes().map_err(unreadable)?)?
             }
         };
-        Ok(Self { kid: None, algorithm, key })
+        Ok(Self { kid: None, algorithm, issuer: None, key })
     }
 }
 
