@@ -21,9 +21,10 @@ impl<T> Default for Flights<T> {
 impl<T: Clone> Flights<T> {
     /// The answer to what `key` stands for: by `ask`, unless someone else is asking already.
     pub(crate) async fn join(&self, key: [u8; 32], ask: impl Future<Output = T>) -> T {
-        let seat =
-            Seat { flights: self, key, cell: Arc::clone(self.0.lock().entry(key).or_default()) };
-        seat.cell.get_or_init(|| ask).await.clone()
+        let cell = Arc::clone(self.0.lock().entry(key).or_default());
+        let seat = Seat { flights: self, key, cell: Some(cell) };
+        let cell = seat.cell.as_ref().expect("it is there until it is dropped");
+        cell.get_or_init(|| ask).await.clone()
     }
 }
 
@@ -31,15 +32,21 @@ impl<T: Clone> Flights<T> {
 struct Seat<'a, T> {
     flights: &'a Flights<T>,
     key: [u8; 32],
-    cell: Arc<OnceCell<T>>,
+    cell: Option<Arc<OnceCell<T>>>,
 }
 
 impl<T> Drop for Seat<'_, T> {
     fn drop(&mut self) {
+        let Some(cell) = self.cell.take() else { return };
         let mut flights = self.flights.0.lock();
+        let Some(kept) = flights.get(&self.key).filter(|kept| Arc::ptr_eq(kept, &cell)) else {
+            return;
+        };
+        let answered = cell.initialized();
+        // Under the lock: of two that leave at once, the second sees that it is the last.
+        drop(cell);
         // Whoever comes after the answer asks anew; whoever leaves last clears up.
-        let over = self.cell.initialized() || Arc::strong_count(&self.cell) == 2;
-        if over && flights.get(&self.key).is_some_and(|cell| Arc::ptr_eq(cell, &self.cell)) {
+        if answered || Arc::strong_count(kept) == 1 {
             flights.remove(&self.key);
         }
     }
@@ -55,8 +62,11 @@ impl<T> fmt::Debug for Flights<T> {
 mod tests {
     use std::cell::Cell;
     use std::future::{pending, ready};
+    use std::hint::spin_loop;
     use std::pin::pin;
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
     use std::task::{Context, Poll, Waker};
+    use std::thread;
 
     use super::*;
 
@@ -97,5 +107,41 @@ mod tests {
             drop(both);
             assert!(flights.0.lock().is_empty());
         }
+    }
+
+    /// Two give up at the same moment: many times over, since it is about a moment.
+    #[test]
+    fn those_who_give_up_at_once_leave_nothing_behind() {
+        const ROUNDS: u64 = 10_000;
+        let flights = Flights::<u8>::default();
+        let there = AtomicU64::new(0);
+        // Until both are there, and are so for the `number`th time.
+        let meet = |number: u64| {
+            there.fetch_add(1, SeqCst);
+            while there.load(SeqCst) < 2 * number {
+                spin_loop();
+            }
+        };
+        let (flights, meet) = (&flights, &meet);
+        let mut left = [0, 1].map(|place| (place, 0));
+        thread::scope(|scope| {
+            for (place, left) in &mut left {
+                scope.spawn(move || {
+                    let mut cx = Context::from_waker(Waker::noop());
+                    for round in 0..ROUNDS {
+                        let mut one = Box::pin(flights.join([1; 32], pending()));
+                        assert!(one.as_mut().poll(&mut cx).is_pending());
+                        meet(3 * round + 1);
+                        drop(one);
+                        meet(3 * round + 2);
+                        if *place == 0 {
+                            *left += flights.0.lock().drain().count();
+                        }
+                        meet(3 * round + 3);
+                    }
+                });
+            }
+        });
+        assert_eq!(left[0].1, 0);
     }
 }
