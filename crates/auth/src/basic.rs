@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use argon2::password_hash::PasswordVerifier;
@@ -16,6 +17,7 @@ use sha2::Sha256;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::flights::Flights;
 use crate::verified::Verified;
 use crate::{Fault, Scheme, Verdict, observe};
 
@@ -40,7 +42,8 @@ const NOBODY: &str = concat!(
 /// Users with passwords in `Authorization: Basic` (RFC 7617): argon2id, in memory. Clones share them.
 ///
 /// A hash takes some 20 ms and 19 MiB on purpose, so it is made on the blocking pool, two at once;
-/// while 64 more wait, the answer is 503. A password that was right is remembered for five minutes
+/// while 64 more wait, the answer is 503. The same name and password at once are hashed but once. A
+/// password that was right is remembered for five minutes
 /// by an HMAC with a random key. An unknown name costs a hash as most users have it: who has hashes
 /// of several kinds shows by the clock which of the rarer ones there are. Guesses are counted under
 /// the name ([`Attempts`](crate::Attempts)). For programs, API keys are better.
@@ -54,8 +57,9 @@ struct Shared {
     queue: Arc<Semaphore>,
     secret: [u8; 32],
     verified: Verified,
-    /// Goes up with each change of the users.
-    generation: std::sync::atomic::AtomicU64,
+    flights: Flights<Result<Principal, Fault>>,
+    /// The number of changes to users so far.
+    changes: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -69,6 +73,8 @@ struct Users {
 struct User {
     hash: Arc<str>,
     principal: Principal,
+    /// The change that it came with, from 1: whoever has another one is another user.
+    change: u64,
 }
 
 impl Default for Users {
@@ -84,6 +90,11 @@ impl Users {
             Some(user) => (Arc::clone(&user.hash), Some(user.principal.clone())),
             None => (Arc::clone(&self.nobody), None),
         }
+    }
+
+    /// The change that this user came with; 0 for one that is not known.
+    fn change(&self, name: &str) -> u64 {
+        self.by_name.get(name).map_or(0, |user| user.change)
     }
 
     /// Makes a hash of nothing that costs what those of most users do.
@@ -126,7 +137,8 @@ impl Basic {
             queue: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
             secret,
             verified: Verified::new(CACHE_BYTES, false),
-            generation: std::sync::atomic::AtomicU64::new(0),
+            flights: Flights::default(),
+            changes: AtomicU64::new(0),
         })))
     }
 
@@ -150,7 +162,8 @@ impl Basic {
         if !bounded {
             return Err(error("a hash that asks for too much", "use 19 MiB and two rounds"));
         }
-        let user = User { hash: hash.into(), principal };
+        let change = self.0.changes.fetch_add(1, Relaxed) + 1;
+        let user = User { hash: hash.into(), principal, change };
         self.change(|users| {
             users.insert(name.to_owned(), user.clone());
         });
@@ -171,37 +184,41 @@ impl Basic {
             users.disguise();
             users
         });
-        self.0.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     }
 }
 
 impl Shared {
-    fn generation(&self) -> u64 {
-        self.generation.load(std::sync::atomic::Ordering::SeqCst)
-    }
-
-    /// What a name and password are remembered by.
-    fn tag(&self, pair: &[u8]) -> [u8; 32] {
+    /// What a name and password are remembered by, as of a user.
+    fn tag(&self, user: u64, pair: &[u8]) -> [u8; 32] {
         // HMAC takes secrets of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.secret) else { return [0; 32] };
+        mac.update(&user.to_be_bytes());
         mac.update(pair);
         mac.finalize().into_bytes().into()
     }
 
-    async fn judge(
+    /// Judges a password, together with whoever else shows the same now.
+    async fn find_out(
         self: Arc<Self>,
-        pair: String,
+        password: String,
+        user: (Arc<str>, Option<Principal>),
         tag: [u8; 32],
         now: Duration,
     ) -> Result<Principal, Fault> {
-        let generation = self.generation();
-        let (name, password) = pair.split_once(':').ok_or(Fault::Malformed)?;
-        let (hash, principal) = self.users.load().find(name);
+        self.flights.join(tag, self.judge(password, user, tag, now)).await
+    }
+
+    async fn judge(
+        &self,
+        password: String,
+        (hash, principal): (Arc<str>, Option<Principal>),
+        tag: [u8; 32],
+        now: Duration,
+    ) -> Result<Principal, Fault> {
         let queue = Arc::clone(&self.queue).try_acquire_owned();
         let queued = queue.map_err(|_| Fault::Unavailable)?;
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         let slot = slot.map_err(|_| Fault::Unavailable)?;
-        let password = password.to_owned();
         // Whoever goes away leaves the work behind, and with it the place that it takes.
         let work = spawn_blocking(move || {
             let _places = (queued, slot);
@@ -212,7 +229,7 @@ impl Shared {
         let fits = work.await.map_err(|_| Fault::Unavailable)?;
         let principal = principal.filter(|_| fits).ok_or(Fault::UnknownKey)?;
         // The claims are the table's, and held but once.
-        self.verified.put(&tag, &principal, 0, now + REMEMBERED, generation);
+        self.verified.put(&tag, &principal, 0, now + REMEMBERED, 0);
         Ok(principal)
     }
 }
@@ -222,6 +239,12 @@ fn pair(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked("basic".len())?;
     let rest = rest.strip_prefix(b" ")?;
     scheme.eq_ignore_ascii_case(b"basic").then(|| rest.trim_ascii())
+}
+
+/// What stands in a credential, which is no longer than `bytes`.
+fn name_and_password<'a>(credential: &[u8], bytes: &'a mut [u8]) -> Option<(&'a str, &'a str)> {
+    let length = STANDARD.decode_slice(credential, bytes).ok()?;
+    str::from_utf8(bytes.get(..length)?).ok()?.split_once(':')
 }
 
 impl Scheme for Basic {
@@ -244,15 +267,17 @@ impl Scheme for Basic {
         if credential.len() > MAX_BYTES {
             return Verdict::Now(Err(Fault::TooLarge));
         }
-        let tag = shared.tag(credential);
-        if let Some(known) = shared.verified.get(&tag, now, shared.generation()) {
+        let mut bytes = [0; MAX_BYTES];
+        let Some((name, password)) = name_and_password(credential, &mut bytes) else {
+            return Verdict::Now(Err(Fault::Malformed));
+        };
+        let users = shared.users.load();
+        let tag = shared.tag(users.change(name), credential);
+        if let Some(known) = shared.verified.get(&tag, now, 0) {
             return Verdict::Now(Ok(known));
         }
-        let pair = STANDARD.decode(credential).ok().and_then(|pair| String::from_utf8(pair).ok());
-        match pair.filter(|pair| pair.contains(':')) {
-            Some(pair) => Verdict::later(Arc::clone(shared).judge(pair, tag, now)),
-            None => Verdict::Now(Err(Fault::Malformed)),
-        }
+        let (password, user) = (password.to_owned(), users.find(name));
+        Verdict::later(Arc::clone(shared).find_out(password, user, tag, now))
     }
 
     fn name(&self) -> &'static str {
@@ -314,6 +339,42 @@ mod tests {
             assert_eq!(pair(value.as_bytes()), expected.map(str::as_bytes));
         }
         assert!(!format!("{basic:?}").contains("argon2id"));
+    }
+
+    #[tokio::test]
+    async fn a_change_of_one_user_is_nothing_to_the_others() {
+        let basic = basic().user("bob", &hash("open"), Principal::new("bob")).unwrap();
+        let is_known = |pair: &str| {
+            let verdict = basic.verify(STANDARD.encode(pair).as_bytes(), Duration::ZERO);
+            matches!(verdict, Verdict::Now(Ok(_)))
+        };
+        for pair in ["alice:sesame", "bob:open"] {
+            assert!(!is_known(pair) && ask(&basic, pair).await.is_ok() && is_known(pair));
+        }
+        drop(basic.clone().user("bob", &hash("shut"), Principal::new("bob")).unwrap());
+        drop(basic.clone().user("carol", &hash("x"), Principal::new("carol")).unwrap());
+        assert!(is_known("alice:sesame") && !is_known("bob:open"));
+        assert_eq!(ask(&basic, "bob:open").await, Err(Fault::UnknownKey));
+        assert!(ask(&basic, "bob:shut").await.is_ok());
+        // Who comes back is another, though by the same password.
+        basic.remove("bob");
+        drop(basic.clone().user("bob", &hash("shut"), Principal::new("robert")).unwrap());
+        assert!(!is_known("bob:shut") && is_known("alice:sesame"));
+        assert_eq!(ask(&basic, "bob:shut").await.as_deref(), Ok("robert"));
+    }
+
+    #[tokio::test]
+    async fn who_shows_the_same_at_once_has_it_hashed_once() {
+        let basic = basic();
+        let all: Vec<_> = (0..500)
+            .map(|_| {
+                let basic = basic.clone();
+                tokio::spawn(async move { ask(&basic, "alice:sesame").await })
+            })
+            .collect();
+        for one in all {
+            assert_eq!(one.await.unwrap().as_deref(), Ok("alice"));
+        }
     }
 
     #[tokio::test]
