@@ -1,27 +1,60 @@
 //! A small issuer on loopback, on a thread and runtime of its own.
 
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::cell::Cell;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use bartizan_auth::{self as auth, Audience, Clock, HttpClient, Introspection};
-use http::{Response, StatusCode};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
 use super::jwks;
 
+thread_local! {
+    /// How many answers this test's clients wait for: each test has a thread of its own.
+    static UNDER_WAY: Cell<u32> = const { Cell::new(0) };
+}
+
+/// One answer that is waited for, until it is dropped.
+struct UnderWay;
+
+impl UnderWay {
+    fn one() -> Self {
+        UNDER_WAY.set(UNDER_WAY.get() + 1);
+        Self
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        UNDER_WAY.set(UNDER_WAY.get() - 1);
+    }
+}
+
 /// A client of plain http to this machine.
 pub(crate) fn client() -> HttpClient {
     let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-    HttpClient::new(client).allow_loopback_http()
+    let counted = tower::service_fn(move |request: Request<Full<Bytes>>| {
+        let answer = client.request(request);
+        async move {
+            let _one = UnderWay::one();
+            let (head, body) = answer.await.map_err(|_| ())?.into_parts();
+            let body = body.collect().await.map_err(|_| ())?;
+            Ok::<_, ()>(Response::from_parts(head, Full::new(body.to_bytes())))
+        }
+    });
+    HttpClient::new(counted).allow_loopback_http()
 }
 
 /// Opaque tokens of `issuer`, whatever it says of whom they are from and for.
@@ -66,6 +99,8 @@ struct Shared {
 /// Answers `/keys`, `/.well-known/openid-configuration` and `/introspect`.
 pub(crate) struct Issuer {
     shared: Shared,
+    /// Keeps the address while nobody listens there: connections are refused.
+    held: Option<TcpSocket>,
     stop: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
 }
 
@@ -78,9 +113,9 @@ impl Issuer {
 
     /// An address where nobody listens yet.
     pub(crate) fn stopped(keys: Keys) -> Self {
-        let address = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let held = hold(([127, 0, 0, 1], 0).into());
         let shared = Shared {
-            address,
+            address: held.local_addr().unwrap(),
             keys: Arc::new(Mutex::new(keys)),
             configuration: Arc::new(Mutex::new(json!({}))),
             introspection: Arc::new(Mutex::new(json!({"active": false}))),
@@ -89,18 +124,20 @@ impl Issuer {
             others: Arc::default(),
             introspected: Arc::default(),
         };
-        Self { shared, stop: None }
+        Self { shared, held: Some(held), stop: None }
     }
 
     pub(crate) fn listen(&mut self) {
         let (shared, (stop, stopped)) = (self.shared.clone(), oneshot::channel::<()>());
-        let listener = StdListener::bind(shared.address).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let held = self.held.take().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = {
+            let _on = runtime.enter();
+            held.listen(1024).unwrap()
+        };
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
+            runtime.block_on(async move {
                 let app: Router = Router::new().fallback(answer).with_state(shared);
-                let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
                     served = axum::serve(listener, app) => served.unwrap(),
                     _ = stopped => {}
@@ -115,6 +152,7 @@ impl Issuer {
         let (stop, thread) = self.stop.take().unwrap();
         stop.send(()).unwrap();
         thread.join().unwrap();
+        self.held = Some(hold(self.shared.address));
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -149,7 +187,15 @@ impl Issuer {
     }
 }
 
-async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body> {
+/// Takes an address, though connections to it may have been closed only now.
+fn hold(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+async fn answer(State(shared): State<Shared>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     match &*path {
         "/keys" => {
@@ -222,16 +268,15 @@ impl Time {
         }
     }
 
-    /// Passes slowly until `condition` holds. Sockets have some real time in each second.
+    /// Passes slowly until `condition` holds. It stands still while an answer is waited for, so that
+    /// none is late on a machine that has other things to do.
     pub(crate) async fn pass_until(&self, mut condition: impl FnMut() -> bool) {
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             self.pass(Duration::from_secs(1)).await;
-            for _ in 0..20 {
-                if condition() {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(1));
-                settle().await;
+            until(|| condition() || UNDER_WAY.get() == 0).await;
+            settle().await;
+            if condition() {
+                return;
             }
         }
         panic!("it did not happen");
