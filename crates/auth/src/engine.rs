@@ -18,7 +18,8 @@ use crate::{Attempts, Audit, Denial, Denylist, Fault, Settings};
 /// Finds out who calls. Cheap to clone; clones are one authenticator.
 ///
 /// Its switch is for everyone: a mode that is given to a fraction of the keys holds for all, since
-/// chance must not decide whether a door is locked. In [`Mode::Shadow`] and [`Mode::Off`] nobody is
+/// chance must not decide whether a door is locked. Who [decides](Switch::decide) for each request is
+/// asked, here and by the guards, which may stand where more is known of it. In [`Mode::Shadow`] and [`Mode::Off`] nobody is
 /// turned away, neither here nor by the guards ([`RequireLayer`](crate::RequireLayer)) of the same
 /// authenticator.
 #[derive(Clone, Debug)]
@@ -299,8 +300,9 @@ impl Authenticator {
         }
     }
 
+    /// The mode for the request at hand.
     pub(crate) fn mode(&self) -> Mode {
-        self.shared.switch.setting().0
+        self.shared.switch.mode_for_all()
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -350,7 +352,7 @@ impl Engine for Authenticator {
 
     fn snapshot(&self) -> Snapshot {
         let Shared { schemes, counts, hooks, clock, .. } = &*self.shared;
-        let snapshot = Snapshot::new(self.name(), self.kind(), self.mode());
+        let snapshot = Snapshot::new(self.name(), self.kind(), self.shared.switch.setting().0);
         let snapshot = observe::hooks(hooks, clock.unix(), counts.describe(snapshot));
         schemes.describe(snapshot)
     }

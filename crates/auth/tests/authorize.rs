@@ -1,6 +1,7 @@
 //! Whether a caller may: guards, routes, policies and what they answer.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+#![allow(clippy::disallowed_types, reason = "no test is on the pass path")]
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use std::time::Duration;
 use axum::routing::get;
 use axum::{Router, body::Body};
 use bartizan_auth::{
-    ApiKeys, Authenticator, AuthorizeLayer, Clock, Engine, Mode, Principal, RequireLayer,
-    Requirement, RouteGuards, Ruling,
+    ApiKeys, AuthLayer, Authenticator, AuthorizeLayer, Clock, Engine, Mode, Principal,
+    RequireLayer, Requirement, RouteGuards, Ruling,
 };
 use http::{Method, Request, Response, StatusCode, request::Parts};
 use serde_json::json;
@@ -100,6 +101,33 @@ async fn a_guard_may_be_for_anyone_and_then_no_more() {
     assert_eq!(ask(narrowed).await, StatusCode::UNAUTHORIZED);
     assert_eq!(ask(widened).await, StatusCode::UNAUTHORIZED, "somebody is wanted by name");
     assert_eq!(ask(RequireLayer::new(auth())).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn whoever_decides_about_the_switch_is_asked_for_each_request() {
+    use std::sync::Mutex;
+
+    let auth = auth();
+    let said = Arc::new(Mutex::new(None));
+    let decides = Arc::clone(&said);
+    assert!(auth.switch().decide(move || *decides.lock().unwrap()));
+    let guard = RequireLayer::new(auth.clone());
+    let service =
+        ServiceBuilder::new().layer(AuthLayer::new(auth.clone())).layer(guard).service_fn(ok);
+    let ask = async |mode: Option<Mode>| {
+        *said.lock().unwrap() = mode;
+        service.clone().oneshot(request("/", None)).await.unwrap().status()
+    };
+    assert_eq!(ask(None).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(Some(Mode::Off)).await, StatusCode::OK);
+    assert_eq!(ask(Some(Mode::Shadow)).await, StatusCode::OK);
+    assert_eq!(ask(Some(Mode::Enforce)).await, StatusCode::UNAUTHORIZED);
+    let count = |metric| auth.snapshot().value(metric, "shadow_refused");
+    assert_eq!(count("bartizan_auth_requests_total"), Some(1.0));
+    assert_eq!(count("bartizan_auth_guarded_total"), Some(1.0));
+    // By chance no door is open: a mode for a fraction is one for all.
+    auth.switch().set_fraction(Mode::Enforce, 0.0);
+    assert_eq!(ask(None).await, StatusCode::UNAUTHORIZED);
 }
 
 fn guards() -> RouteGuards {
@@ -274,7 +302,7 @@ async fn a_handler_may_say_what_it_requires() {
     use std::sync::LazyLock;
 
     use axum::routing::post;
-    use bartizan_auth::{AuthLayer, Permit, Requires, Settings};
+    use bartizan_auth::{Permit, Requires, Settings};
 
     struct Write;
 

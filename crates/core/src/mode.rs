@@ -140,6 +140,19 @@ impl Switch {
         if point < share { mode } else { Mode::Off }
     }
 
+    /// The mode for a request, where a mode that is given to a fraction must hold for all: one relaxed
+    /// load.
+    #[must_use]
+    #[inline]
+    pub fn mode_for_all(&self) -> Mode {
+        let word = self.0.word.load(Relaxed);
+        if word == ENFORCED {
+            return Mode::Enforce;
+        }
+        let decide = self.0.decide.get().filter(|_| word & DECIDED != 0);
+        decide.and_then(|decide| decide()).unwrap_or_else(|| unpack(word).0)
+    }
+
     /// The mode as set and the share of keys that it holds for, whatever is decided for a request.
     #[must_use]
     pub fn setting(&self) -> (Mode, f64) {
@@ -209,6 +222,13 @@ mod tests {
         assert_eq!((mode(), mode()), (Mode::Enforce, Mode::Shadow));
         assert_eq!(switch.setting(), (Mode::Enforce, 1.0));
         assert_eq!(asked.load(Relaxed), 6);
+        switch.set_fraction(Mode::Off, 0.0);
+        let mode = || switch.mode_for_all();
+        assert_eq!((mode(), mode()), (Mode::Off, Mode::Shadow));
+        let undecided = Switch::new(Mode::Shadow);
+        assert_eq!(undecided.mode_for_all(), Mode::Shadow);
+        undecided.set_fraction(Mode::Enforce, 0.0);
+        assert_eq!(undecided.mode_for_all(), Mode::Enforce);
     }
 
     #[test]
