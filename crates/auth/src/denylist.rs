@@ -447,11 +447,11 @@ mod tests {
 
         denylist.deny(&early).unwrap();
         denylist.deny(&late).unwrap();
-        denylist.pardon_all_but(&late, &[early.clone()]);
+        denylist.pardon_all_but(&late, std::slice::from_ref(&early));
         assert!(is_denied(999_000) && !is_denied(999_500));
         denylist.pardon_all_but(&early, &[]);
         assert!(denylist.is_empty());
-        denylist.pardon_all_but(&early, &[late]);
+        denylist.pardon_all_but(&early, std::slice::from_ref(&late));
         assert!(denylist.is_empty(), "there is nothing to take back");
     }
 

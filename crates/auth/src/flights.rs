@@ -62,7 +62,6 @@ impl<T> fmt::Debug for Flights<T> {
 mod tests {
     use std::cell::Cell;
     use std::future::{pending, ready};
-    use std::hint::spin_loop;
     use std::pin::pin;
     use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
     use std::task::{Context, Poll, Waker};
@@ -119,7 +118,7 @@ mod tests {
         let meet = |number: u64| {
             there.fetch_add(1, SeqCst);
             while there.load(SeqCst) < 2 * number {
-                spin_loop();
+                thread::yield_now();
             }
         };
         let (flights, meet) = (&flights, &meet);

@@ -220,7 +220,8 @@ impl Remote {
         let mut flight = self.flight.lock();
         if !flight.flies {
             let busy = flight.rests_until.is_some_and(|until| Instant::now() < until);
-            if busy || flight.is_recent(self.jwks.policy.cooldown) || shared.set.load().is_none() {
+            let in_vain = shared.idle.load(SeqCst) || shared.set.load().is_none();
+            if busy || in_vain || flight.is_recent(self.jwks.policy.cooldown) {
                 return None;
             }
             flight.flies = true;
@@ -278,11 +279,15 @@ impl Remote {
     /// The task is gone: by a panic, or with its runtime. Then another may begin at once, on another
     /// runtime.
     fn stopped(&self, shared: &Shared, by_panic: bool) {
+        let mut flight = self.flight.lock();
         if !by_panic {
-            self.flight.lock().last = None;
+            flight.last = None;
         }
+        flight.flies = false;
+        // Under the lock: what was this one's is not taken for the next one's, nor that for over.
         shared.idle.store(true, SeqCst);
-        self.end();
+        self.ended.send_replace(());
+        drop(flight);
         shared.put.notify_waiters();
     }
 }
@@ -324,6 +329,8 @@ mod tests {
         let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         keys.replace_jwks(set).unwrap();
         let remote = keys.0.remote.as_ref().unwrap();
+        // As if there were a task.
+        keys.0.idle.store(false, SeqCst);
         const ROUNDS: u64 = 5_000;
         let (round, mut misled) = (AtomicU64::new(0), 0);
         let await_round = |number| {
