@@ -1,96 +1,47 @@
 """Starts the proxy in front of a small origin and makes the calls of its README."""
 
-import http.client
-import http.server
-import re
-import subprocess
+import pathlib
 import sys
-import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from harness import Example, Origin, check, finish, nobody, until
 
 
-class Origin(http.server.BaseHTTPRequestHandler):
+class Upstream(Origin):
     protocol_version = "HTTP/1.1"
     served = 0
 
     def do_GET(self):
-        Origin.served += 1
-        body = f"{self.path} for {self.headers['Host']}, secret {self.headers['X-Hop']}".encode()
-        self.send_response(200)
-        self.send_header("Cache-Control", "max-age=60")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        Upstream.served += 1
+        told = f"{self.path} for {self.headers['Host']}, secret {self.headers['X-Hop']}"
+        self.answer(200, told, Cache_Control="max-age=60")
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(201)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.answer(201, self.body())
 
 
-def start(upstream, *flags):
-    proxy = subprocess.Popen(
-        ["cargo", "run", "--quiet", "--locked", "-p", "hyper-proxy", "--",
-         "--listen", "127.0.0.1:0", "--upstream", upstream, *flags],
-        stdout=subprocess.PIPE, text=True,
-    )
-    return proxy, int(re.search(r":(\d+)$", proxy.stdout.readline().strip())[1])
+def proxy(upstream, *flags):
+    return Example("hyper-proxy", "--listen", "127.0.0.1:0", "--upstream", upstream.rstrip("/"), *flags)
 
 
-def call(port, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request(method, path, body, headers or {})
-    response = connection.getresponse()
-    text = response.read().decode()
-    connection.close()
-    return response, text
+upstream = Upstream.serve()
+with proxy(upstream) as server:
+    told = server.get("/a?b=c", Connection="close, X-Hop", X_Hop="told").text
+    check("path, query and host arrive", told.startswith(f"/a?b=c for 127.0.0.1:{server.port}"))
+    check("fields of one connection do not", told.endswith("secret None"))
+    response = server.call("POST", "/", "x" * 100_000)
+    check("bodies stream both ways", response.status == 201 and len(response.text) == 100_000)
 
+with proxy(upstream, "--cache") as server:
+    before = Upstream.served
+    answers = [server.get("/cached") for _ in range(3)]
+    check("with --cache the upstream is asked once", Upstream.served == before + 1)
+    check("a hit says so", answers[-1].headers["Cache-Status"].startswith("proxy; hit"))
+    check("and how old it is", int(answers[-1].headers["Age"]) >= 0)
 
-def check(what, holds):
-    global passed
-    if not holds:
-        sys.exit(f"hyper-proxy: {what} does not hold")
-    passed += 1
-    print(f"ok: {what}")
-
-
-passed = 0
-origin = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
-threading.Thread(target=origin.serve_forever, daemon=True).start()
-proxy, port = start(f"http://127.0.0.1:{origin.server_address[1]}")
-try:
-    hop = {"Connection": "close, X-Hop", "X-Hop": "told"}
-    response, text = call(port, "GET", "/a?b=c", headers=hop)
-    check("path, query and host arrive", text.startswith(f"/a?b=c for 127.0.0.1:{port}"))
-    check("fields of one connection do not", text.endswith("secret None"))
-    response, text = call(port, "POST", "/", body="x" * 100_000)
-    check("bodies stream both ways", response.status == 201 and len(text) == 100_000)
-finally:
-    proxy.terminate()
-
-proxy, port = start(f"http://127.0.0.1:{origin.server_address[1]}", "--cache")
-try:
-    before = Origin.served
-    answers = [call(port, "GET", "/cached") for _ in range(3)]
-    check("with --cache the upstream is asked once", Origin.served == before + 1)
-    check("a hit says so", answers[-1][0].headers["Cache-Status"].startswith("proxy; hit"))
-    check("and how old it is", int(answers[-1][0].headers["Age"]) >= 0)
-finally:
-    proxy.terminate()
-
-gone = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
-gone.server_close()
-proxy, port = start(f"http://127.0.0.1:{gone.server_address[1]}")
-try:
-    statuses = [call(port, "GET", "/")[0].status for _ in range(300)]
-    check("an upstream that is gone is a 502", statuses[0] == 502)
-    check("and then an open circuit", statuses[-1] == 503)
-    response, _ = call(port, "GET", "/")
-    check("which says when to come back", int(response.headers["Retry-After"]) >= 1)
-finally:
-    proxy.terminate()
-print(f"{passed} passed, 0 failed")
+with proxy(nobody()) as server:
+    check("an upstream that is gone is a 502", server.get().status == 502)
+    refused = until("a refusal", lambda: (answer := server.get()).status == 503 and answer, every=0)
+    check("and then an open circuit", refused)
+    check("which says when to come back", int(refused.headers["Retry-After"]) >= 1)
+finish()

@@ -1,46 +1,43 @@
 """Starts the greeter on a free port and makes the calls of its README."""
 
 import os
+import pathlib
 import re
 import socket
 import subprocess
 import sys
-import time
 
-with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    port = probe.getsockname()[1]
-environment = {**os.environ, "PORT": str(port)}
-run = ["cargo", "run", "--quiet", "--locked", "-p", "tonic-greeter"]
-subprocess.run(["cargo", "build", "--quiet", "--locked", "-p", "tonic-greeter"], check=True)
-server = subprocess.Popen(run, env=environment, stdout=subprocess.PIPE, text=True)
-try:
-    server.stdout.readline()
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            if time.monotonic() > deadline:
-                sys.exit("greeter: the server does not listen")
-            time.sleep(0.05)
-    output = subprocess.run(
-        [*run, "--bin", "tonic-greeter-client"], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-finally:
-    server.terminate()
-lines = output.splitlines()
-if not lines[0].startswith("UNAUTHENTICATED: "):
-    sys.exit(f"greeter: let in without a key: {output}")
-if not lines[1].startswith("PERMISSION_DENIED: "):
-    sys.exit(f"greeter: let in without the scope: {output}")
-lines = lines[2:]
-if lines[:3] != ["Hello, Bart!"] * 3:
-    sys.exit(f"greeter: not greeted: {output}")
-if not re.fullmatch(r"RESOURCE_EXHAUSTED: too many requests, retry in [1-9]\d* ms", lines[3]):
-    sys.exit(f"greeter: not limited: {output}")
-print("ok: UNAUTHENTICATED without a key")
-print("ok: PERMISSION_DENIED without the scope")
-print("ok: three greetings, then RESOURCE_EXHAUSTED with a wait")
-print("3 passed, 0 failed")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from harness import Example, check, finish, free_port, until
+
+CLIENT = ["cargo", "run", "--quiet", "--locked", "-p", "tonic-greeter", "--bin", "tonic-greeter-client"]
+port = free_port()
+
+
+def listens():
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+def told():
+    """What the client prints at a server that has just begun."""
+    with Example("tonic-greeter", PORT=str(port)):
+        until("the server", listens)
+        environment = {**os.environ, "PORT": str(port)}
+        return subprocess.run(CLIENT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+# A fourth greeting is within the quota if it is asked for two seconds after the first: then again.
+for _ in range(3):
+    lines = (output := told()).splitlines()
+    if "RESOURCE_EXHAUSTED" in output:
+        break
+print(output, end="")
+check("UNAUTHENTICATED without a key", lines[0].startswith("UNAUTHENTICATED: "))
+check("PERMISSION_DENIED without the scope", lines[1].startswith("PERMISSION_DENIED: "))
+limited = re.fullmatch(r"RESOURCE_EXHAUSTED: too many requests, retry in [1-9]\d* ms", lines[5])
+check("three greetings, then RESOURCE_EXHAUSTED with a wait", lines[2:5] == ["Hello, Bart!"] * 3 and limited)
+finish()
