@@ -24,7 +24,7 @@ import threading
 import time
 
 # Seconds after which something that should have happened will not happen any more.
-PATIENCE = 30
+PATIENCE = 60
 # The folder of the example that is tried.
 HERE = pathlib.Path(sys.argv[0]).resolve().parent
 passed = 0
@@ -114,7 +114,8 @@ class Program:
     def __exit__(self, failure, *_):
         self.stop()
         if failure and (log := self.log()):
-            print(f"-- stderr of {' '.join(self.words)}", log, sep="\n", file=sys.stderr)
+            last = "\n".join(log.splitlines()[-100:])
+            print(f"-- stderr of {' '.join(self.words)}", last, sep="\n", file=sys.stderr)
         self.folder.cleanup()
 
 
