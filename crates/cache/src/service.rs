@@ -4,7 +4,8 @@ use std::task::{Context, Poll, ready};
 
 use bartizan_core::{Http, Protocol, Rejection};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::{IF_RANGE, RANGE};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::time::Sleep;
 use tower_service::Service;
@@ -222,11 +223,16 @@ impl<S> Cache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        // What the client asked of the stored response is not asked of the fresh one.
-        for name in [http::header::RANGE, http::header::IF_RANGE] {
+        // What the client asked of the stored response is not asked of the fresh one. The answer to
+        // a HEAD would be stored without its body.
+        *request.method_mut() = Method::GET;
+        for name in [RANGE, IF_RANGE] {
             request.headers_mut().remove(name);
         }
-        let role = self.cache.flights().enter(request.headers(), None, fetch);
+        validate::ask_for_all(request.headers_mut());
+        let stale = fetch.stale.clone();
+        let known = stale.as_ref().map(|entry| &*entry.head);
+        let role = self.cache.flights().enter(request.headers(), known, fetch);
         // One that is on its way already is enough, be it at another process.
         if let Role::Leader(reader) = role {
             let ahead = self.further(&reader).map(|further| -> Ahead {
