@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
+use http_body::Body;
 
 use crate::after::{After, Task};
 use crate::entry::Entry;
@@ -57,7 +58,7 @@ struct Place<'a> {
 
 impl<'a> Plan<'a> {
     #[inline]
-    pub(crate) fn decide<R>(self, request: &Request<R>) -> Decision {
+    pub(crate) fn decide<R: Body>(self, request: &Request<R>) -> Decision {
         let Self { cache, rules, .. } = self;
         let mode = cache.switch().mode(|| self.place(request).map(|place| place.keyed.key));
         if !invalidate::is_safe(request.method()) {
@@ -71,7 +72,12 @@ impl<'a> Plan<'a> {
             return self.forward(mode, Forward::Method, None, Task::Nothing);
         }
         let headers = request.headers();
-        let seen = Seen::of(headers, rules, cache.keys());
+        let mut seen = Seen::of(headers, rules, cache.keys());
+        // From HTTP/2 on no field need tell of one (RFC 9113 §8.1.1). Before, what the body says counts
+        // for nothing: there are layers around it that do not pass on that it is empty.
+        if request.version() > Version::HTTP_11 && !request.body().is_end_stream() {
+            seen.bypass = Some("body");
+        }
         let directives = cache.directives(seen, headers);
         let place = match seen.bypass {
             None => self.place(request).ok_or("no-key"),

@@ -72,6 +72,7 @@ type Load = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send>>;
 impl<S, R, B> Service<Request<R>> for Cache<S>
 where
     S: Service<Request<R>, Response = Response<B>> + Clone,
+    R: Body,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -110,7 +111,7 @@ where
 
 impl<S> Cache<S> {
     #[inline]
-    fn start<R, B>(&mut self, request: Request<R>, waits: u8) -> Next<S::Future, R, B>
+    fn start<R: Body, B>(&mut self, request: Request<R>, waits: u8) -> Next<S::Future, R, B>
     where
         S: Service<Request<R>, Response = Response<B>>,
         S::Future: Send + 'static,
@@ -266,7 +267,7 @@ pub(crate) struct Waiting<S, R> {
     waits: u8,
 }
 
-impl<S, R> Waiting<S, R> {
+impl<S, R: Body> Waiting<S, R> {
     pub(crate) fn poll<B>(&mut self, cx: &mut Context<'_>) -> Poll<Next<S::Future, R, B>>
     where
         S: Service<Request<R>, Response = Response<B>>,

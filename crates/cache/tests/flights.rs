@@ -14,7 +14,7 @@ use bartizan_core::Engine;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty};
 use tokio::task::{JoinHandle, yield_now};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
@@ -63,7 +63,7 @@ struct Script {
 const FRESH: Script =
     Script { said: "max-age=60", parts: 20, broken: false, status: 200, fails: false, etag: false };
 
-type Service = BoxCloneSyncService<Request<()>, Response<Whole>, io::Error>;
+type Service = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Whole>, io::Error>;
 type Whole = http_body_util::combinators::UnsyncBoxBody<Bytes, bartizan_cache::BoxError>;
 
 struct Setup {
@@ -91,7 +91,7 @@ fn setup_by(
     let (calls, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, done) = (Arc::clone(&calls), Arc::clone(&answered));
     let script = Arc::new(script);
-    let inner = service_fn(move |request: Request<()>| {
+    let inner = service_fn(move |request: Request<Empty<Bytes>>| {
         let call = counted.fetch_add(1, Relaxed);
         let script = script(call);
         let (done, conditions) = (Arc::clone(&done), Arc::clone(&conditions));
@@ -137,7 +137,7 @@ impl Setup {
 
     fn ask(&self, request: http::request::Builder) -> JoinHandle<io::Result<Answer>> {
         let service = self.service.clone();
-        let request = request.header("host", "a.test").body(()).unwrap();
+        let request = request.header("host", "a.test").body(Empty::new()).unwrap();
         tokio::spawn(async move {
             let (parts, body) = service.oneshot(request).await?.into_parts();
             let call = parts.headers.get("x-call").map(|call| call.to_str().unwrap().to_owned());
@@ -268,7 +268,7 @@ async fn u14_when_all_go_away_the_request_is_cancelled() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_reads_nothing_stalls_nobody() {
     let setup = setup(Settings::default(), |_| FRESH);
-    let request = Request::get("/").header("host", "a.test").body(()).unwrap();
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
     let stuck = setup.service.clone().oneshot(request).await.unwrap();
     let answers = all((0..3).map(|_| setup.get()).collect()).await;
     assert!(answers.iter().all(|answer| answer.len == Some(2000)));
@@ -493,7 +493,7 @@ async fn a_body_beyond_the_limit_is_passed_on_in_bounds() {
 async fn a_reader_that_stops_holds_others_up_for_a_while_only() {
     let settings = Settings::default().max_body_bytes(500).follow_wait(Duration::from_secs(2));
     let setup = setup(settings, |_| Script { parts: 200, ..FRESH });
-    let request = Request::get("/").header("host", "a.test").body(()).unwrap();
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
     let stuck = tokio::spawn(setup.service.clone().oneshot(request));
     yield_now().await;
     let start = tokio::time::Instant::now();
@@ -515,7 +515,7 @@ async fn nobody_waits_longer_than_the_wait() {
         .unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let inner = service_fn(move |_: Request<()>| {
+    let inner = service_fn(move |_: Request<Empty<Bytes>>| {
         let first = counted.fetch_add(1, Relaxed) == 0;
         async move {
             if first {
@@ -528,7 +528,7 @@ async fn nobody_waits_longer_than_the_wait() {
         }
     });
     let service = CacheLayer::new(cache).layer(inner);
-    let request = || Request::get("/").header("host", "a.test").body(()).unwrap();
+    let request = || Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
     let stuck = tokio::spawn(service.clone().oneshot(request()));
     yield_now().await;
     let start = tokio::time::Instant::now();
@@ -572,7 +572,7 @@ async fn who_demands_a_fresh_answer_or_carries_credentials_does_not_wait() {
 async fn a_panic_is_the_leaders_and_others_ask_anew() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let inner = service_fn(move |_: Request<()>| {
+    let inner = service_fn(move |_: Request<Empty<Bytes>>| {
         let first = counted.fetch_add(1, Relaxed) == 0;
         async move {
             yield_now().await;
@@ -585,7 +585,7 @@ async fn a_panic_is_the_leaders_and_others_ask_anew() {
         }
     });
     let service = CacheLayer::new(ResponseCache::new("test")).layer(inner);
-    let request = || Request::get("/").header("host", "a.test").body(()).unwrap();
+    let request = || Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
     let tasks: Vec<_> = (0..5).map(|_| tokio::spawn(service.clone().oneshot(request()))).collect();
     let mut panics = 0;
     for task in tasks {

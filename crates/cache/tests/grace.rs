@@ -13,7 +13,7 @@ use bartizan_cache::{CacheLayer, Clock, Purge, ResponseCache, Settings};
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
 
 use self::service::{Service, answer, get as ask};
@@ -56,7 +56,10 @@ async fn what_a_head_asked_for_is_refreshed_with_its_body_rfc_9111_4_3_5() {
         assert_eq!(head.status(), "test; hit; ttl=-5");
         settle().await;
         let hit = service.call_by(&layer, ask("/")).await;
-        assert_eq!((&*hit.body, &*hit.status(), service.calls()), ("hello", "test; hit; ttl=60", 2));
+        assert_eq!(
+            (&*hit.body, &*hit.status(), service.calls()),
+            ("hello", "test; hit; ttl=60", 2)
+        );
     }
 }
 
@@ -166,7 +169,7 @@ async fn stale_stands_in_for_a_service_that_is_gone() {
     let cache = ResponseCache::new("test").clock(clock.clone());
     let gone = Arc::new(AtomicBool::new(false));
     let is_gone = Arc::clone(&gone);
-    let inner = service_fn(move |request: Request<()>| {
+    let inner = service_fn(move |request: Request<Empty<Bytes>>| {
         let is_gone = is_gone.load(Relaxed);
         async move {
             if is_gone {
@@ -179,7 +182,9 @@ async fn stale_stands_in_for_a_service_that_is_gone() {
     });
     let safe = CacheLayer::safe(cache.clone()).layer(inner.clone());
     let rfc = CacheLayer::rfc(cache).layer(inner);
-    let get = |path: &str| Request::get(path.to_owned()).header("host", "a.test").body(()).unwrap();
+    let get = |path: &str| {
+        Request::get(path.to_owned()).header("host", "a.test").body(Empty::new()).unwrap()
+    };
     for path in ["/max-age=60_stale-if-error=90", "/max-age=60", "/max-age=60_must-revalidate"] {
         let response = safe.clone().oneshot(get(path)).await.unwrap();
         http_body_util::BodyExt::collect(response.into_body()).await.unwrap();

@@ -5,9 +5,9 @@
 mod service;
 
 use bartizan_cache::{CacheLayer, KeyRules, Purge, ResponseCache, SetCookie, Settings};
-use http::{HeaderName, Request, StatusCode};
+use http::{HeaderName, Request, StatusCode, Version};
 
-use self::service::{Part, Service, answer, get as ask, read_all};
+use self::service::{Part, Parts, Service, answer, get as ask, read_all};
 
 /// Answers by the path's last segment as `Cache-Control`, with the user's name as the body.
 fn by_user(said: &'static str) -> Service {
@@ -305,6 +305,18 @@ async fn a_get_with_a_body_is_neither_stored_nor_answered_from_the_store() {
     assert_eq!(service.call(fat()).await.status(), "test; fwd=bypass; detail=body");
     assert_eq!(service.call(ask("/")).await.body, "fine");
     assert_eq!(service.call(fat()).await.body, "fat");
+}
+
+#[tokio::test]
+async fn a_body_of_a_length_that_nobody_says_is_one_rfc_9113_8_1_1() {
+    let service = Service::new(|_| answer("max-age=60", "fat"));
+    for layer in [CacheLayer::safe, CacheLayer::rfc] {
+        let layer = layer(service.cache.clone());
+        let fat = ask("/").version(Version::HTTP_2).body(Parts::from("said")).unwrap();
+        let fat = read_all(service.send_by(&layer, fat).await).await;
+        assert_eq!(fat.status(), "test; fwd=bypass; detail=body");
+    }
+    assert_eq!(service.call(ask("/")).await.status(), "test; fwd=uri-miss; stored");
 }
 
 #[tokio::test]

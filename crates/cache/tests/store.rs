@@ -15,7 +15,7 @@ use bartizan_cache::{
 };
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
@@ -516,7 +516,7 @@ async fn a_refresh_beside_the_client_is_one_for_all_processes_rfc_5861() {
     let asked = Arc::new(AtomicUsize::new(0));
     let node = || {
         let asked = Arc::clone(&asked);
-        let inner = tower::service_fn(move |_: http::Request<()>| {
+        let inner = tower::service_fn(move |_: http::Request<Empty<Bytes>>| {
             let asked = Arc::clone(&asked);
             async move {
                 asked.fetch_add(1, Relaxed);
@@ -531,7 +531,7 @@ async fn a_refresh_beside_the_client_is_one_for_all_processes_rfc_5861() {
         CacheLayer::new(cache).layer(inner)
     };
     let call = async |service: &Cache<_>| {
-        let response = service.clone().oneshot(ask("/").body(()).unwrap()).await.unwrap();
+        let response = service.clone().oneshot(ask("/").body(Empty::new()).unwrap()).await.unwrap();
         let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
         response.into_body().collect().await.unwrap();
         settle().await;
@@ -635,7 +635,7 @@ async fn whoever_followed_in_vain_does_not_wait_for_another_process_too() {
     let cache = ResponseCache::new("test").over(store.clone());
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let inner = tower::service_fn(move |_: http::Request<()>| {
+    let inner = tower::service_fn(move |_: http::Request<Empty<Bytes>>| {
         let first = counted.fetch_add(1, Relaxed) == 0;
         async move {
             if first {
@@ -647,7 +647,7 @@ async fn whoever_followed_in_vain_does_not_wait_for_another_process_too() {
     });
     let service = CacheLayer::new(cache).layer(inner);
     store.0.taken.store(true, Relaxed);
-    let request = || german().body(()).unwrap();
+    let request = || german().body(Empty::new()).unwrap();
     let stuck = tokio::spawn(service.clone().oneshot(request()));
     tokio::task::yield_now().await;
     let start = Instant::now();
