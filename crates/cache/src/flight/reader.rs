@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -159,15 +160,12 @@ impl Drop for Reader {
         let mut state = self.flight.state();
         state.stream.leave(self.seat);
         state.stream.trim();
-        let has_begun = !matches!(state.stage, Stage::Pending);
+        let is_pending = matches!(state.stage, Stage::Pending);
         drop(state);
         // It may have been the one that was to go on. All are woken: the seat may be another's already.
         self.flight.bell.ring();
         // A leader that never began leaves nothing to wait for.
-        if self.is_leader
-            && !has_begun
-            && self.flight.with_work(|work| work.is_none()) == Some(true)
-        {
+        if self.is_leader && is_pending && !self.flight.begun.load(SeqCst) {
             self.flight.fail();
         }
     }
