@@ -238,6 +238,21 @@ async fn purges_and_changes_reach_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_of_what_has_no_host_reaches_the_store_rfc_9111_4_4() {
+    for uri in ["/x", "/", "//x?y"] {
+        let store = Double::default();
+        let (one, two) = (node(&store), node(&store));
+        let bare = |method: &str| http::Request::builder().method(method).uri(uri);
+        one.call(bare("GET")).await;
+        settle().await;
+        one.call(bare("POST")).await;
+        settle().await;
+        two.call(bare("GET")).await;
+        assert_eq!(two.calls(), 1, "{uri}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_purged_does_not_come_back_from_a_store_that_was_down() {
     let store = Double::default();
     let (one, two) = (node(&store), node(&store));

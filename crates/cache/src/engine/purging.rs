@@ -105,7 +105,7 @@ impl ResponseCache {
         };
         site.invalid(headers, |target| {
             self.purge_target(target, suffix, false);
-            target.to_text().parse().into_iter().for_each(|uri| further(Purge::uri(uri)));
+            target.to_uri().into_iter().for_each(|uri| further(Purge::uri(uri)));
         });
         let Some(target) = site.target() else { return };
         let uri = target.to_text();

@@ -268,7 +268,8 @@ mod tests {
     fn a_leader_that_goes_before_it_began_releases_who_waits_whoever_looks_at_the_work() {
         let (cache, rules) = (ResponseCache::new("test"), Arc::new(Rules::safe()));
         let plan = Plan { cache: &cache, rules: &rules, annotate: true };
-        let Decision::Fetch { fetch, .. } = plan.decide(&Request::new(Empty::<bytes::Bytes>::new()))
+        let Decision::Fetch { fetch, .. } =
+            plan.decide(&Request::new(Empty::<bytes::Bytes>::new()))
         else {
             panic!("there is nothing stored")
         };
