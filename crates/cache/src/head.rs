@@ -113,7 +113,7 @@ impl Head {
         let answer = Answer { credentials, status, headers, received };
         let (policy, withheld) = state::assess(answer, rules, settings)?;
         let vary = Vary::of(headers, request, rules.languages)?;
-        let labels = tags::labels(resource, uri, headers);
+        let labels = tags::labels(resource, uri, headers)?;
         let (mut headers, mut text) = end_to_end(headers);
         for name in withheld {
             headers.remove(name);

@@ -363,6 +363,20 @@ async fn a_response_that_was_confirmed_is_a_new_head_only() {
     assert!(is_whole().await);
 }
 
+#[tokio::test]
+async fn a_record_has_as_many_tags_as_a_cache_stores() {
+    let server = Server::start();
+    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(PATIENCE));
+    let (key, mut record) = saved("/").await;
+    assert!(store.load(key, &|_| true).await.unwrap().is_none());
+    record.position = store.position();
+    (record.tags, record.groups) = ((0..1000).map(|n| n.to_string()).collect(), Vec::new());
+    store.save(key, record).await.unwrap();
+    assert!(store.load(key, &|_| true).await.unwrap().is_some());
+    store.purge(&Purge::tag("999"), None).await.unwrap();
+    assert!(store.load(key, &|_| true).await.unwrap().is_none());
+}
+
 /// What a cache would save of a response.
 async fn saved(path: &str) -> (StoreKey, Record) {
     let seen = Catcher::default();
