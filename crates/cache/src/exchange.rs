@@ -244,6 +244,18 @@ fn mark_unshared(flight: &Flight) {
     }
 }
 
+/// The answer turned out on its way not to be one that is stored. What the service has now is not what
+/// is stored, but an error proves nothing; and whoever has the answer need not have it fetched again.
+pub(crate) fn outgrown(flight: &Flight) {
+    let fetch = &flight.fetch;
+    if flight.head().is_some_and(|head| !head.status.is_server_error()) && !fetch.is_unsafe {
+        fetch.stale().inspect(|stale| fetch.cache.remove_entry(fetch.keyed.key, stale));
+    }
+    if fetch.judges {
+        fetch.cache.mark_unshared(fetch.keyed.key);
+    }
+}
+
 /// The service sent a response of its own.
 fn fetched<B: Body<Data = Bytes>, E>(
     flight: &Flight,

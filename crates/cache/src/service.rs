@@ -294,7 +294,7 @@ impl<S, R: Body> Waiting<S, R> {
                 },
             };
             let request = self.request.take().expect("polled after completion");
-            if let Some(response) = self.share(&stage, &request) {
+            if let Some(response) = self.share(stage, &request) {
                 return Poll::Ready(Next::Answer(response));
             }
             match self.service.start(request, self.waits) {
@@ -342,10 +342,11 @@ impl<S, R: Body> Waiting<S, R> {
     }
 
     /// The answer to the other request, if it is one to this.
-    fn share<B>(&self, stage: &Stage, request: &Request<R>) -> Option<Response<CacheBody<B>>> {
+    fn share<B>(&mut self, stage: Stage, request: &Request<R>) -> Option<Response<CacheBody<B>>> {
         let Cache { cache, rules, status, .. } = &self.service;
-        let Wait::Flight { reader, reason, .. } = &self.wait else { return None };
-        let (headers, reason) = (request.headers(), *reason);
+        let wait = std::mem::replace(&mut self.wait, Wait::Over);
+        let Wait::Flight { reader, reason, .. } = wait else { return None };
+        let headers = request.headers();
         let seen = Seen::of(headers, rules, cache.keys());
         let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
         // By now it is known by which tags it is purged.
@@ -358,18 +359,18 @@ impl<S, R: Body> Waiting<S, R> {
         let notes = Notes { collapsed: true, ..Notes::default() };
         let line = status.then(|| cache.status().forwarded(reason, notes));
         let response = match stage {
-            Stage::Open(head) if suits(head) && state::is_for_others(&head.policy, now) => {
-                if validate::is_not_modified(headers, head) {
+            Stage::Open(head) if suits(&head) && state::is_for_others(&head.policy, now) => {
+                if validate::is_not_modified(headers, &head) {
                     head.not_modified(now, line.as_ref().into())
                         .map(|()| CacheBody::stored(Bytes::new()))
                 } else {
+                    // From the place that it waited at: it may have been lost meanwhile.
                     let response = head.respond(now, line.as_ref().into());
-                    let reader = Reader::follow(Arc::clone(reader.flight()));
                     response.map(|()| CacheBody::shared(reader))
                 }
             }
             Stage::Served(entry) if suits(&entry.head) => {
-                serve(entry, headers, Asks::get(headers), now, line.as_ref().into())?
+                serve(&entry, headers, Asks::get(headers), now, line.as_ref().into())?
                     .map(CacheBody::stored)
             }
             _ => return None,

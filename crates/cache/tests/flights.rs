@@ -24,6 +24,8 @@ struct Drip {
     left: usize,
     turn: bool,
     broken: bool,
+    /// Counts the bodies that are there.
+    _there: Arc<()>,
 }
 
 impl Body for Drip {
@@ -74,6 +76,8 @@ struct Setup {
     /// How many were conditional.
     conditional: Arc<AtomicUsize>,
     service: Service,
+    /// Held once here, once by the service, and by each body that is there.
+    bodies: Arc<()>,
 }
 
 fn setup(settings: Settings, script: impl Fn(usize) -> Script + Send + Sync + 'static) -> Setup {
@@ -91,10 +95,13 @@ fn setup_by(
     let (calls, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, done) = (Arc::clone(&calls), Arc::clone(&answered));
     let script = Arc::new(script);
+    let bodies = Arc::new(());
+    let there = Arc::clone(&bodies);
     let inner = service_fn(move |request: Request<Empty<Bytes>>| {
         let call = counted.fetch_add(1, Relaxed);
         let script = script(call);
         let (done, conditions) = (Arc::clone(&done), Arc::clone(&conditions));
+        let there = Arc::clone(&there);
         async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
             done.fetch_add(1, Relaxed);
@@ -117,18 +124,23 @@ fn setup_by(
                 response = response.header("etag", "\"1\"");
             }
             let left = if unchanged { 0 } else { script.parts };
-            let drip = Drip { left, turn: false, broken: script.broken };
+            let drip = Drip { left, turn: false, broken: script.broken, _there: there };
             Ok(response.body(drip).unwrap())
         }
     });
     let layer = CacheLayer::new(cache.clone());
     let service = layer.layer(inner).map_response(|response| response.map(BodyExt::boxed_unsync));
-    Setup { cache, calls, answered, conditional, service: BoxCloneSyncService::new(service) }
+    let service = BoxCloneSyncService::new(service);
+    Setup { cache, calls, answered, conditional, service, bodies }
 }
 
 impl Setup {
     fn calls(&self) -> usize {
         self.calls.load(Relaxed)
+    }
+
+    fn bodies(&self) -> usize {
+        Arc::strong_count(&self.bodies) - 2
     }
 
     fn value(&self, metric: &str, outcome: &str) -> u64 {
@@ -487,6 +499,70 @@ async fn a_body_beyond_the_limit_is_passed_on_in_bounds() {
     assert!(answers.iter().all(|answer| answer.len == Some(20_000)));
     assert_eq!(setup.value("bartizan_cache_fills_total", "oversized"), 1);
     assert_eq!(setup.value("bartizan_cache_filling_bytes", ""), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_body_is_stored_each_is_passed_on() {
+    let setup = setup(Settings::default().max_body_bytes(0), |_| FRESH);
+    let waiting = tokio::time::timeout(Duration::from_secs(60), setup.get());
+    assert_eq!(waiting.await.expect("it hangs").unwrap().unwrap().len, Some(2000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_long_is_not_read_to_its_end_for_nobody() {
+    let settings = Settings::default().max_body_bytes(500);
+    let setup = setup(settings, |_| Script { etag: true, parts: usize::MAX, ..FRESH });
+    let conditional = || setup.ask(Request::get("/").header("if-none-match", "\"1\""));
+    assert_eq!(conditional().await.unwrap().unwrap().status, 304);
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert_eq!(setup.value("bartizan_cache_fills_total", "oversized"), 1);
+    assert_eq!(setup.bodies(), 0, "it is let go of");
+    // From then on it is known: the service judges.
+    assert_eq!(conditional().await.unwrap().unwrap().status, 304);
+    assert_eq!((setup.calls(), setup.conditional.load(Relaxed)), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_grows_too_long_is_not_begun_again() {
+    let clock = Clock::manual();
+    let settings = Settings::default().max_body_bytes(500);
+    let setup = setup_by(&clock, settings, |call| Script {
+        said: "max-age=60, stale-while-revalidate=60",
+        parts: if call == 0 { 5 } else { 50 },
+        ..FRESH
+    });
+    setup.get().await.unwrap().unwrap();
+    clock.advance(Duration::from_secs(70));
+    assert_eq!(setup.get().await.unwrap().unwrap().len, Some(500));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(setup.value("bartizan_cache_fills_total", "oversized"), 1);
+    assert_eq!(setup.bodies(), 0, "it is let go of");
+    // What the service has now is not what was stored.
+    assert_eq!(setup.get().await.unwrap().unwrap().len, Some(5000));
+    assert_eq!(setup.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_its_place_while_it_waited_is_told() {
+    let settings = Settings::default().max_body_bytes(500).follow_wait(Duration::from_secs(2));
+    let setup = setup(settings, |_| Script { parts: 200, ..FRESH });
+    let leader = setup.get();
+    yield_now().await;
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
+    // It waits, and nobody has it go on.
+    let mut waiting = Box::pin(setup.service.clone().oneshot(request));
+    std::future::poll_fn(|cx| {
+        assert!(waiting.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(leader.await.unwrap().unwrap().len, Some(20_000));
+    match waiting.await.unwrap().into_body().collect().await {
+        Ok(body) => assert_eq!(body.to_bytes().len(), 20_000, "its beginning is missing"),
+        Err(_) => assert_eq!(setup.calls(), 1),
+    }
 }
 
 #[tokio::test(start_paused = true)]

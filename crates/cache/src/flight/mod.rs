@@ -137,6 +137,14 @@ impl Flight {
         self.bell.ring();
     }
 
+    /// The answer's head, if its body is shared.
+    pub(crate) fn head(&self) -> Option<Arc<Head>> {
+        match &self.state().stage {
+            Stage::Open(head) => Some(Arc::clone(head)),
+            Stage::Pending | Stage::Served(_) | Stage::Unshared => None,
+        }
+    }
+
     /// Begins the body, which is shared from now on.
     pub(crate) fn open(&self, fill: Fill) {
         let mut state = self.state();

@@ -131,7 +131,8 @@ impl Reader {
         held_up.as_mut().poll(cx)
     }
 
-    /// Reads to the end beside the client, for what is read to be stored.
+    /// Reads to the end beside the client, for what is read to be stored, or until it is not stored:
+    /// others that read of it go on by themselves.
     pub(crate) fn drain(mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(std::future::poll_fn(move |cx| self.poll_drain(cx)));
@@ -140,7 +141,9 @@ impl Reader {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stage = ready!(self.poll_stage(cx));
         if matches!(stage, Stage::Open(_)) {
-            while let Some(Ok(_)) = ready!(self.poll_frame(cx)) {}
+            while !self.flight.state().stream.is_passing()
+                && let Some(Ok(_)) = ready!(self.poll_frame(cx))
+            {}
         }
         Poll::Ready(())
     }
