@@ -12,7 +12,7 @@ use crate::entry::Entry;
 use crate::exchange::Fetch;
 use crate::head::Line;
 use crate::invalidate::{self, Site};
-use crate::key::{self, Keyed, RequestHead, Suffix, Target};
+use crate::key::{self, Keyed, Query, RequestHead, Suffix, Target};
 use crate::observe::Verdict;
 use crate::rules::Rules;
 use crate::seen::Seen;
@@ -52,6 +52,8 @@ pub(crate) enum Decision {
 /// The keys of a request, and what they were made of.
 struct Place<'a> {
     keyed: Keyed,
+    /// What the path's responses said of its queries.
+    learned: Option<Arc<Query>>,
     target: Target<'a>,
     suffix: Suffix,
 }
@@ -94,14 +96,20 @@ impl<'a> Plan<'a> {
     }
 
     #[inline]
-    fn place<'r, R>(self, request: &'r Request<R>) -> Option<Place<'r>> {
+    pub(crate) fn target<'r, R>(self, request: &'r Request<R>) -> Option<Target<'r>> {
         let (uri, host) = key::sent(request)?;
         let host = host.map(|host| host.as_bytes());
-        let target = Target::of(uri, host, self.cache.default_scheme())?;
+        Target::of(uri, host, self.cache.default_scheme())
+    }
+
+    #[inline]
+    fn place<'r, R>(self, request: &'r Request<R>) -> Option<Place<'r>> {
+        let target = self.target(request)?;
         let keys = self.cache.keys();
         let suffix = keys.suffix(&RequestHead::from(request))?;
-        let keyed = keys.keyed(&target, &suffix, self.cache.learned(&target).as_deref());
-        Some(Place { keyed, target, suffix })
+        let learned = self.cache.learned(&target);
+        let keyed = keys.keyed(&target, &suffix, learned.as_deref());
+        Some(Place { keyed, learned, target, suffix })
     }
 
     #[inline]
@@ -214,7 +222,9 @@ impl<'a> Plan<'a> {
     ) -> Decision {
         self.cache.counts().request(Verdict::StaleHit);
         let (key, known, now) = (place.keyed.key, Some(&*entry.head), demand.now);
-        if self.cache.flights().has(key, request.headers(), known, now) {
+        let is_on_its_way = self.cache.flights().has(key, request.headers(), known, now);
+        // Who wants nothing stored leaves that to others.
+        if is_on_its_way || demand.directives.no_store {
             return Decision::Answer(response);
         }
         let mut fetch = self.fetch(request, place, demand, Forward::Stale, Mode::Enforce);
@@ -238,6 +248,7 @@ impl<'a> Plan<'a> {
             rules: Arc::clone(self.rules),
             settings: self.cache.current_settings(),
             keyed: place.keyed,
+            learned: place.learned.clone(),
             uri: place.target.to_text().into(),
             site: refers.then(|| self.site(request)),
             suffix: place.suffix.clone(),

@@ -36,6 +36,8 @@ pub(crate) struct Fetch {
     /// The settings that held when it was sent.
     pub(crate) settings: Arc<Settings>,
     pub(crate) keyed: Keyed,
+    /// By which `No-Vary-Search` of earlier responses, if by any.
+    pub(crate) learned: Option<Arc<Query>>,
     pub(crate) uri: Arc<str>,
     /// Where it was sent, if more is to be made of that than the key.
     pub(crate) site: Option<Site>,
@@ -95,6 +97,12 @@ impl Fetch {
 
     pub(crate) fn target(&self) -> Option<Target<'_>> {
         self.site.as_ref()?.target()
+    }
+
+    /// Whether a response answers whatever has this key: it says what the key was made by.
+    pub(crate) fn is_keyed_by(&self, head: &Head) -> bool {
+        let said = |learned| Query::no_vary_search(&head.headers).as_ref() == Some(learned);
+        self.learned.as_deref().is_none_or(said)
     }
 
     pub(crate) fn count(&self, fate: Fate) {
@@ -280,6 +288,9 @@ fn fetched<B: Body<Data = Bytes>, E>(
         Some(fill) => {
             if !state::is_for_others(&fill.head.policy, fetch.demand.now) {
                 mark_unshared(flight);
+            }
+            if !fetch.is_keyed_by(&fill.head) {
+                flight.leave();
             }
             let has_it = judge(fetch, &mut parts, true);
             flight.open(fill);

@@ -14,7 +14,7 @@ use crate::after::After;
 use crate::body::BoxError;
 use crate::decide::{Decision, Plan};
 use crate::entry::Entry;
-use crate::exchange::Fetch;
+use crate::exchange::{self, Fetch};
 use crate::flight::{Flight, Reader, Stage};
 use crate::flights::Role;
 use crate::further::Further;
@@ -333,7 +333,12 @@ impl<S, R: Body> Waiting<S, R> {
                 serve(&entry, request.headers(), Asks::get(request.headers()), now, line)
             {
                 cache.counts().request(Verdict::FurtherHit);
-                flight.serve(&entry);
+                // What one client takes stale is not for those who wait with it.
+                if state::is_for_others(&entry.head.policy, now) {
+                    flight.serve(&entry);
+                } else {
+                    exchange::close(flight, Stage::Unshared);
+                }
                 return Next::Answer(response.map(CacheBody::stored));
             }
         }
@@ -349,11 +354,17 @@ impl<S, R: Body> Waiting<S, R> {
         let headers = request.headers();
         let seen = Seen::of(headers, rules, cache.keys());
         let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
+        let fetch = &reader.flight().fetch;
+        let is_same_uri = || {
+            let target = Plan { cache, rules, annotate: *status }.target(request);
+            target.is_some_and(|target| target.to_text() == *fetch.uri)
+        };
         // By now it is known by which tags it is purged.
         let suits = |head: &Head| {
             head.vary.matches(headers)
                 && (head.policy.for_everyone || !credentials)
-                && !reader.flight().fetch.is_purged(&head.labels)
+                && !fetch.is_purged(&head.labels)
+                && (fetch.is_keyed_by(head) || is_same_uri())
         };
         let now = cache.now();
         let notes = Notes { collapsed: true, ..Notes::default() };

@@ -457,6 +457,28 @@ async fn what_was_purged_does_not_come_back_when_its_query_is_learned_again() {
 }
 
 #[tokio::test]
+async fn who_waits_by_a_no_vary_search_that_is_no_longer_said_is_given_its_own() {
+    let says = std::sync::atomic::AtomicBool::new(true);
+    let keys = KeyRules::default().no_vary_search(true);
+    let service = Service::of(ResponseCache::new("test").keyed_by(keys), move |request| {
+        let head = answer("max-age=60", request.uri().to_string());
+        if says.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            head.header("no-vary-search", "params=(\"n\")")
+        } else {
+            head
+        }
+    });
+    service.call(ask("/x?n=1")).await;
+    assert_eq!(service.call(ask("/x?n=2")).await.body, "/x?n=1");
+    service.clock.advance(std::time::Duration::from_secs(61));
+    let layer = CacheLayer::new(service.cache.clone());
+    let first = service.start_by(&layer, ask("/x?n=1")).await;
+    assert_eq!(service.call(ask("/x?n=2")).await.body, "/x?n=2");
+    assert_eq!(read_all(first).await.body, "/x?n=1");
+    assert_eq!(service.calls(), 3);
+}
+
+#[tokio::test]
 async fn no_vary_search_is_honoured_if_asked() {
     let handle = |request: &Request<()>| {
         answer("max-age=60", request.uri().to_string()).header("no-vary-search", "params=(\"utm\")")

@@ -512,6 +512,29 @@ async fn what_is_stale_there_is_validated_and_stands_in_for_errors_rfc_9111_4_3(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_client_takes_stale_from_there_is_not_given_to_others_rfc_9111_4_2_4() {
+    let store = Double::default();
+    let node = || {
+        Service::of(ResponseCache::new("test").over(store.clone()), |_| {
+            answer("max-age=60, stale-if-error=600", "hello")
+        })
+    };
+    node().call(ask("/")).await;
+    settle().await;
+    let two = Arc::new(node());
+    two.clock.advance(Duration::from_secs(61));
+    store.is(Health::Slow(Duration::from_millis(10)));
+    let asking = |request: http::request::Builder| {
+        let two = Arc::clone(&two);
+        tokio::spawn(async move { two.call(request).await.status() })
+    };
+    let taking = asking(ask("/").header("cache-control", "max-stale"));
+    let other = asking(ask("/"));
+    assert_eq!(taking.await.unwrap(), "test; hit; ttl=-1");
+    assert_eq!(other.await.unwrap(), "test; fwd=stale; stored");
+}
+
+#[tokio::test(start_paused = true)]
 async fn waiting_for_the_store_makes_no_response_older_rfc_9111_4_2_3() {
     let store = Double::default();
     let one = Arc::new(node(&store));
