@@ -267,9 +267,9 @@ async fn a_part_that_nothing_is_known_of_leaves_the_whole_in_place() {
     }
 }
 
-#[tokio::test]
-async fn parts_of_one_representation_become_the_whole() {
-    let service = Service::new(|request| {
+/// A service of ten bytes, of which it sends either part.
+fn of_two_parts(settings: Settings) -> Service {
+    Service::with(settings, |request| {
         let (range, body) =
             match request.headers().get("range").map(|range| range.to_str().unwrap()) {
                 Some("bytes=0-3") => ("bytes 0-3/10", "0123"),
@@ -280,7 +280,22 @@ async fn parts_of_one_representation_become_the_whole() {
             .status(206)
             .header("content-range", range)
             .header("etag", "\"1\"")
-    });
+    })
+}
+
+#[tokio::test]
+async fn parts_are_put_together_up_to_the_longest_body() {
+    let service = of_two_parts(Settings::default().max_body_bytes(9));
+    let part = |range: &str| ask("/f").header("range", range);
+    for (range, calls) in [("bytes=0-3", 1), ("bytes=4-", 2), ("bytes=4-", 2), ("bytes=0-3", 3)] {
+        service.call(part(range)).await;
+        assert_eq!(service.calls(), calls, "{range}");
+    }
+}
+
+#[tokio::test]
+async fn parts_of_one_representation_become_the_whole() {
+    let service = of_two_parts(Settings::default());
     let part = |range: &str| ask("/f").header("range", range);
     service.call(part("bytes=0-3")).await;
     assert_eq!(service.call(part("bytes=4-")).await.status(), "test; fwd=partial; stored");
