@@ -280,8 +280,9 @@ impl<'a> Plan<'a> {
             let task = Task::Invalidate(Box::new((self.site(request), Suffix::default())));
             return self.forward(mode, Forward::Method, None, task);
         };
-        if rules.posts && request.method() == Method::POST && mode == Mode::Enforce {
-            let seen = Seen::of(request.headers(), rules, cache.keys());
+        let seen = Seen::of(request.headers(), rules, cache.keys());
+        let may_store = rules.posts && request.method() == Method::POST && !seen.steering;
+        if may_store && mode == Mode::Enforce {
             let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
             let directives = cache.directives(seen, request.headers());
             let demand = Demand { directives, credentials, now: cache.now() };

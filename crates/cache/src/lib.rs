@@ -121,6 +121,7 @@ mod after;
 mod bell;
 mod body;
 mod by_key;
+mod confirm;
 mod control;
 mod decide;
 mod directives;
