@@ -14,7 +14,7 @@ use std::time::Duration;
 use bartizan_cache::{
     Cache, CacheLayer, Loaded, Purge, Record, ResponseCache, Settings, Store, StoreFuture, StoreKey,
 };
-use bartizan_redis::{CacheStore, Engine, Redis};
+use bartizan_redis::{CacheStore, Engine, Mode, Redis};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
@@ -569,6 +569,24 @@ async fn a_subscription_that_is_cut_drops_memory_only_if_a_purge_was_missed() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("what may have been purged was served on");
+}
+
+#[tokio::test]
+async fn what_was_only_written_is_dropped_too_when_a_purge_was_missed() {
+    let server = Server::start();
+    let [one, _] = patient(&server, Duration::ZERO).await;
+    // In shadow it writes, to memory too, and never looks.
+    one.cache.switch().set(Mode::Shadow);
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
+    let response = one.service.clone().oneshot(request).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    has_record(&server, 1).await;
+    let stored = || one.value("bartizan_cache_stored_resources", "");
+    assert_eq!(stored(), 1.0);
+    // Said while nobody listens.
+    server.say("HINCRBY {bartizan:cache}:clock last 1");
+    server.say("CLIENT KILL TYPE pubsub");
+    until("the drop", || stored() == 0.0).await;
 }
 
 #[tokio::test]
