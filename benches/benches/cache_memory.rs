@@ -13,7 +13,7 @@ use bartizan::core::Engine;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -25,7 +25,7 @@ const TAGS: u32 = 10_000;
 #[derive(Clone)]
 struct Origin;
 
-impl Service<Request<()>> for Origin {
+impl Service<Request<Empty<Bytes>>> for Origin {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = std::future::Ready<Result<Self::Response, Infallible>>;
@@ -34,7 +34,7 @@ impl Service<Request<()>> for Origin {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<()>) -> Self::Future {
+    fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
         // The number that the path ends with: as many tags as there are, all the same often.
         let number = request.uri().path().rsplit('/').next().and_then(|n| n.parse::<u32>().ok());
         let tag = number.unwrap_or_default();
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 }
 
 fn exchange(service: &mut Cache<Origin>, uri: &str, variant: u32) {
-    let request = Request::get(uri).header("x-variant", variant).body(());
+    let request = Request::get(uri).header("x-variant", variant).body(Empty::new());
     let mut cx = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut cx).is_ready());
     let call = pin!(service.call(request.expect("a sound request")));

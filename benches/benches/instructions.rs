@@ -21,7 +21,7 @@ use bartizan::core::{Clock, Engine};
 use bartizan::flags::{Flag, Flags, FlagsLayer, RequestFlags};
 use bartizan::rate_limit::{Quota, RateLimitLayer, RateLimiter};
 use bartizan::shed::{LoadShedLayer, LoadShedder};
-use bartizan_testing::{Inner, request};
+use bartizan_testing::{Bodied, Bodiless, Inner, request};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -125,7 +125,7 @@ fn run(case: &str, requests: u64) {
             let fresh = CacheControl::public().max_age(Duration::from_secs(3600));
             let layers =
                 (CacheLayer::new(ResponseCache::new("bench")), CacheControlLayer::new(&fresh));
-            exchange(layers.layer(Inner::default()), requests);
+            exchange(Bodied(layers.layer(Bodiless(Inner::default()))), requests);
         }
         "circuit-breaker" => {
             let layer = CircuitBreakerLayer::new(CircuitBreaker::new("bench"));

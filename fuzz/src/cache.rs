@@ -9,7 +9,7 @@ use bartizan::cache::{
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use sha2::{Digest, Sha256};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -101,7 +101,7 @@ fn run(layer: &CacheLayer, response: &Fields<'_>, request: &Fields<'_>) {
             .collect()
     };
     let (answered, asked) = (Arc::new(fields(response)), fields(request));
-    let service = layer.layer(service_fn(move |_: Request<()>| {
+    let service = layer.layer(service_fn(move |_: Request<Empty<Bytes>>| {
         let mut response = Response::new(Full::new(Bytes::from_static(BODY)));
         response.headers_mut().extend(answered.iter().cloned());
         std::future::ready(Ok::<_, Infallible>(response))
@@ -109,7 +109,7 @@ fn run(layer: &CacheLayer, response: &Fields<'_>, request: &Fields<'_>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime").block_on(async {
         for round in 0..3 {
-            let mut request = Request::new(());
+            let mut request = Request::new(Empty::new());
             *request.uri_mut() = http::Uri::from_static("http://a.test/x?a=1");
             if round > 0 {
                 request.headers_mut().extend(asked.iter().cloned());

@@ -52,7 +52,7 @@ impl After {
 
 fn freshen<B>(fetch: &Fetch, response: &Response<B>) {
     let Some(entry) = &fetch.stale else { return };
-    if response.status() != StatusCode::OK {
+    if response.status() != StatusCode::OK || !fetch.may_store() {
         return;
     }
     let headers = response.headers();

@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
+use http_body::Body;
 
 use crate::after::{After, Task};
 use crate::entry::Entry;
 use crate::exchange::Fetch;
 use crate::head::Line;
 use crate::invalidate::{self, Site};
-use crate::key::{self, Keyed, RequestHead, Suffix, Target};
+use crate::key::{self, Keyed, Query, RequestHead, Suffix, Target};
 use crate::observe::Verdict;
 use crate::rules::Rules;
 use crate::seen::Seen;
@@ -51,13 +52,15 @@ pub(crate) enum Decision {
 /// The keys of a request, and what they were made of.
 struct Place<'a> {
     keyed: Keyed,
+    /// What the path's responses said of its queries.
+    learned: Option<Arc<Query>>,
     target: Target<'a>,
     suffix: Suffix,
 }
 
 impl<'a> Plan<'a> {
     #[inline]
-    pub(crate) fn decide<R>(self, request: &Request<R>) -> Decision {
+    pub(crate) fn decide<R: Body>(self, request: &Request<R>) -> Decision {
         let Self { cache, rules, .. } = self;
         let mode = cache.switch().mode(|| self.place(request).map(|place| place.keyed.key));
         if !invalidate::is_safe(request.method()) {
@@ -71,7 +74,12 @@ impl<'a> Plan<'a> {
             return self.forward(mode, Forward::Method, None, Task::Nothing);
         }
         let headers = request.headers();
-        let seen = Seen::of(headers, rules, cache.keys());
+        let mut seen = Seen::of(headers, rules, cache.keys());
+        // From HTTP/2 on no field need tell of one (RFC 9113 §8.1.1). Before, what the body says counts
+        // for nothing: there are layers around it that do not pass on that it is empty.
+        if request.version() > Version::HTTP_11 && !request.body().is_end_stream() {
+            seen.bypass = Some("body");
+        }
         let directives = cache.directives(seen, headers);
         let place = match seen.bypass {
             None => self.place(request).ok_or("no-key"),
@@ -88,14 +96,20 @@ impl<'a> Plan<'a> {
     }
 
     #[inline]
-    fn place<'r, R>(self, request: &'r Request<R>) -> Option<Place<'r>> {
+    pub(crate) fn target<'r, R>(self, request: &'r Request<R>) -> Option<Target<'r>> {
         let (uri, host) = key::sent(request)?;
         let host = host.map(|host| host.as_bytes());
-        let target = Target::of(uri, host, self.cache.default_scheme())?;
+        Target::of(uri, host, self.cache.default_scheme())
+    }
+
+    #[inline]
+    fn place<'r, R>(self, request: &'r Request<R>) -> Option<Place<'r>> {
+        let target = self.target(request)?;
         let keys = self.cache.keys();
         let suffix = keys.suffix(&RequestHead::from(request))?;
-        let keyed = keys.keyed(&target, &suffix, self.cache.learned(&target).as_deref());
-        Some(Place { keyed, target, suffix })
+        let learned = self.cache.learned(&target);
+        let keyed = keys.keyed(&target, &suffix, learned.as_deref());
+        Some(Place { keyed, learned, target, suffix })
     }
 
     #[inline]
@@ -208,7 +222,9 @@ impl<'a> Plan<'a> {
     ) -> Decision {
         self.cache.counts().request(Verdict::StaleHit);
         let (key, known, now) = (place.keyed.key, Some(&*entry.head), demand.now);
-        if self.cache.flights().has(key, request.headers(), known, now) {
+        let is_on_its_way = self.cache.flights().has(key, request.headers(), known, now);
+        // Who wants nothing stored leaves that to others.
+        if is_on_its_way || demand.directives.no_store {
             return Decision::Answer(response);
         }
         let mut fetch = self.fetch(request, place, demand, Forward::Stale, Mode::Enforce);
@@ -232,6 +248,7 @@ impl<'a> Plan<'a> {
             rules: Arc::clone(self.rules),
             settings: self.cache.current_settings(),
             keyed: place.keyed,
+            learned: place.learned.clone(),
             uri: place.target.to_text().into(),
             site: refers.then(|| self.site(request)),
             suffix: place.suffix.clone(),
@@ -263,8 +280,9 @@ impl<'a> Plan<'a> {
             let task = Task::Invalidate(Box::new((self.site(request), Suffix::default())));
             return self.forward(mode, Forward::Method, None, task);
         };
-        if rules.posts && request.method() == Method::POST && mode == Mode::Enforce {
-            let seen = Seen::of(request.headers(), rules, cache.keys());
+        let seen = Seen::of(request.headers(), rules, cache.keys());
+        let may_store = rules.posts && request.method() == Method::POST && !seen.steering;
+        if may_store && mode == Mode::Enforce {
             let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
             let directives = cache.directives(seen, request.headers());
             let demand = Demand { directives, credentials, now: cache.now() };

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bartizan_core::{Key, Timestamp};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, SET_COOKIE};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode, response};
 use http_body::Body;
 
+use crate::confirm::confirmed;
 use crate::engine::Epoch;
 use crate::entry::Entry;
-use crate::fields;
 use crate::flight::{Flight, Stage};
 use crate::head::{Context, Head};
 use crate::invalidate::Site;
@@ -20,8 +20,7 @@ use crate::lease::Lease;
 use crate::leg::{Answer, Delivery};
 use crate::observe::Fate;
 use crate::range::Part;
-use crate::rules::{Rules, SetCookie};
-use crate::serve::{Asks, serve};
+use crate::rules::Rules;
 use crate::stand_in::stood_in;
 use crate::state::{self, Demand, Received};
 use crate::status::{Forward, Notes};
@@ -36,6 +35,8 @@ pub(crate) struct Fetch {
     /// The settings that held when it was sent.
     pub(crate) settings: Arc<Settings>,
     pub(crate) keyed: Keyed,
+    /// By which `No-Vary-Search` of earlier responses, if by any.
+    pub(crate) learned: Option<Arc<Query>>,
     pub(crate) uri: Arc<str>,
     /// Where it was sent, if more is to be made of that than the key.
     pub(crate) site: Option<Site>,
@@ -95,6 +96,17 @@ impl Fetch {
 
     pub(crate) fn target(&self) -> Option<Target<'_>> {
         self.site.as_ref()?.target()
+    }
+
+    /// Whether the client lets anything be stored of the exchange (RFC 9111 §5.2.1.5).
+    pub(crate) const fn may_store(&self) -> bool {
+        !self.demand.directives.no_store
+    }
+
+    /// Whether a response answers whatever has this key: it says what the key was made by.
+    pub(crate) fn is_keyed_by(&self, head: &Head) -> bool {
+        let said = |learned| Query::no_vary_search(&head.headers).as_ref() == Some(learned);
+        self.learned.as_deref().is_none_or(said)
     }
 
     pub(crate) fn count(&self, fate: Fate) {
@@ -177,7 +189,7 @@ impl Fetch {
         self.found.get().or(self.stale.as_ref())
     }
 
-    fn line(&self, notes: Notes) -> Option<http::HeaderValue> {
+    pub(crate) fn line(&self, notes: Notes) -> Option<http::HeaderValue> {
         let notes = Notes { detail: self.detail, ..notes };
         self.annotate.then(|| self.cache.status().forwarded(self.reason(), notes))
     }
@@ -234,13 +246,25 @@ pub(crate) fn close(flight: &Flight, stage: Stage) {
 
 /// Notes that the service has answered, and that this is not for others: whoever comes next need
 /// not wait for it, nor be asked for without conditions. An error says nothing of that.
-fn mark_unshared(flight: &Flight) {
+pub(crate) fn mark_unshared(flight: &Flight) {
     let fetch = &flight.fetch;
     if flight.has_followers() || fetch.judges {
         fetch.cache.mark_unshared(fetch.keyed.key);
     }
     if let Some(lease) = fetch.take_turn() {
         lease.end_unshared();
+    }
+}
+
+/// The answer turned out on its way not to be one that is stored. What the service has now is not what
+/// is stored, but an error proves nothing; and whoever has the answer need not have it fetched again.
+pub(crate) fn outgrown(flight: &Flight) {
+    let fetch = &flight.fetch;
+    if flight.head().is_some_and(|head| !head.status.is_server_error()) && !fetch.is_unsafe {
+        fetch.stale().inspect(|stale| fetch.cache.remove_entry(fetch.keyed.key, stale));
+    }
+    if fetch.judges {
+        fetch.cache.mark_unshared(fetch.keyed.key);
     }
 }
 
@@ -255,19 +279,23 @@ fn fetched<B: Body<Data = Bytes>, E>(
         fetch.cache.counts().validation(false);
     }
     let mut epoch = fetch.epoch;
+    let may_store = fetch.may_store();
     let may_store = if let Some(site) = fetch.site.as_ref().filter(|_| fetch.is_unsafe) {
         fetch.cache.invalidate_after(site, &fetch.suffix, parts.status, &parts.headers);
         // It has just made its own target invalid: what counts is what comes after.
         epoch = fetch.cache.epoch(fetch.keyed.key);
-        parts.status == StatusCode::OK && site.is_represented(&parts.headers)
+        may_store && parts.status == StatusCode::OK && site.is_represented(&parts.headers)
     } else {
-        !fetch.demand.directives.no_store
+        may_store
     };
     let fill = may_store.then(|| fill(fetch, &parts, &body, epoch)).flatten();
     match fill {
         Some(fill) => {
             if !state::is_for_others(&fill.head.policy, fetch.demand.now) {
                 mark_unshared(flight);
+            }
+            if !fetch.is_keyed_by(&fill.head) {
+                flight.leave();
             }
             let has_it = judge(fetch, &mut parts, true);
             flight.open(fill);
@@ -339,52 +367,4 @@ fn fill<B: Body>(fetch: &Fetch, parts: &response::Parts, body: &B, epoch: Epoch)
     }
     let (head, budget) = (Arc::new(head), fetch.settings.bytes());
     Some(Fill { head, part, expected, limit, budget, epoch, position: fetch.position })
-}
-
-/// The service confirmed what is stored.
-fn confirmed(
-    flight: &Flight,
-    entry: &Arc<Entry>,
-    mut parts: response::Parts,
-) -> (Response<Bytes>, Stage) {
-    let fetch = &flight.fetch;
-    let cache = &fetch.cache;
-    cache.counts().validation(true);
-    let received = fetch.received();
-    // For this client, unless told otherwise.
-    let cookies = match fetch.rules.set_cookie {
-        SetCookie::Store => Vec::new(),
-        SetCookie::Refuse | SetCookie::Strip => fields::take_cookies(&mut parts.headers),
-    };
-    let headers = entry.head.freshened(&parts.headers, received);
-    let fresh = fetch.head(entry.head.status, &headers, received, None).map(|head| {
-        let (head, body) = (Arc::new(head), entry.body.clone());
-        match entry.part {
-            None => Entry::whole(head, body, fetch.position, fetch.settings.makes_etags()),
-            part => Entry::new(head, body, part, fetch.position),
-        }
-    });
-    let for_others =
-        fresh.as_ref().is_some_and(|fresh| state::is_for_others(&fresh.head.policy, received.now));
-    if !for_others {
-        mark_unshared(flight);
-    }
-    let stored = fresh.and_then(|fresh| fetch.put(fresh, fetch.epoch, true));
-    if stored.is_none() {
-        cache.remove_entry(fetch.keyed.key, entry);
-    }
-    let notes = Notes { fwd_status: Some(304), stored: stored.is_some(), ..Notes::default() };
-    let served = stored.as_ref().unwrap_or(entry);
-    let line = fetch.line(notes);
-    let (request, asks) = (&fetch.request, Asks::get(&fetch.request));
-    let answer = |entry| serve(entry, request, asks, received.now, line.as_ref().into());
-    // What the service added may take a part away from an `If-Range`, not from what was asked about.
-    let mut response = answer(served)
-        .or_else(|| answer(entry))
-        .expect("only what answers the request is validated");
-    *response.extensions_mut() = parts.extensions;
-    cookies.into_iter().for_each(|cookie| {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    });
-    (response, stored.filter(|_| for_others).map_or(Stage::Unshared, Stage::Served))
 }

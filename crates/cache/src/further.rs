@@ -161,7 +161,7 @@ fn resume(fetch: &Fetch, kept: Kept, body: Bytes, owed: &[Owing]) -> Option<Arc<
     let now = cache.now();
     let received = Received { now, unix: cache.unix(), delay: Duration::ZERO };
     let vary = Vary::of(&kept.headers, &fetch.request, fetch.rules.languages)?;
-    let labels = tags::labels(fetch.keyed.resource, &fetch.uri, &kept.headers);
+    let labels = tags::labels(fetch.keyed.resource, &fetch.uri, &kept.headers)?;
     if owed.iter().any(|owing| owing.names(&labels, &fetch.uri)) {
         return None;
     }

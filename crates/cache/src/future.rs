@@ -64,6 +64,7 @@ where
     S: Service<Request<R>, Response = Response<B>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
+    R: Body,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {

@@ -10,7 +10,7 @@ use crate::fields::{end_to_end, set_date, set_length, without_part};
 use crate::key::Vary;
 use crate::rules::Rules;
 use crate::settings::Settings;
-use crate::state::{self, Answer, Policy, Received};
+use crate::state::{self, Answer, Freshness, Policy, Received};
 use crate::status::{CACHE_STATUS, CacheStatus};
 use crate::{tags, validate};
 
@@ -113,7 +113,7 @@ impl Head {
         let answer = Answer { credentials, status, headers, received };
         let (policy, withheld) = state::assess(answer, rules, settings)?;
         let vary = Vary::of(headers, request, rules.languages)?;
-        let labels = tags::labels(resource, uri, headers);
+        let labels = tags::labels(resource, uri, headers)?;
         let (mut headers, mut text) = end_to_end(headers);
         for name in withheld {
             headers.remove(name);
@@ -231,6 +231,14 @@ impl Head {
             });
         }
         headers
+    }
+
+    /// The head with these fields, for one client.
+    pub(crate) fn told(&self, headers: HeaderMap, received: Received) -> Self {
+        let mut head = Self { headers, ..self.clone() };
+        head.policy.freshness = Freshness::aged(&head.headers, received);
+        head.headers.remove(AGE);
+        head
     }
 
     pub(crate) fn weight(&self) -> usize {

@@ -105,7 +105,8 @@ pub(crate) async fn look(fetch: &Fetch, further: &Further, shares: bool) -> Opti
 pub(crate) async fn ahead(fetch: &Fetch, further: &Further) -> Option<Stage> {
     let (cache, deadline) = (&fetch.cache, further::deadline(&fetch.cache));
     let found = further::load(fetch, further, deadline).await?;
-    if let Some(found) = found.filter(|found| reuse(fetch, found) == Ok(Reuse::AsItIs)) {
+    let now = cache.now();
+    if let Some(found) = found.filter(|found| found.head.policy.is_fresh(now)) {
         return Some(Stage::Served(found));
     }
     let wait = cache.current_settings().wait();

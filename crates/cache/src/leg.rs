@@ -170,4 +170,7 @@ fn spoil(flight: &Flight, fate: Fate, end: End) {
 fn give_up(flight: &Flight, fate: Fate) {
     flight.fetch.count(fate);
     flight.leave();
+    if fate == Fate::Oversized {
+        exchange::outgrown(flight);
+    }
 }

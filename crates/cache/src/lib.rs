@@ -67,7 +67,7 @@
 //!   asked for.
 //! - **Never**: a response that says `private`, `no-store` or `Vary: *`; to a request with
 //!   `no-store`, `If-Match` or a body; one that was broken off, is of another length than declared,
-//!   ends with trailers, or is longer than allowed. With the safe preset also: one with
+//!   ends with trailers, is longer than allowed, or has more than 1000 tags and groups. With the safe preset also: one with
 //!   `Set-Cookie`, and one to a request with credentials, unless it says `public`.
 //! - **Stale responses** with an `ETag` or `Last-Modified` are validated, in place of the client's
 //!   own conditions, also what is stale in a [`Store`] behind memory; others are fetched anew. They are served as they are where they or the settings
@@ -121,6 +121,7 @@ mod after;
 mod bell;
 mod body;
 mod by_key;
+mod confirm;
 mod control;
 mod decide;
 mod directives;

@@ -194,7 +194,7 @@ impl Memory {
         key: Key,
         entry: Entry,
         request: &HeaderMap,
-        max_variants: usize,
+        settings: &Settings,
     ) -> Arc<Entry> {
         let entry = Arc::new(entry);
         let mut put = Arc::clone(&entry);
@@ -202,7 +202,7 @@ impl Memory {
             let variants = || old.iter().flat_map(|resource| resource.variants.iter());
             put = variants()
                 .filter(|other| other.head.vary.matches(request))
-                .find_map(|other| joined(&entry, other))
+                .find_map(|other| joined(&entry, other, settings.body_bytes()))
                 .map_or_else(|| Arc::clone(&entry), Arc::new);
             let mut left = self.max_weight.saturating_sub(EMPTY + put.weight());
             let others = variants().filter(|other| !other.head.vary.matches(request));
@@ -211,7 +211,7 @@ impl Memory {
                 left = left.checked_sub(other.weight())?;
                 Some(other)
             });
-            let all = std::iter::once(&put).chain(others).take(max_variants);
+            let all = std::iter::once(&put).chain(others).take(settings.variants());
             Some(Resource::new(all.cloned().collect(), None))
         });
         put
@@ -261,8 +261,8 @@ impl fmt::Debug for Memory {
 }
 
 /// A new part together with what is stored of the same representation.
-fn joined(new: &Entry, old: &Entry) -> Option<Entry> {
-    let Some((body, part)) = range::combine(new, old) else {
+fn joined(new: &Entry, old: &Entry, limit: u64) -> Option<Entry> {
+    let Some((body, part)) = range::combine(new, old, limit) else {
         // A part says too little to take the place of the whole.
         return range::leaves(new, old).then(|| old.twin());
     };
@@ -322,7 +322,7 @@ mod tests {
             assert_eq!(memory.shards.len(), parts);
             for n in 0..3 {
                 let key = Key::of(&n);
-                memory.put(key, long(body_bytes as usize), &HeaderMap::new(), 1);
+                memory.put(key, long(body_bytes as usize), &HeaderMap::new(), &Settings::default());
                 assert!(has(&memory, key, &HeaderMap::new()), "{bytes} {body_bytes}");
             }
         }
@@ -335,7 +335,7 @@ mod tests {
         let memory = Memory::new(&settings(1 << 20, 1 << 18));
         for round in 1..=4 {
             for n in 0..64 {
-                memory.put(Key::of(&n), long(round << 12), &HeaderMap::new(), 1);
+                memory.put(Key::of(&n), long(round << 12), &HeaderMap::new(), &Settings::default());
                 assert!(memory.figures().1 <= 1 << 20);
             }
         }
@@ -349,7 +349,7 @@ mod tests {
         let names = ["a", "b", "c"];
         for name in names {
             let (entry, request) = variant(name, vec![b'x'; 100_000].into());
-            memory.put(key, entry, &request, 16);
+            memory.put(key, entry, &request, &Settings::default());
         }
         let found = names.map(|name| has(&memory, key, &headers(&[("x", name)])));
         assert_eq!(found, [false, true, true]);
@@ -366,7 +366,7 @@ mod tests {
                     let memory = &memory;
                     scope.spawn(move || {
                         let (entry, request) = variant(name, Bytes::new());
-                        memory.put(key, entry, &request, 16);
+                        memory.put(key, entry, &request, &Settings::default());
                     });
                 }
             });
@@ -381,8 +381,8 @@ mod tests {
         let memory = Memory::new(&Settings::default());
         let key = Key::of(&0);
         let (first, request) = variant("a", Bytes::new());
-        let first = memory.put(key, first, &request, 16);
-        let second = memory.put(key, variant("a", Bytes::new()).0, &request, 16);
+        let first = memory.put(key, first, &request, &Settings::default());
+        let second = memory.put(key, variant("a", Bytes::new()).0, &request, &Settings::default());
         memory.remove_entry(key, &first);
         assert!(has(&memory, key, &request), "it was replaced already");
         memory.mark_unshared(key, Timestamp::from_nanos(1));

@@ -51,7 +51,7 @@ pub(crate) enum Verdict {
 }
 
 /// What became of a response that was to be stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fate {
     /// The client went away.
     Abandoned,

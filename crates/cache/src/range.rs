@@ -218,8 +218,9 @@ pub(crate) fn leaves(new: &Entry, old: &Entry) -> bool {
 }
 
 /// Puts a new part together with what is stored of the same representation: both strong tags are
-/// equal, and the parts touch (RFC 9111 §3.4). `None` if they do not belong together.
-pub(crate) fn combine(new: &Entry, old: &Entry) -> Option<(Bytes, Option<Part>)> {
+/// equal, and the parts touch (RFC 9111 §3.4). `None` if they do not belong together, or are longer
+/// than `limit` together.
+pub(crate) fn combine(new: &Entry, old: &Entry, limit: u64) -> Option<(Bytes, Option<Part>)> {
     let part = new.part?;
     let tag = new.head.headers.get(ETAG)?;
     if !tag.as_bytes().starts_with(b"\"") || old.head.headers.get(ETAG) != Some(tag) {
@@ -235,7 +236,11 @@ pub(crate) fn combine(new: &Entry, old: &Entry) -> Option<(Bytes, Option<Part>)>
         return None;
     }
     let first = start.min(old_start);
-    let mut body = BytesMut::with_capacity((end.max(old_end) - first) as usize);
+    let len = end.max(old_end) - first;
+    if len > limit {
+        return None;
+    }
+    let mut body = BytesMut::with_capacity(len as usize);
     if old_start < start {
         body.extend_from_slice(&old.body[..(start - old_start) as usize]);
     }
@@ -376,16 +381,16 @@ mod tests {
         let apart = part("bytes 6-8/10", "\"1\"", "678");
         let other = part("bytes 4-8/10", "\"2\"", "abcde");
         let weak = part("bytes 4-8/10", "W/\"1\"", "45678");
-        let (body, joined) = combine(&b, &a).unwrap();
+        let (body, joined) = combine(&b, &a, 10).unwrap();
         assert_eq!((&*body, joined), (&b"012345678"[..], Some(Part { first: 0, total: 10 })));
         let joined = Entry::new(a.head.clone(), body, joined, 0);
-        assert_eq!(combine(&c, &joined).unwrap(), (Bytes::from_static(b"0123456789"), None));
+        assert_eq!(combine(&c, &joined, 10).unwrap(), (Bytes::from_static(b"0123456789"), None));
         for stranger in [&apart, &other, &weak] {
-            assert!(combine(stranger, &a).is_none());
+            assert!(combine(stranger, &a, 10).is_none());
         }
-        assert_eq!(combine(&b, &part("bytes 5-6/10", "\"1\"", "56")).unwrap().0, "45678");
+        assert_eq!(combine(&b, &part("bytes 5-6/10", "\"1\"", "56"), 10).unwrap().0, "45678");
         let whole = entry(200, &[FRESH, ("etag", "\"1\"")], "0123456789");
-        assert_eq!(combine(&b, &whole).unwrap(), (whole.body.clone(), None));
+        assert_eq!(combine(&b, &whole, 10).unwrap(), (whole.body.clone(), None));
     }
 
     proptest! {
@@ -415,7 +420,7 @@ mod tests {
                 let body = Bytes::copy_from_slice(&text[first..=last]);
                 Entry::new(whole.head, body, Some(Part { first: first as u64, total: 10 }), 0)
             };
-            if let Some((body, part)) = combine(&make(a, b), &make(c, d)) {
+            if let Some((body, part)) = combine(&make(a, b), &make(c, d), u64::MAX) {
                 let first = part.map_or(0, |part| part.first as usize);
                 prop_assert_eq!(&body[..], &text[first..first + body.len()]);
                 prop_assert_eq!(part.is_none(), body.len() == 10);

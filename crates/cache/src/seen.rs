@@ -19,9 +19,10 @@ pub(crate) struct Seen {
     /// `If-None-Match` or `If-Modified-Since`.
     pub(crate) conditions: bool,
     pub(crate) range: bool,
+    /// Whether the service may be steered past the key by a field.
+    pub(crate) steering: bool,
     /// Why it is for the service alone, if it is: a precondition that caches must not judge
-    /// (RFC 9111 §4.3.2), another protocol, a body that no key speaks of, or a field by which the
-    /// service may be steered past the key.
+    /// (RFC 9111 §4.3.2), another protocol, a body that no key speaks of, or a field that steers.
     pub(crate) bypass: Option<&'static str>,
 }
 
@@ -42,11 +43,12 @@ impl Seen {
                 }
                 IF_MATCH | IF_UNMODIFIED_SINCE => seen.bypass = Some("precondition"),
                 UPGRADE => seen.bypass = Some("upgrade"),
-                _ if rules.is_steering(name) && !keys.has_header(name) => {
-                    seen.bypass = Some("steering-field")
-                }
+                _ if rules.is_steering(name) && !keys.has_header(name) => seen.steering = true,
                 _ => {}
             }
+        }
+        if seen.steering {
+            seen.bypass = Some("steering-field");
         }
         seen
     }

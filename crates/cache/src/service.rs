@@ -4,7 +4,8 @@ use std::task::{Context, Poll, ready};
 
 use bartizan_core::{Http, Protocol, Rejection};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::{IF_RANGE, RANGE};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::time::Sleep;
 use tower_service::Service;
@@ -13,7 +14,7 @@ use crate::after::After;
 use crate::body::BoxError;
 use crate::decide::{Decision, Plan};
 use crate::entry::Entry;
-use crate::exchange::Fetch;
+use crate::exchange::{self, Fetch};
 use crate::flight::{Flight, Reader, Stage};
 use crate::flights::Role;
 use crate::further::Further;
@@ -71,6 +72,7 @@ type Load = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send>>;
 impl<S, R, B> Service<Request<R>> for Cache<S>
 where
     S: Service<Request<R>, Response = Response<B>> + Clone,
+    R: Body,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -109,7 +111,7 @@ where
 
 impl<S> Cache<S> {
     #[inline]
-    fn start<R, B>(&mut self, request: Request<R>, waits: u8) -> Next<S::Future, R, B>
+    fn start<R: Body, B>(&mut self, request: Request<R>, waits: u8) -> Next<S::Future, R, B>
     where
         S: Service<Request<R>, Response = Response<B>>,
         S::Future: Send + 'static,
@@ -222,11 +224,16 @@ impl<S> Cache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        // What the client asked of the stored response is not asked of the fresh one.
-        for name in [http::header::RANGE, http::header::IF_RANGE] {
+        // What the client asked of the stored response is not asked of the fresh one. The answer to
+        // a HEAD would be stored without its body.
+        *request.method_mut() = Method::GET;
+        for name in [RANGE, IF_RANGE] {
             request.headers_mut().remove(name);
         }
-        let role = self.cache.flights().enter(request.headers(), None, fetch);
+        validate::ask_for_all(request.headers_mut());
+        let stale = fetch.stale.clone();
+        let known = stale.as_ref().map(|entry| &*entry.head);
+        let role = self.cache.flights().enter(request.headers(), known, fetch);
         // One that is on its way already is enough, be it at another process.
         if let Role::Leader(reader) = role {
             let ahead = self.further(&reader).map(|further| -> Ahead {
@@ -260,7 +267,7 @@ pub(crate) struct Waiting<S, R> {
     waits: u8,
 }
 
-impl<S, R> Waiting<S, R> {
+impl<S, R: Body> Waiting<S, R> {
     pub(crate) fn poll<B>(&mut self, cx: &mut Context<'_>) -> Poll<Next<S::Future, R, B>>
     where
         S: Service<Request<R>, Response = Response<B>>,
@@ -287,7 +294,7 @@ impl<S, R> Waiting<S, R> {
                 },
             };
             let request = self.request.take().expect("polled after completion");
-            if let Some(response) = self.share(&stage, &request) {
+            if let Some(response) = self.share(stage, &request) {
                 return Poll::Ready(Next::Answer(response));
             }
             match self.service.start(request, self.waits) {
@@ -326,7 +333,12 @@ impl<S, R> Waiting<S, R> {
                 serve(&entry, request.headers(), Asks::get(request.headers()), now, line)
             {
                 cache.counts().request(Verdict::FurtherHit);
-                flight.serve(&entry);
+                // What one client takes stale is not for those who wait with it.
+                if state::is_for_others(&entry.head.policy, now) {
+                    flight.serve(&entry);
+                } else {
+                    exchange::close(flight, Stage::Unshared);
+                }
                 return Next::Answer(response.map(CacheBody::stored));
             }
         }
@@ -335,34 +347,41 @@ impl<S, R> Waiting<S, R> {
     }
 
     /// The answer to the other request, if it is one to this.
-    fn share<B>(&self, stage: &Stage, request: &Request<R>) -> Option<Response<CacheBody<B>>> {
+    fn share<B>(&mut self, stage: Stage, request: &Request<R>) -> Option<Response<CacheBody<B>>> {
         let Cache { cache, rules, status, .. } = &self.service;
-        let Wait::Flight { reader, reason, .. } = &self.wait else { return None };
-        let (headers, reason) = (request.headers(), *reason);
+        let wait = std::mem::replace(&mut self.wait, Wait::Over);
+        let Wait::Flight { reader, reason, .. } = wait else { return None };
+        let headers = request.headers();
         let seen = Seen::of(headers, rules, cache.keys());
         let credentials = rules.carries_credentials(seen, request.extensions(), cache.keys());
+        let fetch = &reader.flight().fetch;
+        let is_same_uri = || {
+            let target = Plan { cache, rules, annotate: *status }.target(request);
+            target.is_some_and(|target| target.to_text() == *fetch.uri)
+        };
         // By now it is known by which tags it is purged.
         let suits = |head: &Head| {
             head.vary.matches(headers)
                 && (head.policy.for_everyone || !credentials)
-                && !reader.flight().fetch.is_purged(&head.labels)
+                && !fetch.is_purged(&head.labels)
+                && (fetch.is_keyed_by(head) || is_same_uri())
         };
         let now = cache.now();
         let notes = Notes { collapsed: true, ..Notes::default() };
         let line = status.then(|| cache.status().forwarded(reason, notes));
         let response = match stage {
-            Stage::Open(head) if suits(head) && state::is_for_others(&head.policy, now) => {
-                if validate::is_not_modified(headers, head) {
+            Stage::Open(head) if suits(&head) && state::is_for_others(&head.policy, now) => {
+                if validate::is_not_modified(headers, &head) {
                     head.not_modified(now, line.as_ref().into())
                         .map(|()| CacheBody::stored(Bytes::new()))
                 } else {
+                    // From the place that it waited at: it may have been lost meanwhile.
                     let response = head.respond(now, line.as_ref().into());
-                    let reader = Reader::follow(Arc::clone(reader.flight()));
                     response.map(|()| CacheBody::shared(reader))
                 }
             }
             Stage::Served(entry) if suits(&entry.head) => {
-                serve(entry, headers, Asks::get(headers), now, line.as_ref().into())?
+                serve(&entry, headers, Asks::get(headers), now, line.as_ref().into())?
                     .map(CacheBody::stored)
             }
             _ => return None,

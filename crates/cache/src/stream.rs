@@ -176,8 +176,13 @@ impl Stream {
         !self.is_passing && !matches!(self.end, Some(End::Broken(_)))
     }
 
+    /// Whether the body is only passed on.
+    pub(crate) const fn is_passing(&self) -> bool {
+        self.is_passing
+    }
+
     pub(crate) fn has_room(&self) -> bool {
-        !self.is_passing || self.held < self.cache.body_limit()
+        !self.is_passing || self.held == 0 || self.held < self.cache.body_limit()
     }
 
     pub(crate) fn seats(&self) -> usize {

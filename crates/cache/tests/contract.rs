@@ -8,7 +8,7 @@
 
 use bartizan_cache::{Cache, CacheLayer, ResponseCache};
 use bartizan_core::{Engine, Mode};
-use bartizan_testing::{Inner, InnerBody};
+use bartizan_testing::{Bodied, Bodiless, Inner, InnerBody};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Response};
 use tower::util::MapResponse;
@@ -78,14 +78,14 @@ impl LayerAndEngine {
 type Answer = Response<InnerBody>;
 
 impl tower::Layer<Inner> for LayerAndEngine {
-    type Service = Cache<MapResponse<Inner, fn(Answer) -> Answer>>;
+    type Service = Bodied<Cache<MapResponse<Bodiless<Inner>, fn(Answer) -> Answer>>>;
 
     fn layer(&self, inner: Inner) -> Self::Service {
         let fresh: fn(Answer) -> Answer = |mut response| {
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
             response
         };
-        CacheLayer::new(self.cache.clone()).layer(MapResponse::new(inner, fresh))
+        Bodied(CacheLayer::new(self.cache.clone()).layer(MapResponse::new(Bodiless(inner), fresh)))
     }
 }
 
@@ -93,9 +93,9 @@ impl tower::Layer<Inner> for LayerAndEngine {
 struct Bare(ResponseCache);
 
 impl tower::Layer<Inner> for Bare {
-    type Service = Cache<Inner>;
+    type Service = Bodied<Cache<Bodiless<Inner>>>;
 
     fn layer(&self, inner: Inner) -> Self::Service {
-        CacheLayer::new(self.0.clone()).layer(inner)
+        Bodied(CacheLayer::new(self.0.clone()).layer(Bodiless(inner)))
     }
 }

@@ -14,7 +14,7 @@ use bartizan_core::Engine;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty};
 use tokio::task::{JoinHandle, yield_now};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
@@ -24,6 +24,8 @@ struct Drip {
     left: usize,
     turn: bool,
     broken: bool,
+    /// Counts the bodies that are there.
+    _there: Arc<()>,
 }
 
 impl Body for Drip {
@@ -63,7 +65,7 @@ struct Script {
 const FRESH: Script =
     Script { said: "max-age=60", parts: 20, broken: false, status: 200, fails: false, etag: false };
 
-type Service = BoxCloneSyncService<Request<()>, Response<Whole>, io::Error>;
+type Service = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Whole>, io::Error>;
 type Whole = http_body_util::combinators::UnsyncBoxBody<Bytes, bartizan_cache::BoxError>;
 
 struct Setup {
@@ -74,6 +76,8 @@ struct Setup {
     /// How many were conditional.
     conditional: Arc<AtomicUsize>,
     service: Service,
+    /// Held once here, once by the service, and by each body that is there.
+    bodies: Arc<()>,
 }
 
 fn setup(settings: Settings, script: impl Fn(usize) -> Script + Send + Sync + 'static) -> Setup {
@@ -91,10 +95,13 @@ fn setup_by(
     let (calls, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, done) = (Arc::clone(&calls), Arc::clone(&answered));
     let script = Arc::new(script);
-    let inner = service_fn(move |request: Request<()>| {
+    let bodies = Arc::new(());
+    let there = Arc::clone(&bodies);
+    let inner = service_fn(move |request: Request<Empty<Bytes>>| {
         let call = counted.fetch_add(1, Relaxed);
         let script = script(call);
         let (done, conditions) = (Arc::clone(&done), Arc::clone(&conditions));
+        let there = Arc::clone(&there);
         async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
             done.fetch_add(1, Relaxed);
@@ -117,18 +124,23 @@ fn setup_by(
                 response = response.header("etag", "\"1\"");
             }
             let left = if unchanged { 0 } else { script.parts };
-            let drip = Drip { left, turn: false, broken: script.broken };
+            let drip = Drip { left, turn: false, broken: script.broken, _there: there };
             Ok(response.body(drip).unwrap())
         }
     });
     let layer = CacheLayer::new(cache.clone());
     let service = layer.layer(inner).map_response(|response| response.map(BodyExt::boxed_unsync));
-    Setup { cache, calls, answered, conditional, service: BoxCloneSyncService::new(service) }
+    let service = BoxCloneSyncService::new(service);
+    Setup { cache, calls, answered, conditional, service, bodies }
 }
 
 impl Setup {
     fn calls(&self) -> usize {
         self.calls.load(Relaxed)
+    }
+
+    fn bodies(&self) -> usize {
+        Arc::strong_count(&self.bodies) - 2
     }
 
     fn value(&self, metric: &str, outcome: &str) -> u64 {
@@ -137,7 +149,7 @@ impl Setup {
 
     fn ask(&self, request: http::request::Builder) -> JoinHandle<io::Result<Answer>> {
         let service = self.service.clone();
-        let request = request.header("host", "a.test").body(()).unwrap();
+        let request = request.header("host", "a.test").body(Empty::new()).unwrap();
         tokio::spawn(async move {
             let (parts, body) = service.oneshot(request).await?.into_parts();
             let call = parts.headers.get("x-call").map(|call| call.to_str().unwrap().to_owned());
@@ -268,7 +280,7 @@ async fn u14_when_all_go_away_the_request_is_cancelled() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_reads_nothing_stalls_nobody() {
     let setup = setup(Settings::default(), |_| FRESH);
-    let request = Request::get("/").header("host", "a.test").body(()).unwrap();
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
     let stuck = setup.service.clone().oneshot(request).await.unwrap();
     let answers = all((0..3).map(|_| setup.get()).collect()).await;
     assert!(answers.iter().all(|answer| answer.len == Some(2000)));
@@ -490,10 +502,74 @@ async fn a_body_beyond_the_limit_is_passed_on_in_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_no_body_is_stored_each_is_passed_on() {
+    let setup = setup(Settings::default().max_body_bytes(0), |_| FRESH);
+    let waiting = tokio::time::timeout(Duration::from_secs(60), setup.get());
+    assert_eq!(waiting.await.expect("it hangs").unwrap().unwrap().len, Some(2000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_long_is_not_read_to_its_end_for_nobody() {
+    let settings = Settings::default().max_body_bytes(500);
+    let setup = setup(settings, |_| Script { etag: true, parts: usize::MAX, ..FRESH });
+    let conditional = || setup.ask(Request::get("/").header("if-none-match", "\"1\""));
+    assert_eq!(conditional().await.unwrap().unwrap().status, 304);
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert_eq!(setup.value("bartizan_cache_fills_total", "oversized"), 1);
+    assert_eq!(setup.bodies(), 0, "it is let go of");
+    // From then on it is known: the service judges.
+    assert_eq!(conditional().await.unwrap().unwrap().status, 304);
+    assert_eq!((setup.calls(), setup.conditional.load(Relaxed)), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_grows_too_long_is_not_begun_again() {
+    let clock = Clock::manual();
+    let settings = Settings::default().max_body_bytes(500);
+    let setup = setup_by(&clock, settings, |call| Script {
+        said: "max-age=60, stale-while-revalidate=60",
+        parts: if call == 0 { 5 } else { 50 },
+        ..FRESH
+    });
+    setup.get().await.unwrap().unwrap();
+    clock.advance(Duration::from_secs(70));
+    assert_eq!(setup.get().await.unwrap().unwrap().len, Some(500));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(setup.value("bartizan_cache_fills_total", "oversized"), 1);
+    assert_eq!(setup.bodies(), 0, "it is let go of");
+    // What the service has now is not what was stored.
+    assert_eq!(setup.get().await.unwrap().unwrap().len, Some(5000));
+    assert_eq!(setup.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_its_place_while_it_waited_is_told() {
+    let settings = Settings::default().max_body_bytes(500).follow_wait(Duration::from_secs(2));
+    let setup = setup(settings, |_| Script { parts: 200, ..FRESH });
+    let leader = setup.get();
+    yield_now().await;
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
+    // It waits, and nobody has it go on.
+    let mut waiting = Box::pin(setup.service.clone().oneshot(request));
+    std::future::poll_fn(|cx| {
+        assert!(waiting.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(leader.await.unwrap().unwrap().len, Some(20_000));
+    match waiting.await.unwrap().into_body().collect().await {
+        Ok(body) => assert_eq!(body.to_bytes().len(), 20_000, "its beginning is missing"),
+        Err(_) => assert_eq!(setup.calls(), 1),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_stops_holds_others_up_for_a_while_only() {
     let settings = Settings::default().max_body_bytes(500).follow_wait(Duration::from_secs(2));
     let setup = setup(settings, |_| Script { parts: 200, ..FRESH });
-    let request = Request::get("/").header("host", "a.test").body(()).unwrap();
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
     let stuck = tokio::spawn(setup.service.clone().oneshot(request));
     yield_now().await;
     let start = tokio::time::Instant::now();
@@ -515,7 +591,7 @@ async fn nobody_waits_longer_than_the_wait() {
         .unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let inner = service_fn(move |_: Request<()>| {
+    let inner = service_fn(move |_: Request<Empty<Bytes>>| {
         let first = counted.fetch_add(1, Relaxed) == 0;
         async move {
             if first {
@@ -528,7 +604,7 @@ async fn nobody_waits_longer_than_the_wait() {
         }
     });
     let service = CacheLayer::new(cache).layer(inner);
-    let request = || Request::get("/").header("host", "a.test").body(()).unwrap();
+    let request = || Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
     let stuck = tokio::spawn(service.clone().oneshot(request()));
     yield_now().await;
     let start = tokio::time::Instant::now();
@@ -572,7 +648,7 @@ async fn who_demands_a_fresh_answer_or_carries_credentials_does_not_wait() {
 async fn a_panic_is_the_leaders_and_others_ask_anew() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let inner = service_fn(move |_: Request<()>| {
+    let inner = service_fn(move |_: Request<Empty<Bytes>>| {
         let first = counted.fetch_add(1, Relaxed) == 0;
         async move {
             yield_now().await;
@@ -585,7 +661,7 @@ async fn a_panic_is_the_leaders_and_others_ask_anew() {
         }
     });
     let service = CacheLayer::new(ResponseCache::new("test")).layer(inner);
-    let request = || Request::get("/").header("host", "a.test").body(()).unwrap();
+    let request = || Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
     let tasks: Vec<_> = (0..5).map(|_| tokio::spawn(service.clone().oneshot(request()))).collect();
     let mut panics = 0;
     for task in tasks {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bartizan_cache::{CacheLayer, Clock, Purge, ResponseCache, Settings};
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{Empty, Full};
 use tower::{Layer, ServiceExt, service_fn};
 
 use self::service::{Service, answer, get as ask};
@@ -40,6 +40,41 @@ async fn u14_stale_is_served_while_one_request_fetches_a_fresh_one() {
     assert_eq!(service.call(ask("/")).await.status(), "test; hit; ttl=60");
     service.clock.advance(MINUTE + Duration::from_secs(31));
     assert_eq!(service.call(ask("/")).await.status(), "test; fwd=stale; stored");
+}
+
+#[tokio::test]
+async fn what_a_head_asked_for_is_refreshed_with_its_body_rfc_9111_4_3_5() {
+    for layer in [CacheLayer::safe, CacheLayer::rfc] {
+        let service = Service::new(|request| {
+            let body = if request.method() == Method::HEAD { "" } else { "hello" };
+            answer("max-age=60, stale-while-revalidate=30", body)
+        });
+        let layer = layer(service.cache.clone());
+        service.call_by(&layer, ask("/")).await;
+        service.clock.advance(MINUTE + Duration::from_secs(5));
+        let head = service.call_by(&layer, Request::head("/").header("host", "a.test")).await;
+        assert_eq!(head.status(), "test; hit; ttl=-5");
+        settle().await;
+        let hit = service.call_by(&layer, ask("/")).await;
+        assert_eq!(
+            (&*hit.body, &*hit.status(), service.calls()),
+            ("hello", "test; hit; ttl=60", 2)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_asks_nothing_of_what_the_client_has() {
+    let service = Service::new(|request| {
+        assert!(!request.headers().contains_key("if-none-match"));
+        answer("max-age=60, stale-while-revalidate=30", "hello")
+    });
+    service.call(ask("/")).await;
+    service.clock.advance(MINUTE + Duration::from_secs(5));
+    service.call(ask("/").header("if-none-match", "\"1\"")).await;
+    settle().await;
+    let hit = service.call(ask("/")).await;
+    assert_eq!((&*hit.body, &*hit.status(), service.calls()), ("hello", "test; hit; ttl=60", 2));
 }
 
 #[tokio::test]
@@ -134,7 +169,7 @@ async fn stale_stands_in_for_a_service_that_is_gone() {
     let cache = ResponseCache::new("test").clock(clock.clone());
     let gone = Arc::new(AtomicBool::new(false));
     let is_gone = Arc::clone(&gone);
-    let inner = service_fn(move |request: Request<()>| {
+    let inner = service_fn(move |request: Request<Empty<Bytes>>| {
         let is_gone = is_gone.load(Relaxed);
         async move {
             if is_gone {
@@ -147,7 +182,9 @@ async fn stale_stands_in_for_a_service_that_is_gone() {
     });
     let safe = CacheLayer::safe(cache.clone()).layer(inner.clone());
     let rfc = CacheLayer::rfc(cache).layer(inner);
-    let get = |path: &str| Request::get(path.to_owned()).header("host", "a.test").body(()).unwrap();
+    let get = |path: &str| {
+        Request::get(path.to_owned()).header("host", "a.test").body(Empty::new()).unwrap()
+    };
     for path in ["/max-age=60_stale-if-error=90", "/max-age=60", "/max-age=60_must-revalidate"] {
         let response = safe.clone().oneshot(get(path)).await.unwrap();
         http_body_util::BodyExt::collect(response.into_body()).await.unwrap();

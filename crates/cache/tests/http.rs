@@ -267,9 +267,9 @@ async fn a_part_that_nothing_is_known_of_leaves_the_whole_in_place() {
     }
 }
 
-#[tokio::test]
-async fn parts_of_one_representation_become_the_whole() {
-    let service = Service::new(|request| {
+/// A service of ten bytes, of which it sends either part.
+fn of_two_parts(settings: Settings) -> Service {
+    Service::with(settings, |request| {
         let (range, body) =
             match request.headers().get("range").map(|range| range.to_str().unwrap()) {
                 Some("bytes=0-3") => ("bytes 0-3/10", "0123"),
@@ -280,7 +280,22 @@ async fn parts_of_one_representation_become_the_whole() {
             .status(206)
             .header("content-range", range)
             .header("etag", "\"1\"")
-    });
+    })
+}
+
+#[tokio::test]
+async fn parts_are_put_together_up_to_the_longest_body() {
+    let service = of_two_parts(Settings::default().max_body_bytes(9));
+    let part = |range: &str| ask("/f").header("range", range);
+    for (range, calls) in [("bytes=0-3", 1), ("bytes=4-", 2), ("bytes=4-", 2), ("bytes=0-3", 3)] {
+        service.call(part(range)).await;
+        assert_eq!(service.calls(), calls, "{range}");
+    }
+}
+
+#[tokio::test]
+async fn parts_of_one_representation_become_the_whole() {
+    let service = of_two_parts(Settings::default());
     let part = |range: &str| ask("/f").header("range", range);
     service.call(part("bytes=0-3")).await;
     assert_eq!(service.call(part("bytes=4-")).await.status(), "test; fwd=partial; stored");
@@ -386,6 +401,77 @@ async fn clients_can_be_kept_from_forcing_requests_through() {
     for said in ["no-cache", "max-age=0", "no-store", "min-fresh=100"] {
         let response = service.call(ask("/").header("cache-control", said)).await;
         assert_eq!(response.status(), "test; hit; ttl=60", "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_answers_a_request_with_no_store_is_not_stored_rfc_9111_5_2_1_5() {
+    let said = [("no-store", None), ("no-store", Some("x-host")), ("max-age=60", Some("x-host"))];
+    for (directive, field) in said {
+        let service = Service::new(|request| {
+            let method = request.method().as_str().to_owned();
+            answer("max-age=60", method).header("content-location", "/")
+        });
+        let layer = CacheLayer::rfc(service.cache.clone());
+        let layer = layer.distrust_field(HeaderName::from_static("x-host"));
+        let mut post = Request::post("/").header("host", "a.test").header("content-length", "3");
+        post = post.header("cache-control", directive);
+        if let Some(field) = field {
+            post = post.header(field, "b.test");
+        }
+        service.call_by(&layer, post).await;
+        assert_eq!(service.call_by(&layer, ask("/")).await.body, "GET", "{directive} {field:?}");
+    }
+    // Nor is what it confirms.
+    let settings = Settings::default().request_directives(false);
+    for method in [Method::GET, Method::HEAD] {
+        let service = Service::with(settings.clone(), |request| {
+            let conditional = request.headers().contains_key("if-none-match");
+            let body = if conditional || request.method() == Method::HEAD { "" } else { "hello" };
+            let status = if conditional { 304 } else { 200 };
+            let head = answer("max-age=60", body).status(status).header("etag", "\"1\"");
+            if request.headers().contains_key("cache-control") {
+                head.header("x-secret", "1")
+            } else {
+                head
+            }
+        });
+        service.call(ask("/")).await;
+        service.clock.advance(Duration::from_secs(61));
+        let secret = Request::builder().method(method.clone()).uri("/").header("host", "a.test");
+        let read = service.call(secret.header("cache-control", "no-store")).await;
+        assert_eq!((read.code.as_u16(), &read.headers["x-secret"]), (200, &"1".parse().unwrap()));
+        // What is stored is as it was.
+        let next = service.call(ask("/")).await;
+        assert_eq!(next.status(), "test; fwd=stale; fwd-status=304; stored", "{method}");
+        assert_eq!((&*next.body, next.headers.contains_key("x-secret")), ("hello", false));
+    }
+}
+
+#[tokio::test]
+async fn what_is_confirmed_and_must_not_be_kept_is_told_with_its_new_fields_rfc_9111_3_2() {
+    for said in ["no-store", "private, max-age=60"] {
+        let service = Service::new(move |request| {
+            if request.headers().contains_key("if-none-match") {
+                answer(said, "").status(304).header("x-new", "1")
+            } else {
+                answer("max-age=60", "hello").header("etag", "\"1\"")
+            }
+        });
+        service.call(ask("/")).await;
+        service.clock.advance(Duration::from_secs(100));
+        let read = service.call(ask("/")).await;
+        assert_eq!(read.status(), "test; fwd=stale; fwd-status=304");
+        assert_eq!((read.code.as_u16(), &*read.body), (200, "hello"));
+        assert_eq!(
+            (&read.headers["cache-control"], &read.headers["x-new"]),
+            (&said.parse().unwrap(), &"1".parse().unwrap())
+        );
+        assert_eq!(
+            (&read.headers["age"], read.headers.get_all("date").iter().count()),
+            (&"0".parse().unwrap(), 1)
+        );
+        assert_eq!(service.call(ask("/")).await.status(), "test; fwd=uri-miss; stored");
     }
 }
 

@@ -124,6 +124,61 @@ async fn unsafe_requests_invalidate_the_groups_that_the_answer_names() {
 }
 
 #[tokio::test]
+async fn a_purge_finds_every_tag_and_group_however_many_there_are() {
+    let names = |separator: &str, quote: &str| {
+        let names = (0..400).map(|n| format!("{quote}n{n}-{}{quote}", "x".repeat(n)));
+        names.collect::<Vec<_>>().join(separator)
+    };
+    let service = Service::new(move |_| {
+        answer("max-age=60", "x")
+            .header("surrogate-key", names(" ", ""))
+            .header("cache-groups", names(", ", "\""))
+    });
+    for n in [0, 127, 128, 200, 399] {
+        let name = format!("n{n}-{}", "x".repeat(n));
+        for purge in [Purge::tag(&name), Purge::group("https://a.test", &name)] {
+            service.call(ask("/")).await;
+            assert!(service.call(ask("/")).await.status().contains("hit"), "{n}");
+            service.cache.purge(&purge);
+            assert!(!service.call(ask("/")).await.status().contains("hit"), "{purge:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_more_tags_than_are_kept_is_not_stored() {
+    for (tags, stored) in [(1000, true), (1001, false)] {
+        let service = Service::new(move |_| {
+            let tags = (0..tags).map(|n| format!("n{n}")).collect::<Vec<_>>().join(",");
+            answer("max-age=60", "x").header("cache-tag", tags)
+        });
+        service.call(ask("/")).await;
+        assert_eq!(service.call(ask("/")).await.status().contains("hit"), stored, "{tags}");
+    }
+}
+
+#[tokio::test]
+async fn more_groups_than_are_purged_by_name_are_all_of_the_origin() {
+    for count in [128, 129, 500] {
+        let service = Service::new(move |request| match request.method().as_str() {
+            "GET" => {
+                answer("max-age=60", "x").header("cache-groups", format!("\"n{}\"", count - 1))
+            }
+            _ => {
+                let names = (0..count).map(|n| format!("\"n{n}\"")).collect::<Vec<_>>().join(", ");
+                answer("no-store", "").header("cache-group-invalidation", names)
+            }
+        });
+        let elsewhere = || Request::get("/list").header("host", "b.test");
+        service.call(ask("/list")).await;
+        service.call(elsewhere()).await;
+        service.call(Request::post("/other").header("host", "a.test")).await;
+        assert!(!service.call(ask("/list")).await.status().contains("hit"), "{count}");
+        assert!(service.call(elsewhere()).await.status().contains("hit"), "{count}");
+    }
+}
+
+#[tokio::test]
 async fn unsafe_requests_invalidate_in_all_partitions() {
     let by_language = KeyRules::default().header(HeaderName::from_static("x-language"));
     let service = Service::of(ResponseCache::new("test").keyed_by(by_language), |_| {

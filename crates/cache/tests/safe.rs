@@ -5,9 +5,9 @@
 mod service;
 
 use bartizan_cache::{CacheLayer, KeyRules, Purge, ResponseCache, SetCookie, Settings};
-use http::{HeaderName, Request, StatusCode};
+use http::{HeaderName, Request, StatusCode, Version};
 
-use self::service::{Part, Service, answer, get as ask, read_all};
+use self::service::{Part, Parts, Service, answer, get as ask, read_all};
 
 /// Answers by the path's last segment as `Cache-Control`, with the user's name as the body.
 fn by_user(said: &'static str) -> Service {
@@ -308,6 +308,18 @@ async fn a_get_with_a_body_is_neither_stored_nor_answered_from_the_store() {
 }
 
 #[tokio::test]
+async fn a_body_of_a_length_that_nobody_says_is_one_rfc_9113_8_1_1() {
+    let service = Service::new(|_| answer("max-age=60", "fat"));
+    for layer in [CacheLayer::safe, CacheLayer::rfc] {
+        let layer = layer(service.cache.clone());
+        let fat = ask("/").version(Version::HTTP_2).body(Parts::from("said")).unwrap();
+        let fat = read_all(service.send_by(&layer, fat).await).await;
+        assert_eq!(fat.status(), "test; fwd=bypass; detail=body");
+    }
+    assert_eq!(service.call(ask("/")).await.status(), "test; fwd=uri-miss; stored");
+}
+
+#[tokio::test]
 async fn deception_by_extension_changes_nothing() {
     // Only the response decides, and paths are taken as they are.
     for path in ["/me/x.css", "/me;x.css", "/me%2Fx.css", "/me/..%2fx.css", "/me?x.css"] {
@@ -442,6 +454,28 @@ async fn what_was_purged_does_not_come_back_when_its_query_is_learned_again() {
     service.cache.purge(&Purge::uri("https://a.test/?n=1".parse().unwrap()));
     service.call(ask("/?n=2&m=2")).await;
     assert_eq!(service.call(ask("/?n=1")).await.status(), "test; fwd=uri-miss; stored");
+}
+
+#[tokio::test]
+async fn who_waits_by_a_no_vary_search_that_is_no_longer_said_is_given_its_own() {
+    let says = std::sync::atomic::AtomicBool::new(true);
+    let keys = KeyRules::default().no_vary_search(true);
+    let service = Service::of(ResponseCache::new("test").keyed_by(keys), move |request| {
+        let head = answer("max-age=60", request.uri().to_string());
+        if says.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            head.header("no-vary-search", "params=(\"n\")")
+        } else {
+            head
+        }
+    });
+    service.call(ask("/x?n=1")).await;
+    assert_eq!(service.call(ask("/x?n=2")).await.body, "/x?n=1");
+    service.clock.advance(std::time::Duration::from_secs(61));
+    let layer = CacheLayer::new(service.cache.clone());
+    let first = service.start_by(&layer, ask("/x?n=1")).await;
+    assert_eq!(service.call(ask("/x?n=2")).await.body, "/x?n=2");
+    assert_eq!(read_all(first).await.body, "/x?n=1");
+    assert_eq!(service.calls(), 3);
 }
 
 #[tokio::test]

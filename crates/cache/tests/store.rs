@@ -15,7 +15,7 @@ use bartizan_cache::{
 };
 use bartizan_core::{Engine, Mode};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
@@ -234,6 +234,21 @@ async fn purges_and_changes_reach_the_store() {
         settle().await;
         two.call(german()).await;
         assert_eq!(two.calls(), 1, "{purge:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_what_has_no_host_reaches_the_store_rfc_9111_4_4() {
+    for uri in ["/x", "/", "//x?y"] {
+        let store = Double::default();
+        let (one, two) = (node(&store), node(&store));
+        let bare = |method: &str| http::Request::builder().method(method).uri(uri);
+        one.call(bare("GET")).await;
+        settle().await;
+        one.call(bare("POST")).await;
+        settle().await;
+        two.call(bare("GET")).await;
+        assert_eq!(two.calls(), 1, "{uri}");
     }
 }
 
@@ -497,6 +512,29 @@ async fn what_is_stale_there_is_validated_and_stands_in_for_errors_rfc_9111_4_3(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_client_takes_stale_from_there_is_not_given_to_others_rfc_9111_4_2_4() {
+    let store = Double::default();
+    let node = || {
+        Service::of(ResponseCache::new("test").over(store.clone()), |_| {
+            answer("max-age=60, stale-if-error=600", "hello")
+        })
+    };
+    node().call(ask("/")).await;
+    settle().await;
+    let two = Arc::new(node());
+    two.clock.advance(Duration::from_secs(61));
+    store.is(Health::Slow(Duration::from_millis(10)));
+    let asking = |request: http::request::Builder| {
+        let two = Arc::clone(&two);
+        tokio::spawn(async move { two.call(request).await.status() })
+    };
+    let taking = asking(ask("/").header("cache-control", "max-stale"));
+    let other = asking(ask("/"));
+    assert_eq!(taking.await.unwrap(), "test; hit; ttl=-1");
+    assert_eq!(other.await.unwrap(), "test; fwd=stale; stored");
+}
+
+#[tokio::test(start_paused = true)]
 async fn waiting_for_the_store_makes_no_response_older_rfc_9111_4_2_3() {
     let store = Double::default();
     let one = Arc::new(node(&store));
@@ -516,7 +554,7 @@ async fn a_refresh_beside_the_client_is_one_for_all_processes_rfc_5861() {
     let asked = Arc::new(AtomicUsize::new(0));
     let node = || {
         let asked = Arc::clone(&asked);
-        let inner = tower::service_fn(move |_: http::Request<()>| {
+        let inner = tower::service_fn(move |_: http::Request<Empty<Bytes>>| {
             let asked = Arc::clone(&asked);
             async move {
                 asked.fetch_add(1, Relaxed);
@@ -531,7 +569,7 @@ async fn a_refresh_beside_the_client_is_one_for_all_processes_rfc_5861() {
         CacheLayer::new(cache).layer(inner)
     };
     let call = async |service: &Cache<_>| {
-        let response = service.clone().oneshot(ask("/").body(()).unwrap()).await.unwrap();
+        let response = service.clone().oneshot(ask("/").body(Empty::new()).unwrap()).await.unwrap();
         let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
         response.into_body().collect().await.unwrap();
         settle().await;
@@ -635,7 +673,7 @@ async fn whoever_followed_in_vain_does_not_wait_for_another_process_too() {
     let cache = ResponseCache::new("test").over(store.clone());
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let inner = tower::service_fn(move |_: http::Request<()>| {
+    let inner = tower::service_fn(move |_: http::Request<Empty<Bytes>>| {
         let first = counted.fetch_add(1, Relaxed) == 0;
         async move {
             if first {
@@ -647,7 +685,7 @@ async fn whoever_followed_in_vain_does_not_wait_for_another_process_too() {
     });
     let service = CacheLayer::new(cache).layer(inner);
     store.0.taken.store(true, Relaxed);
-    let request = || german().body(()).unwrap();
+    let request = || german().body(Empty::new()).unwrap();
     let stuck = tokio::spawn(service.clone().oneshot(request()));
     tokio::task::yield_now().await;
     let start = Instant::now();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bartizan_cache::{
     Cache, CacheLayer, Loaded, Purge, Record, ResponseCache, Settings, Store, StoreFuture, StoreKey,
 };
-use bartizan_redis::{CacheStore, Engine, Redis};
+use bartizan_redis::{CacheStore, Engine, Mode, Redis};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
@@ -23,10 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
+/// For tests that are about a server that does not answer.
 const DEADLINE: Duration = Duration::from_millis(300);
-/// What a timer, and a busy machine, add to the deadline.
-const GRACE: Duration = Duration::from_millis(200);
-/// What no test that is about turns, and not about time, should need.
+/// For all others: a busy machine does not pass for a server that is down.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Answers with as many bytes as its path says, after a while, and counts.
@@ -36,6 +35,8 @@ struct Origin {
     paths: Arc<Mutex<Vec<String>>>,
     delay: Duration,
     private: bool,
+    /// Nobody is answered before it was called so often.
+    together: Arc<AtomicUsize>,
 }
 
 impl Service<Request<Empty<Bytes>>> for Origin {
@@ -61,11 +62,12 @@ impl Service<Request<Empty<Bytes>>> for Origin {
             .header("surrogate-key", format!("all tag{}", path.replace('/', "-")))
             .header("cache-groups", "\"group\"")
             .body(Full::new(body(path)));
-        let delay = self.delay;
+        let (delay, calls, together) = (self.delay, self.calls.clone(), self.together.clone());
         Box::pin(async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
+            until("the other calls", || calls.load(SeqCst) >= together.load(SeqCst)).await;
             Ok(response.unwrap())
         })
     }
@@ -94,17 +96,24 @@ impl Node {
     }
 
     async fn with(server: &Server, change: impl FnOnce(CacheStore) -> CacheStore) -> Self {
-        Self::over(server, Origin::default(), DEADLINE, change).await
+        Self::over(server, Origin::default(), patient(), PATIENCE, change).await
+    }
+
+    /// One that waits for the server as briefly as it is set, and for others by default.
+    async fn hasty(server: &Server) -> Self {
+        let settings = Settings::default().store_deadline(DEADLINE);
+        Self::over(server, Origin::default(), settings, DEADLINE, |store| store).await
     }
 
     async fn over(
         server: &Server,
         origin: Origin,
+        settings: Settings,
         deadline: Duration,
         change: impl FnOnce(CacheStore) -> CacheStore,
     ) -> Self {
         let redis = Redis::new(&server.url()).unwrap().deadline(deadline);
-        let settings = Settings::default().store_deadline(deadline).max_body_bytes(4 << 20);
+        let settings = settings.max_body_bytes(4 << 20);
         let store = change(CacheStore::new(redis.clone()));
         let cache = ResponseCache::new("test").settings(settings).unwrap().over(store.clone());
         let (calls, paths) = (Arc::clone(&origin.calls), Arc::clone(&origin.paths));
@@ -119,30 +128,27 @@ impl Node {
         until("the subscription", || self.store.hears_of_purges()).await;
     }
 
-    /// Asks, makes sure of the answer and of how long it took, and returns its status line.
+    /// Asks, makes sure of the answer, and returns its status line.
     async fn get(&self, path: &str) -> String {
         self.ask(path, "none").await
     }
 
     async fn ask(&self, path: &str, language: &str) -> String {
-        self.ask_within(path, language, DEADLINE + GRACE).await
+        tokio::time::timeout(PATIENCE, self.exchange(path, language)).await.expect("an answer")
     }
 
-    async fn ask_within(&self, path: &str, language: &str, limit: Duration) -> String {
+    async fn exchange(&self, path: &str, language: &str) -> String {
         let request = Request::get(path)
             .header("host", "a.test")
             .header("accept-language", language)
             .body(Empty::new())
             .unwrap();
-        let start = Instant::now();
         let response = self.service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-language"], language);
         let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
         let whole = response.into_body().collect().await.unwrap().to_bytes();
-        let took = start.elapsed();
         assert!(whole == body(path), "{path}");
-        assert!(took < limit, "{took:?} for {path}: {status}");
         status
     }
 
@@ -158,12 +164,15 @@ impl Node {
         self.cache.snapshot().value(metric, outcome).unwrap()
     }
 
-    async fn stored(&self, writes: usize) {
-        until("the writes", || {
-            self.value("bartizan_cache_store_total", "done") >= (self.calls() + writes) as f64
-        })
-        .await;
+    /// How often the store did what it was asked.
+    fn done(&self) -> f64 {
+        self.value("bartizan_cache_store_total", "done")
     }
+}
+
+/// So that nobody stops waiting for the server, nor for others.
+fn patient() -> Settings {
+    Settings::default().store_deadline(PATIENCE).follow_wait(2 * PATIENCE)
 }
 
 /// Waits for what comes about, for ten seconds at most.
@@ -180,6 +189,29 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// Until the server has a record that any node would find.
 async fn has_record(server: &Server, count: usize) {
     until("the record", || keys(server, "r:") >= count).await;
+}
+
+/// Until all that was fetched is written: so long each fetch keeps its turn.
+async fn settled(server: &Server) {
+    until("the writes", || keys(server, "l:") == 0).await;
+}
+
+/// Until a process that was never asked before finds it.
+async fn is_shared(server: &Server, path: &str) -> bool {
+    for _ in 0..100 {
+        if Node::new(server).await.get(path).await.contains("hit") {
+            return true;
+        }
+        settled(server).await;
+    }
+    false
+}
+
+/// Who hears of purges, by numbers that are never given twice.
+fn listeners(server: &Server) -> Vec<String> {
+    let clients = server.say("CLIENT LIST TYPE pubsub");
+    let ids = clients.split_whitespace().filter_map(|field| field.strip_prefix("id="));
+    ids.map(str::to_owned).collect()
 }
 
 /// How many keys of a kind there are.
@@ -200,13 +232,13 @@ fn each_key(server: &Server, kind: &str, work: &str) {
 #[tokio::test]
 async fn two_processes_share_what_either_stored() {
     let server = Server::start();
-    let [one, two] = patient(&server, Duration::ZERO).await;
+    let [one, two] = slow(&server, Duration::ZERO).await;
     // Empty, small, of one chunk exactly, of many.
     for (n, path) in ["/0/a", "/10/b", "/131072/c", "/131073/d", "/2000000/e"].iter().enumerate() {
-        let status = one.ask_within(path, "none", PATIENCE).await;
+        let status = one.ask(path, "none").await;
         assert_eq!(status, "test; fwd=uri-miss; stored", "{path}");
         has_record(&server, n + 1).await;
-        let status = two.ask_within(path, "none", PATIENCE).await;
+        let status = two.ask(path, "none").await;
         assert!(status.starts_with("test; hit"), "{path}: {status}");
     }
     assert_eq!((one.calls(), two.calls()), (5, 0));
@@ -219,7 +251,7 @@ async fn variants_live_beside_each_other_up_to_a_number() {
     let (one, two) = (Node::new(&server).await, Node::new(&server).await);
     for n in 0..20 {
         one.ask("/200000/v", &format!("l{n}")).await;
-        one.stored(n + 1).await;
+        settled(&server).await;
     }
     let found = |from, to| {
         let two = &two;
@@ -267,22 +299,14 @@ async fn a_purge_crosses_processes() {
         }
         assert_eq!(two.calls(), before.1 + 1, "{purge:?}: {fetched}");
         // What comes after it is shared again.
-        let mut is_shared = false;
-        for _ in 0..100 {
-            is_shared = Node::new(&server).await.get("/").await.contains("hit");
-            if is_shared {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert!(is_shared, "{purge:?}");
+        assert!(is_shared(&server, "/").await, "{purge:?}");
     }
 }
 
 #[tokio::test]
 async fn what_is_purged_while_it_is_fetched_is_not_stored() {
     let server = Server::start();
-    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(DEADLINE));
+    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(PATIENCE));
     let (key, mut record) = saved("/").await;
     for purge in [
         Purge::tag("all"),
@@ -307,7 +331,7 @@ async fn what_is_purged_while_it_is_fetched_is_not_stored() {
 #[tokio::test]
 async fn what_was_on_its_way_for_longer_than_purges_are_known_is_not_stored() {
     let server = Server::start();
-    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(DEADLINE));
+    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(PATIENCE));
     let (key, mut record) = saved("/").await;
     assert!(store.load(key, &|_| true).await.unwrap().is_none());
     record.position = store.position();
@@ -339,7 +363,7 @@ async fn a_change_at_one_process_is_no_operators_purge_at_another() {
 #[tokio::test]
 async fn a_response_that_was_confirmed_is_a_new_head_only() {
     let server = Server::start();
-    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(DEADLINE));
+    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(PATIENCE));
     let (key, mut record) = saved("/300000/x").await;
     assert!(store.load(key, &|_| true).await.unwrap().is_none());
     record.position = store.position();
@@ -361,6 +385,20 @@ async fn a_response_that_was_confirmed_is_a_new_head_only() {
     record.confirmed = true;
     store.save(key, record.clone()).await.unwrap();
     assert!(is_whole().await);
+}
+
+#[tokio::test]
+async fn a_record_has_as_many_tags_as_a_cache_stores() {
+    let server = Server::start();
+    let store = CacheStore::new(Redis::new(&server.url()).unwrap().deadline(PATIENCE));
+    let (key, mut record) = saved("/").await;
+    assert!(store.load(key, &|_| true).await.unwrap().is_none());
+    record.position = store.position();
+    (record.tags, record.groups) = ((0..1000).map(|n| n.to_string()).collect(), Vec::new());
+    store.save(key, record).await.unwrap();
+    assert!(store.load(key, &|_| true).await.unwrap().is_some());
+    store.purge(&Purge::tag("999"), None).await.unwrap();
+    assert!(store.load(key, &|_| true).await.unwrap().is_none());
 }
 
 /// What a cache would save of a response.
@@ -415,11 +453,7 @@ async fn what_redis_evicts_brings_nothing_back() {
         let three = Node::new(&server).await;
         assert!(three.get("/300000/x").await.contains("miss"), "{kind}");
         assert_eq!(three.calls(), 1, "{kind}");
-        until("the record", || {
-            three.value("bartizan_cache_store_total", "done") >= 2.0 && keys(&server, "r:") > 0
-        })
-        .await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        settled(&server).await;
     }
 }
 
@@ -431,7 +465,6 @@ async fn garbage_is_a_miss_and_is_replaced() {
     for path in paths {
         one.get(path).await;
     }
-    has_record(&server, 2).await;
     for (kind, garbage) in [
         ("r:", "redis.call('SET',k,'garbage')"),
         (
@@ -451,6 +484,7 @@ async fn garbage_is_a_miss_and_is_replaced() {
         ("clock", "redis.call('HSET',k,'last','nan','floor','-1','prefixed','x')"),
         ("clock", "redis.call('HSET',k,'prefixed','9000000000000000','prefixes','\\xc1')"),
     ] {
+        settled(&server).await;
         each_key(&server, kind, garbage);
         let two = Node::new(&server).await;
         for path in paths {
@@ -468,7 +502,7 @@ async fn garbage_is_a_miss_and_is_replaced() {
             if healed {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            settled(&server).await;
         }
         assert!(healed, "{kind} {garbage}");
     }
@@ -477,7 +511,7 @@ async fn garbage_is_a_miss_and_is_replaced() {
 #[tokio::test]
 async fn a_frozen_server_costs_its_deadline_a_few_times() {
     let server = Server::start();
-    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    let (one, two) = (Node::new(&server).await, Node::hasty(&server).await);
     one.get("/").await;
     has_record(&server, 1).await;
     two.get("/warm").await;
@@ -497,14 +531,22 @@ async fn a_frozen_server_costs_its_deadline_a_few_times() {
     server.thaw();
     until("the server", || two.redis.snapshot().value("bartizan_redis_away", "") == Some(0.0))
         .await;
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert!(two.get("/").await.contains("hit"));
+    // What it has is read again, as soon as it is asked again.
+    for n in 0..1000 {
+        let path = format!("/10/again{n}");
+        one.get(&path).await;
+        settled(&server).await;
+        if two.get(&path).await.contains("hit") {
+            return;
+        }
+    }
+    panic!("the server was not asked again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_server_is_a_miss_and_one_that_comes_back_is_used() {
     let mut server = Server::start();
-    let (one, two) = (Node::new(&server).await, Node::new(&server).await);
+    let (one, two) = (Node::hasty(&server).await, Node::hasty(&server).await);
     one.get("/").await;
     two.get("/").await;
     tokio::task::block_in_place(|| server.kill());
@@ -535,26 +577,48 @@ async fn a_subscription_that_is_cut_drops_memory_only_if_a_purge_was_missed() {
     one.get("/").await;
     has_record(&server, 1).await;
     two.get("/").await;
-    let looks = || one.value("bartizan_cache_store_total", "done");
-    one.get("/").await;
-    one.get("/").await;
+    // It looked, had its turn, and wrote.
+    until("the write", || one.done() >= 3.0).await;
+    let old = listeners(&server);
     server.say("CLIENT KILL TYPE pubsub");
-    until("the end", || !one.store.hears_of_purges()).await;
+    until("the new ones", || {
+        let new = listeners(&server);
+        new.len() == old.len() && new.iter().all(|id| !old.contains(id))
+    })
+    .await;
     one.listens().await;
-    let before = looks();
+    let before = one.done();
     assert!(one.get("/").await.contains("hit"));
-    assert_eq!(looks(), before, "nothing was missed: it came from memory");
+    assert_eq!(one.done(), before, "nothing was missed: it came from memory");
     // Said while nobody listens.
     server.say("HINCRBY {bartizan:cache}:clock last 1");
     server.say("CLIENT KILL TYPE pubsub");
     for _ in 0..200 {
         one.get("/").await;
-        if looks() > before {
+        if one.done() > before {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("what may have been purged was served on");
+}
+
+#[tokio::test]
+async fn what_was_only_written_is_dropped_too_when_a_purge_was_missed() {
+    let server = Server::start();
+    let [one, _] = slow(&server, Duration::ZERO).await;
+    // In shadow it writes, to memory too, and never looks.
+    one.cache.switch().set(Mode::Shadow);
+    let request = Request::get("/").header("host", "a.test").body(Empty::new()).unwrap();
+    let response = one.service.clone().oneshot(request).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    has_record(&server, 1).await;
+    let stored = || one.value("bartizan_cache_stored_resources", "");
+    assert_eq!(stored(), 1.0);
+    // Said while nobody listens.
+    server.say("HINCRBY {bartizan:cache}:clock last 1");
+    server.say("CLIENT KILL TYPE pubsub");
+    until("the drop", || stored() == 0.0).await;
 }
 
 #[tokio::test]
@@ -578,7 +642,8 @@ async fn everything_in_redis_expires() {
     one.get("/300000/x").await;
     has_record(&server, 1).await;
     one.cache.purge(&Purge::tag("all"));
-    one.stored(1).await;
+    // It looked, had its turn, wrote, and purged.
+    until("the purge", || one.done() >= 4.0).await;
     for kind in ["r:", "b:", "m:"] {
         assert!(keys(&server, kind) > 0);
         each_key(&server, kind, "if redis.call('PTTL',k)<1 then return 0 end");
@@ -586,19 +651,16 @@ async fn everything_in_redis_expires() {
 }
 
 /// Two processes over services that take their time.
-async fn slow(server: &Server, delay: Duration, private: bool) -> [Arc<Node>; 2] {
-    let node = || async {
-        let origin = Origin { delay, private, ..Origin::default() };
-        Arc::new(Node::over(server, origin, DEADLINE, |store| store).await)
-    };
-    [node().await, node().await]
+async fn slow(server: &Server, delay: Duration) -> [Arc<Node>; 2] {
+    two(server, &Origin { delay, ..Origin::default() }, patient()).await
 }
 
-/// The same, where a busy machine does not pass for a store that is down.
-async fn patient(server: &Server, delay: Duration) -> [Arc<Node>; 2] {
+/// Two processes over such services, each of its own counts.
+async fn two(server: &Server, origin: &Origin, settings: Settings) -> [Arc<Node>; 2] {
     let node = || async {
-        let origin = Origin { delay, ..Origin::default() };
-        Arc::new(Node::over(server, origin, Duration::from_secs(5), |store| store).await)
+        let counts = Origin::default();
+        let origin = Origin { calls: counts.calls, paths: counts.paths, ..origin.clone() };
+        Arc::new(Node::over(server, origin, settings.clone(), PATIENCE, |store| store).await)
     };
     [node().await, node().await]
 }
@@ -609,7 +671,7 @@ async fn stampede(nodes: &[Arc<Node>; 2], path: &'static str, count: usize) -> u
     let mut asking = JoinSet::new();
     for n in 0..count {
         let node = Arc::clone(&nodes[n % 2]);
-        asking.spawn(async move { node.ask_within(path, "none", PATIENCE).await });
+        asking.spawn(async move { node.ask(path, "none").await });
     }
     while let Some(asked) = asking.join_next().await {
         asked.unwrap();
@@ -620,7 +682,7 @@ async fn stampede(nodes: &[Arc<Node>; 2], path: &'static str, count: usize) -> u
 #[tokio::test]
 async fn a_thousand_misses_at_two_processes_are_one_fetch() {
     let server = Server::start();
-    let nodes = patient(&server, Duration::from_millis(100)).await;
+    let nodes = slow(&server, Duration::from_millis(100)).await;
     for path in ["/10/a", "/1000/b", "/200000/c"] {
         let count = if path.contains('c') { 50 } else { 1000 };
         let fetches = stampede(&nodes, path, count).await;
@@ -632,17 +694,17 @@ async fn a_thousand_misses_at_two_processes_are_one_fetch() {
 #[tokio::test]
 async fn variants_at_two_processes_are_one_fetch_each_and_neither_passes_for_unshared() {
     let server = Server::start();
-    let nodes = patient(&server, Duration::from_millis(100)).await;
+    let nodes = slow(&server, Duration::from_millis(100)).await;
     let mut asking = JoinSet::new();
     for n in 0..40 {
         let (node, language) = (Arc::clone(&nodes[n % 2]), ["de", "en"][n % 2]);
-        asking.spawn(async move { node.ask_within("/10/a", language, PATIENCE).await });
+        asking.spawn(async move { node.ask("/10/a", language).await });
     }
     // While whoever waited for another's variant asks for its own, more come.
     until("both", || nodes.iter().all(|node| node.calls() == 1)).await;
     for n in 0..40 {
         let (node, language) = (Arc::clone(&nodes[n % 2]), ["de", "en"][n % 2]);
-        asking.spawn(async move { node.ask_within("/10/a", language, PATIENCE).await });
+        asking.spawn(async move { node.ask("/10/a", language).await });
     }
     while let Some(asked) = asking.join_next().await {
         asked.unwrap();
@@ -653,13 +715,14 @@ async fn variants_at_two_processes_are_one_fetch_each_and_neither_passes_for_uns
 #[tokio::test]
 async fn what_is_not_for_others_is_waited_for_once() {
     let server = Server::start();
-    let nodes = slow(&server, Duration::from_millis(50), true).await;
+    let origin = Origin { private: true, delay: Duration::from_millis(50), ..Origin::default() };
+    let nodes = two(&server, &origin, patient()).await;
     let start = Instant::now();
     assert_eq!(stampede(&nodes, "/10/a", 20).await, 20);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    let start = Instant::now();
+    assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
+    // From then on all are asked for at once, at both: ten and ten.
+    origin.together.store(nodes[0].calls() + 10, SeqCst);
     assert_eq!(stampede(&nodes, "/10/a", 20).await, 20);
-    assert!(start.elapsed() < Duration::from_millis(50) + DEADLINE, "{:?}", start.elapsed());
 }
 
 /// One key: a process's leader goes away at a random moment, alone or not, and others ask at both
@@ -669,7 +732,7 @@ async fn leader_goes(nodes: [Arc<Node>; 2], path: String, alone: bool) -> Durati
         let (node, path) = (Arc::clone(&nodes[n]), path.clone());
         tokio::spawn(async move {
             let start = Instant::now();
-            node.ask_within(&path, "none", PATIENCE).await;
+            node.ask(&path, "none").await;
             start.elapsed()
         })
     };
@@ -700,10 +763,10 @@ async fn leader_goes(nodes: [Arc<Node>; 2], path: String, alone: bool) -> Durati
 #[tokio::test]
 async fn a_turn_that_was_left_says_nothing_of_the_answer() {
     let server = Server::start();
-    let nodes = patient(&server, Duration::from_millis(200)).await;
+    let nodes = slow(&server, Duration::from_millis(200)).await;
     let ask = |n: usize| {
         let node = Arc::clone(&nodes[n]);
-        tokio::spawn(async move { node.ask_within("/10/a", "none", PATIENCE).await })
+        tokio::spawn(async move { node.ask("/10/a", "none").await })
     };
     let leader = ask(0);
     until("the request", || nodes[0].calls() == 1).await;
@@ -722,7 +785,7 @@ async fn a_turn_that_was_left_says_nothing_of_the_answer() {
 #[tokio::test]
 async fn a_leader_that_is_cancelled_a_thousand_times_leaves_its_turn_to_another() {
     let server = Server::start();
-    let nodes = patient(&server, Duration::from_millis(20)).await;
+    let nodes = slow(&server, Duration::from_millis(20)).await;
     let (mut longest, mut held) = (Duration::ZERO, 0);
     for batch in 0..20 {
         let mut rounds = JoinSet::new();
@@ -735,14 +798,15 @@ async fn a_leader_that_is_cancelled_a_thousand_times_leaves_its_turn_to_another(
             held += 1;
         }
     }
-    assert!(longest < Duration::from_secs(2), "no turn was left behind: {longest:?}");
+    assert!(longest < PATIENCE / 2, "no turn was left behind: {longest:?}");
     println!("bar: cache-leaders-cancelled-at-two-nodes {held} 1000 ok");
 }
 
 #[tokio::test]
 async fn a_turn_that_nobody_gives_back_ends() {
     let server = Server::start();
-    let nodes = slow(&server, Duration::from_millis(10), false).await;
+    let settings = Settings::default().store_deadline(PATIENCE);
+    let nodes = two(&server, &Origin::default(), settings).await;
     nodes[0].get("/10/a").await;
     has_record(&server, 1).await;
     // A process that died while it had the turn; one that left something without an end.
@@ -752,7 +816,7 @@ async fn a_turn_that_nobody_gives_back_ends() {
         "local l = k:gsub(':r:',':l:') redis.call('SET',l,'x','PX',60000) redis.call('DEL',k)",
     );
     let start = Instant::now();
-    nodes[1].ask_within("/10/a", "none", Duration::from_secs(4)).await;
+    nodes[1].ask("/10/a", "none").await;
     assert!(start.elapsed() > Duration::from_secs(2), "half of the wait limit");
     has_record(&server, 1).await;
     each_key(&server, "l:", "redis.call('DEL',k) redis.call('LPUSH',k,1)");

@@ -114,3 +114,41 @@ impl Service<Request<()>> for Inner {
         InnerFuture::Answer { endless }
     }
 }
+
+/// A service that wants to see a request's body, called with requests that have none.
+#[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "a wrapper is all that it is")]
+pub struct Bodied<S>(pub S);
+
+impl<S: Service<Request<InnerBody>>> Service<Request<()>> for Bodied<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<()>) -> S::Future {
+        self.0.call(request.map(|()| InnerBody { endless: false, sent: true }))
+    }
+}
+
+/// The same the other way round, for what is behind such a service.
+#[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "a wrapper is all that it is")]
+pub struct Bodiless<S>(pub S);
+
+impl<S: Service<Request<()>>> Service<Request<InnerBody>> for Bodiless<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<InnerBody>) -> S::Future {
+        self.0.call(request.map(|_| ()))
+    }
+}

@@ -14,7 +14,7 @@ pub use self::contract::{
     abandoned_exchanges_leave_nothing, admitted_path_allocates_nothing, clones_share_state,
     panics_leave_nothing, readied_instance_is_called, readiness_is_not_hoarded,
 };
-pub use self::inner::{Inner, InnerBody, InnerFuture, request};
+pub use self::inner::{Bodied, Bodiless, Inner, InnerBody, InnerFuture, request};
 pub use self::unread::UnreadBody;
 
 /// Writes the contract's tests for one layer.

@@ -284,7 +284,7 @@ impl ResponseCache {
             return None;
         }
         let active = self.shared.active.load();
-        let put = active.memory.put(key, entry, request, active.settings.variants());
+        let put = active.memory.put(key, entry, request, &active.settings);
         // Who changes the resource counts first and removes then: either that sees this entry, or
         // this sees that count.
         fence(SeqCst);

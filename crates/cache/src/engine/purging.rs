@@ -105,13 +105,20 @@ impl ResponseCache {
         };
         site.invalid(headers, |target| {
             self.purge_target(target, suffix, false);
-            target.to_text().parse().into_iter().for_each(|uri| further(Purge::uri(uri)));
+            target.to_uri().into_iter().for_each(|uri| further(Purge::uri(uri)));
         });
         let Some(target) = site.target() else { return };
-        let uri = target.to_text();
-        for name in tags::invalidated(headers) {
-            self.shared.journal.purge(tags::group(tags::origin(&uri), &name), false);
-            further(Purge::group(tags::origin(&uri), name));
+        let (uri, names) = (target.to_text(), tags::invalidated(headers));
+        let origin = tags::origin(&uri);
+        if names.len() > tags::MAX_INVALIDATED {
+            let all = format!("{origin}/");
+            self.shared.journal.purge_prefix(all.clone(), false);
+            further(Purge::prefix(all));
+            return;
+        }
+        for name in names {
+            self.shared.journal.purge(tags::group(origin, &name), false);
+            further(Purge::group(origin, name));
         }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Flight {
     pub(crate) fetch: Box<Fetch>,
     state: Mutex<State>,
     work: Mutex<Slot>,
+    /// Whether there is, or was, any work: only the leader begins it.
+    begun: AtomicBool,
     bell: Arc<Bell>,
     /// Whether somebody wanted to go on while another did.
     contended: AtomicBool,
@@ -79,6 +81,7 @@ impl Flight {
             fetch,
             state,
             work: Mutex::new(None),
+            begun: AtomicBool::new(false),
             bell: Arc::default(),
             contended: AtomicBool::new(false),
             listed: AtomicBool::new(true),
@@ -87,6 +90,7 @@ impl Flight {
     }
 
     pub(crate) fn begin(&self, work: Pin<Box<dyn Work>>) {
+        self.begun.store(true, SeqCst);
         let waker = Waker::from(Arc::clone(&self.bell));
         *self.work.lock().unwrap_or_else(PoisonError::into_inner) = Some((work, waker));
     }
@@ -131,6 +135,14 @@ impl Flight {
     pub(crate) fn set_stage(&self, stage: Stage) {
         self.state().stage = stage;
         self.bell.ring();
+    }
+
+    /// The answer's head, if its body is shared.
+    pub(crate) fn head(&self) -> Option<Arc<Head>> {
+        match &self.state().stage {
+            Stage::Open(head) => Some(Arc::clone(head)),
+            Stage::Pending | Stage::Served(_) | Stage::Unshared => None,
+        }
     }
 
     /// Begins the body, which is shared from now on.
@@ -248,5 +260,34 @@ impl Drop for Flight {
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight").field("stage", &self.state().stage).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http_body_util::Empty;
+
+    use super::*;
+    use crate::decide::{Decision, Plan};
+    use crate::rules::Rules;
+
+    #[test]
+    fn a_leader_that_goes_before_it_began_releases_who_waits_whoever_looks_at_the_work() {
+        let (cache, rules) = (ResponseCache::new("test"), Arc::new(Rules::safe()));
+        let plan = Plan { cache: &cache, rules: &rules, annotate: true };
+        let Decision::Fetch { fetch, .. } =
+            plan.decide(&Request::new(Empty::<bytes::Bytes>::new()))
+        else {
+            panic!("there is nothing stored")
+        };
+        let leader = Flight::lead(fetch);
+        let flight = Arc::clone(leader.flight());
+        // As a follower does for a moment, on another thread.
+        let work = flight.try_work();
+        drop(leader);
+        drop(work);
+        assert!(matches!(flight.state().stage, Stage::Unshared));
+        assert!(!flight.listed.load(SeqCst));
     }
 }

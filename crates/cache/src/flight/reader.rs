@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -130,7 +131,8 @@ impl Reader {
         held_up.as_mut().poll(cx)
     }
 
-    /// Reads to the end beside the client, for what is read to be stored.
+    /// Reads to the end beside the client, for what is read to be stored, or until it is not stored:
+    /// others that read of it go on by themselves.
     pub(crate) fn drain(mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(std::future::poll_fn(move |cx| self.poll_drain(cx)));
@@ -139,7 +141,9 @@ impl Reader {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stage = ready!(self.poll_stage(cx));
         if matches!(stage, Stage::Open(_)) {
-            while let Some(Ok(_)) = ready!(self.poll_frame(cx)) {}
+            while !self.flight.state().stream.is_passing()
+                && let Some(Ok(_)) = ready!(self.poll_frame(cx))
+            {}
         }
         Poll::Ready(())
     }
@@ -159,15 +163,12 @@ impl Drop for Reader {
         let mut state = self.flight.state();
         state.stream.leave(self.seat);
         state.stream.trim();
-        let has_begun = !matches!(state.stage, Stage::Pending);
+        let is_pending = matches!(state.stage, Stage::Pending);
         drop(state);
         // It may have been the one that was to go on. All are woken: the seat may be another's already.
         self.flight.bell.ring();
         // A leader that never began leaves nothing to wait for.
-        if self.is_leader
-            && !has_begun
-            && self.flight.with_work(|work| work.is_none()) == Some(true)
-        {
+        if self.is_leader && is_pending && !self.flight.begun.load(SeqCst) {
             self.flight.fail();
         }
     }

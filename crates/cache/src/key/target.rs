@@ -8,6 +8,8 @@ use http::{HeaderValue, Request, Uri};
 
 /// Longer than any name of a host.
 const MAX_HOST: usize = 255;
+/// What is longer is no URI together with its host: those end at 65 534 bytes.
+const MAX_PATH: usize = 65_534 - "https://".len() - MAX_HOST;
 
 /// The target URI of a request (RFC 9110 §7.1), normalised: case and default port of the origin
 /// do not matter. Path and query are taken as they are, for the service may tell them apart.
@@ -15,7 +17,7 @@ const MAX_HOST: usize = 255;
 pub(crate) struct Target<'a> {
     scheme: &'static str,
     host: Cow<'a, [u8]>,
-    path: &'a str,
+    path: Cow<'a, str>,
 }
 
 impl<'a> Target<'a> {
@@ -38,23 +40,29 @@ impl<'a> Target<'a> {
         } else {
             normal(authority, host, if scheme == "http" { b":80" } else { b":443" })?
         };
-        if host.len() > MAX_HOST {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        if host.len() > MAX_HOST || path.len() > MAX_PATH {
             return None;
         }
-        Some(Self { scheme, host, path: uri.path_and_query().map_or("/", |path| path.as_str()) })
+        // An empty path is that of the root (RFC 9110 §4.2.3).
+        let path = match path.strip_prefix('?') {
+            Some(query) => Cow::Owned(["/?", query].concat()),
+            None => Cow::Borrowed(path),
+        };
+        Some(Self { scheme, host, path })
     }
 
     /// The same origin, another path and query.
     pub(crate) fn with_path<'b>(&'b self, path: &'b str) -> Target<'b> {
-        Target { scheme: self.scheme, host: Cow::Borrowed(&self.host), path }
+        Target { scheme: self.scheme, host: Cow::Borrowed(&self.host), path: Cow::Borrowed(path) }
     }
 
     pub(crate) const fn scheme(&self) -> &'static str {
         self.scheme
     }
 
-    pub(crate) const fn path(&self) -> &'a str {
-        self.path
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     pub(crate) fn same_origin(&self, other: &Target<'_>) -> bool {
@@ -68,13 +76,19 @@ impl<'a> Target<'a> {
     /// The key of the whole URI.
     pub(crate) fn key(&self) -> Key {
         // Each part is hashed with its length or end: no two targets run into each other.
-        Key::of(&(self.scheme, self.host(), self.path))
+        Key::of(&(self.scheme, self.host(), self.path()))
+    }
+
+    /// As a URI; what has no host is told by its path.
+    pub(crate) fn to_uri(&self) -> Option<Uri> {
+        let has_no_host = self.host.is_empty();
+        if has_no_host { self.path.parse().ok() } else { self.to_text().parse().ok() }
     }
 
     /// The URI as text, by which prefixes are compared.
     pub(crate) fn to_text(&self) -> String {
         let host = String::from_utf8_lossy(&self.host);
-        [self.scheme, "://", &host, self.path].concat()
+        [self.scheme, "://", &host, &self.path].concat()
     }
 }
 
@@ -116,9 +130,9 @@ fn normal<'a>(
 /// nobody knows.
 fn is_plain(host: &[u8]) -> bool {
     let is_address = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-    let is_name = |byte: &u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
-    };
+    // Without escapes: no URI of the `http` crate has them there.
+    let is_name =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let (is_host, rest) = match host.strip_prefix(b"[") {
         Some(literal) => {
             let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
@@ -152,6 +166,8 @@ fn uri<B>(request: &Request<B>) -> &Uri {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// An empty host is none.
@@ -186,6 +202,9 @@ mod tests {
         ] {
             assert_eq!(key(uri, host), one, "{uri} {host}");
         }
+        // RFC 9110 §4.2.3.
+        assert_eq!(key("https://a.test?y", ""), key("/?y", "a.test"));
+        assert_eq!(key("https://a.test", ""), key("/", "a.test"));
     }
 
     #[test]
@@ -205,6 +224,7 @@ mod tests {
             "a.test ",
             "a.test?x",
             "\u{e4}.test",
+            "a%62c.test",
         ] {
             assert!(!is_plain(other.as_bytes()), "{other}");
         }
@@ -216,10 +236,27 @@ mod tests {
         assert_eq!(key("https://a.test/", "b.test"), None);
         assert_eq!(key("https://a.test/", "a.test:80"), None);
         assert_eq!(key("/", &"a".repeat(256)), None);
+        assert_eq!(key(&format!("/{}", "a".repeat(MAX_PATH)), "a.test"), None);
         let mut request = Request::new(());
         request.headers_mut().append(HOST, HeaderValue::from_static("a"));
         assert!(sent(&request).is_some());
         request.headers_mut().append(HOST, HeaderValue::from_static("b"));
         assert!(sent(&request).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn a_target_and_its_uri_are_one(
+            scheme in prop::sample::select(vec!["http", "https"]),
+            host in "[a-zA-Z0-9.:_~%-]{0,12}|\\[[0-9a-f:.]{0,9}\\](:[0-9]{0,9})?",
+            path in "/[a-z?%/]{0,9}",
+        ) {
+            let sent: Uri = path.parse().unwrap();
+            if let Some(target) = Target::of(&sent, Some(host.as_bytes()), scheme) {
+                let uri = target.to_uri().expect("whatever has a key is some URI");
+                let other = Target::of(&uri, None, scheme).map(|target| target.key());
+                prop_assert_eq!(other, Some(target.key()));
+            }
+        }
     }
 }

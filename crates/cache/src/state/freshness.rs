@@ -50,6 +50,11 @@ impl Freshness {
         (freshness, lifetime.is_some())
     }
 
+    /// As old as a response's fields say, and stale.
+    pub(crate) fn aged(headers: &HeaderMap, received: Received) -> Self {
+        Self::of(headers, &ResponseDirectives::default(), false, received, |_| None).0
+    }
+
     /// One that has reached this age and will live so much longer, as another process kept it.
     pub(crate) const fn resumed(lifetime: Duration, age: Duration, received: Timestamp) -> Self {
         Self { lifetime, initial_age: age, received }

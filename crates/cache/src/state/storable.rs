@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bartizan_core::Timestamp;
 use http::header::{ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
@@ -35,6 +36,11 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Whether it may be served without being validated.
+    pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
+        !self.no_cache && self.freshness.left(now).is_some()
+    }
+
     /// Whether such a response answers others at least for a moment: if not, nobody waits for the
     /// next one.
     pub(crate) const fn is_ever_for_others(&self) -> bool {

@@ -187,14 +187,22 @@ impl Service {
         layer: &CacheLayer,
         request: http::request::Builder,
     ) -> Response<CacheBody<Parts>> {
+        self.send_by(layer, request.body(Parts::from(vec![])).unwrap()).await
+    }
+
+    pub(crate) async fn send_by(
+        &self,
+        layer: &CacheLayer,
+        request: Request<Parts>,
+    ) -> Response<CacheBody<Parts>> {
         let (calls, handle) = (Arc::clone(&self.calls), Arc::clone(&self.handle));
-        let inner = service_fn(move |request: Request<()>| {
+        let inner = service_fn(move |request: Request<Parts>| {
             calls.fetch_add(1, Relaxed);
-            let Answer(head, body) = handle(&request);
+            let Answer(head, body) = handle(&request.map(|_| ()));
             std::future::ready(Ok::<_, Infallible>(head.body(body).unwrap()))
         });
         let cached: Cache<_> = layer.layer(inner);
-        cached.oneshot(request.body(()).unwrap()).await.unwrap()
+        cached.oneshot(request).await.unwrap()
     }
 
     pub(crate) fn calls(&self) -> usize {

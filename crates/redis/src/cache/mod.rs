@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     /// Whether there is a task that listens, and whether it hears anything.
     listens: AtomicBool,
     hears: AtomicBool,
-    /// Whether anything was ever looked for.
+    /// Whether anything may ever have been fetched, and be in memory.
     asked: AtomicBool,
 }
 
@@ -160,8 +160,9 @@ impl CacheStore {
     /// Before it is cloned or used: of one that is shared, this makes another.
     #[must_use]
     pub fn max_body_bytes(self, bytes: usize) -> Self {
-        let prefix = self.0.root.trim_matches(['{', '}', ':']).to_owned();
-        Self::build(self.0.redis.clone(), &prefix, bytes.min(256 << 20))
+        // Without the braces and the colon.
+        let (redis, prefix) = (self.0.redis.clone(), &self.0.root[1..self.0.root.len() - 2]);
+        Self::build(redis, prefix, bytes.min(256 << 20))
     }
 
     /// Whether it hears at once of the purges that other processes make. While it does not, the
@@ -302,12 +303,12 @@ impl Store for CacheStore {
         key: StoreKey,
         suits: &'a (dyn Fn(&[u8]) -> bool + Send + Sync),
     ) -> StoreFuture<'a, Option<Loaded>> {
-        self.0.asked.store(true, SeqCst);
         news::listen(&self.0);
         Box::pin(self.0.find(key, suits))
     }
 
     fn save(&self, key: StoreKey, record: Record) -> StoreFuture<'_, ()> {
+        news::listen(&self.0);
         Box::pin(self.0.keep(key, record))
     }
 
@@ -320,6 +321,8 @@ impl Store for CacheStore {
     }
 
     fn position(&self) -> u64 {
+        // Whoever wants to know fetches something, and may have it in memory from then on.
+        self.0.asked.store(true, SeqCst);
         self.0.known.load(SeqCst)
     }
 
@@ -350,5 +353,19 @@ impl fmt::Debug for CacheStore {
             .field("root", &self.0.root)
             .field("hears_of_purges", &self.hears_of_purges())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_stays_as_it_was_said() {
+        for prefix in ["a", ":a:", "a:b:", ":"] {
+            let store = CacheStore::new(Redis::new("redis://127.0.0.1:1").unwrap());
+            let store = store.prefix(prefix).unwrap().max_body_bytes(1);
+            assert_eq!(&*store.0.root, format!("{{{prefix}}}:"));
+        }
     }
 }

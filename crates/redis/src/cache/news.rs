@@ -144,7 +144,7 @@ impl Listening {
         let [last] = timeout(PULSE, asked).await.ok()?.ok()?;
         {
             let inner = self.0.upgrade()?;
-            // Whatever was said until now was perhaps not heard. Before the first question there is
+            // Whatever was said until now was perhaps not heard. Before the first fetch there is
             // nothing in memory.
             if last != before && inner.asked.load(SeqCst) {
                 inner.purge_memories(&Purge::all());

@@ -33,7 +33,7 @@ local function open(packed)
     if type(record[i]) ~= kind then return nil end
   end
   local chunks, labels = record[5], #record[7]
-  if chunks < 1 or chunks > 4096 or labels == 0 or labels % 16 ~= 0 or labels > 8192 then return nil end
+  if chunks < 1 or chunks > 4096 or labels == 0 or labels % 16 ~= 0 or labels > 16384 then return nil end
   return record
 end
 
