@@ -1,19 +1,21 @@
-//! `docs/operations.md` lists every metric that the engines show, and no other.
+//! `docs/operations.md` lists every metric that the engines show, every setting that they take, and
+//! no other.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use std::collections::BTreeSet;
 
 use bartizan::auth::{
-    Audit, Authenticator, Denylist, HttpClient, Introspection, Jwks, Jwt, TracingSink,
+    self, Audit, Authenticator, Denylist, HttpClient, Introspection, Jwks, Jwt, TracingSink,
 };
-use bartizan::cache::ResponseCache;
-use bartizan::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
+use bartizan::cache::{self, ResponseCache};
+use bartizan::circuit_breaker::{self, CircuitBreaker, KeyedCircuitBreaker};
 use bartizan::core::Registry;
-use bartizan::flags::{Flag, Flags, SplitLayer};
+use bartizan::flags::{Flag, Flags, RolloutSettings, SplitLayer};
 use bartizan::rate_limit::{Quota, RateLimiter};
 use bartizan::redis::{RateLimitStore, Redis};
-use bartizan::shed::LoadShedder;
+use bartizan::shed::{self, LoadShedder};
+use serde_json::{Value, json};
 
 #[test]
 fn the_page_lists_what_the_engines_show() {
@@ -54,4 +56,24 @@ fn the_page_lists_what_the_engines_show() {
     let listed: BTreeSet<String> = listed.iter().map(|name| format!("bartizan_{name}")).collect();
     assert_eq!(shown.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), listed);
     assert!(shown.len() >= 12);
+}
+
+#[test]
+fn the_page_lists_the_settings_that_are_whole_documents() {
+    // Its rows begin with the kind, and what is in backquotes after that are the keys.
+    let page = include_str!("../../docs/operations.md");
+    let section = page.split("## Settings").nth(1).unwrap().split("\n## ").next().unwrap();
+    for (kind, defaults) in [
+        ("auth", json!(auth::Settings::default())),
+        ("cache", json!(cache::Settings::default())),
+        ("circuit_breaker", json!(circuit_breaker::Settings::default())),
+        ("shed", json!(shed::Settings::default())),
+        ("split", json!(RolloutSettings::default())),
+    ] {
+        let row = section.lines().find_map(|line| line.strip_prefix(&format!("| `{kind}` |")));
+        let row = row.unwrap_or_else(|| panic!("there is no row of {kind}"));
+        let named: BTreeSet<&str> = row.split('`').skip(1).step_by(2).collect();
+        let Value::Object(defaults) = &defaults else { panic!("{kind} has no fields") };
+        assert_eq!(named, defaults.keys().map(String::as_str).collect(), "{kind}");
+    }
 }

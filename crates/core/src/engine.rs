@@ -122,10 +122,16 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds an engine; one of the same room and name is replaced.
+    /// Adds an engine. It takes the place of one of the same room and name, which is then neither
+    /// shown nor found: a warning says so. Give each a name of its own.
     pub fn register(&self, engine: impl Engine) {
-        let key = (engine.kind(), engine.name().to_owned());
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(engine));
+        let (kind, name) = (engine.kind(), engine.name().to_owned());
+        let key = (kind, name.clone());
+        let engine: Arc<dyn Engine> = Arc::new(engine);
+        let replaced = self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, engine);
+        if replaced.is_some() {
+            tracing::warn!(target: "bartizan::core", kind, name, "engine replaced by one of its name");
+        }
     }
 
     /// The engine of that room and name.
@@ -215,6 +221,40 @@ mod tests {
         fn apply(&self, _: Value) -> Result<(), ConfigError> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn an_engine_that_takes_anothers_place_is_told_of() {
+        use std::io::Write;
+        use std::sync::Mutex;
+
+        #[derive(Clone, Default)]
+        struct Log(Arc<Mutex<Vec<u8>>>);
+
+        impl Write for Log {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(text)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let told = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let registry = Registry::new();
+            registry.register(Fake("a", Switch::default()));
+            registry.register(Fake("b", Switch::default()));
+            assert_eq!(told(), "");
+            registry.register(Fake("b", Switch::new(Mode::Off)));
+            assert!(told().contains("WARN") && told().contains("name=\"b\""), "{}", told());
+            assert_eq!(registry.engines().len(), 2);
+            assert_eq!(registry.get("test", "b").unwrap().switch().setting().0, Mode::Off);
+        });
     }
 
     #[test]
