@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from harness import Example, check, finish, until
 
-with Example("cache-tags") as server:
+with Example("cache-tags", PURGE_TOKEN="change-me-change-me") as server:
     def purge(document, token="change-me-change-me"):
         return server.call("POST", "/admin/purge", document, Authorization=f"Bearer {token}").status
 

@@ -7,6 +7,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from harness import Example, check, finish
 
+ANN, BOB = "demo_ann_2f8a61c4b7d90e35aa14", "demo_bob_91c0d7b25e4f8a63bb70"
+
 
 def tokens(response):
     items = response.headers.get_all("RateLimit")
@@ -14,7 +16,7 @@ def tokens(response):
 
 
 with Example("limit-by-tokens") as server:
-    def complete(prompt, key="a"):
+    def complete(prompt, key=ANN):
         return server.call("POST", "/complete", prompt, x_api_key=key)
 
     first = complete("three short words")
@@ -31,5 +33,6 @@ with Example("limit-by-tokens") as server:
     never = complete("x" * 4000)
     check("a prompt beyond the budget is refused for good",
           never.status == 403 and "Retry-After" not in never.headers)
-    check("another caller has its own", complete("hello", "b").status == 200)
+    check("another caller has its own", complete("hello", BOB).status == 200)
+    check("and who makes up a key has none", complete("hello", "made-up").status == 401)
 finish()

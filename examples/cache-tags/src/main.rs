@@ -44,7 +44,8 @@ fn app(token: &str) -> Result<Router, ConfigError> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let token = std::env::var("PURGE_TOKEN").unwrap_or_else(|_| "change-me-change-me".into());
+    let token = std::env::var("PURGE_TOKEN")
+        .map_err(|_| "set PURGE_TOKEN to a secret, as to `openssl rand -hex 16`")?;
     Ok(serve(app(&token)?).await?)
 }
 

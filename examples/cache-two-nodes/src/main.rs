@@ -29,7 +29,8 @@ async fn page(made: Arc<AtomicU64>, title: String) -> ([(HeaderName, String); 2]
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let url = std::env::var("REDIS").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-    let token = std::env::var("PURGE_TOKEN").unwrap_or_else(|_| "change-me-change-me".into());
+    let token = std::env::var("PURGE_TOKEN")
+        .map_err(|_| "set PURGE_TOKEN to a secret, as to `openssl rand -hex 16`")?;
     // Memory in front, Redis behind it.
     let store = CacheStore::new(Redis::new(&url)?);
     let cache = ResponseCache::new("pages").scheme(&Scheme::HTTP).over(store);

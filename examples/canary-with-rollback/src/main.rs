@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::uri::InvalidUriParts;
-use axum::http::{HeaderName, Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
 use axum::routing::get;
 use bartizan::core::Registry;
 use bartizan::flags::{FileSource, Flag, RolloutSettings, SplitLayer};
@@ -51,15 +51,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(axum::serve(listener, app).await?)
 }
 
-/// Fields that are about one connection (RFC 9110, section 7.6.1), and the name of this server.
-const OWN_FIELDS: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::HOST,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// The fields that are about one connection (RFC 9110 §7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [&str; 6] =
+    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
 /// Hands every request, as it is, to the server at `to`; one that cannot be reached answers 502.
 fn backend(to: Uri) -> Backend {
@@ -71,7 +65,9 @@ fn backend(to: Uri) -> Backend {
                 Ok(request) => client.request(request).await.ok(),
                 Err(_) => None,
             };
-            Ok(answer.map_or_else(unreachable, |response| response.map(Body::new)))
+            let Some(mut response) = answer else { return Ok(unreachable()) };
+            strip(response.headers_mut());
+            Ok(response.map(Body::new))
         }
     }))
 }
@@ -81,10 +77,22 @@ fn addressed(mut request: Request<Body>, to: &Uri) -> Result<Request<Body>, Inva
     let mut parts = to.clone().into_parts();
     parts.path_and_query = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from_parts(parts)?;
-    for field in OWN_FIELDS {
-        request.headers_mut().remove(field);
-    }
+    strip(request.headers_mut());
+    // The name of this server.
+    request.headers_mut().remove(header::HOST);
     Ok(request)
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let names = lines.flat_map(|line| line.split(','));
+    let named: Vec<HeaderName> = names.filter_map(|name| name.trim().parse().ok()).collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
 }
 
 fn unreachable() -> Response<Body> {

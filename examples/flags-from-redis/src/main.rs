@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Give the first document a moment, but start in any case.
     let _ = flags.ready_within(Duration::from_secs(1)).await;
 
-    let limiter = RateLimiter::new("5/min".parse::<Quota>()?);
+    let limiter = RateLimiter::new("5/min".parse::<Quota>()?).named("demo");
     flags.control(LIMITER_MODE.name(), limiter.switch().clone());
     let app = Router::new()
         .route("/greeting", get(greeting))

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bartizan::cache::{CacheLayer, ResponseCache};
 use bartizan::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
@@ -15,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
+use tower::timeout::Timeout;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use self::options::{Options, USAGE};
@@ -42,6 +44,8 @@ async fn main() -> ExitCode {
 
 async fn serve(Options { listen, upstream, cache }: Options) -> Result<(), Box<dyn Error>> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Incoming>();
+    // Inside the breaker, which must see the time-out as a failure.
+    let client = Timeout::new(client, Duration::from_secs(30));
     let forward =
         service_fn(move |request| proxy::forward(client.clone(), upstream.clone(), request));
     let listener = TcpListener::bind(listen).await?;
@@ -51,9 +55,9 @@ async fn serve(Options { listen, upstream, cache }: Options) -> Result<(), Box<d
         let responses = ResponseCache::new("proxy").scheme(&Scheme::HTTP);
         accept(listener, CacheLayer::rfc(responses).layer(forward)).await
     } else {
-        // An upstream that answers is well, whatever it answers: only the proxy's own 502 counts.
+        // An upstream that answers is well, whatever it answers: only the proxy's own 502 and 504 count.
         let unreachable = Http::new().classify_with(|status, _| {
-            let failed = status == StatusCode::BAD_GATEWAY;
+            let failed = [StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT].contains(&status);
             Verdict::Known(if failed { Outcome::Failure } else { Outcome::Success })
         });
         let guarded = ServiceBuilder::new()

@@ -8,6 +8,9 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use tower::ServiceExt;
+use tower::timeout::Timeout;
+use tower::timeout::error::Elapsed;
 
 /// The fields that are about one connection (RFC 9110 §7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [&str; 6] =
@@ -18,7 +21,7 @@ pub(crate) type Body = Either<Incoming, Full<Bytes>>;
 
 /// Forwards one request.
 pub(crate) async fn forward(
-    client: Client<HttpConnector, Incoming>,
+    client: Timeout<Client<HttpConnector, Incoming>>,
     upstream: Authority,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
@@ -38,10 +41,13 @@ pub(crate) async fn forward(
         // `OPTIONS *` and `CONNECT` have no path to forward to.
         Err(_) => return Ok(plain(StatusCode::NOT_IMPLEMENTED, "not a path of the upstream\n")),
     }
-    Ok(match client.request(request).await {
+    Ok(match client.oneshot(request).await {
         Ok(mut response) => {
             strip(response.headers_mut());
             response.map(Either::Left)
+        }
+        Err(error) if error.is::<Elapsed>() => {
+            plain(StatusCode::GATEWAY_TIMEOUT, "the upstream does not answer in time\n")
         }
         Err(_) => plain(StatusCode::BAD_GATEWAY, "the upstream does not answer\n"),
     })

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("{file}: {finding}");
     }
 
-    let limiter = RateLimiter::new("2/min".parse::<Quota>()?);
+    let limiter = RateLimiter::new("2/min".parse::<Quota>()?).named("demo");
     flags.control(LIMITER_MODE.name(), limiter.switch().clone());
     tokio::spawn(source.watch(Duration::from_secs(5)));
 

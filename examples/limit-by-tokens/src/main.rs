@@ -8,21 +8,30 @@ use axum::extract::{Extension, Request};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::Response;
 use axum::{Router, routing::post};
+use bartizan::auth::{ApiKeys, AuthLayer, Authenticator, Principal};
 use bartizan::core::key;
 use bartizan::rate_limit::{Policy, Quota, RateLimitLayer, RateLimiter, Reservation};
 use futures_util::stream;
 use tokio::net::TcpListener;
+use tower::ServiceBuilder;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let keys = ApiKeys::new();
+    keys.insert("demo_ann_2f8a61c4b7d90e35aa14", Principal::new("ann"))?;
+    keys.insert("demo_bob_91c0d7b25e4f8a63bb70", Principal::new("bob"))?;
+    let auth = Authenticator::new("demo").scheme(keys);
+
     // Whoever calls may make 20 calls a minute, and spend 1000 tokens a minute on them.
     let limiter = RateLimiter::with_policies([
         Policy::new("calls", Quota::per_minute(20)?).flat(),
         Policy::new("tokens", Quota::per_minute(1000)?),
     ])?;
-    let budget =
-        RateLimitLayer::new(limiter).key(key::header("x-api-key".parse()?)).reserve_with(estimate);
-    let app = Router::new().route("/complete", post(complete)).layer(budget);
+    // By who has proved to call: a field as it came would be a new budget for each key made up.
+    let layers = ServiceBuilder::new()
+        .layer(AuthLayer::new(auth))
+        .layer(RateLimitLayer::new(limiter).key(key::principal()).reserve_with(estimate));
+    let app = Router::new().route("/complete", post(complete)).layer(layers);
 
     let port = std::env::var("PORT").map_or(Ok(3000), |port| port.parse())?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;

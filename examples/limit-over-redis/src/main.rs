@@ -5,7 +5,7 @@ use std::error::Error;
 use axum::Router;
 use axum::routing::get;
 use bartizan::core::{Registry, key};
-use bartizan::rate_limit::{Outage, Quota, RateLimitLayer, RateLimiter};
+use bartizan::rate_limit::{Outage, Quota, RateLimitLayer, RateLimiter, Unkeyed};
 use bartizan::redis::{RateLimitStore, Redis};
 use tokio::net::TcpListener;
 
@@ -13,7 +13,9 @@ use tokio::net::TcpListener;
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     // Before anything is counted: servers with the same secret find the same keys.
-    key::share(std::env::var("KEY_SECRET")?.as_bytes())?;
+    let secret = std::env::var("KEY_SECRET")
+        .map_err(|_| "set KEY_SECRET, the same for all servers, as to `openssl rand -hex 16`")?;
+    key::share(secret.as_bytes())?;
     let url = std::env::var("REDIS").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
     let store = RateLimitStore::new(Redis::new(&url)?);
 
@@ -24,7 +26,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .shared(store);
     let registry = Registry::new();
     registry.register(limiter.clone());
-    let by_key = RateLimitLayer::new(limiter).key(key::header("x-api-key".parse()?));
+    // For short: nobody looks at the key here, and each one made up buys another quota. In earnest
+    // an `AuthLayer` stands outside, and the key is `key::principal()`, as in `limit-by-tier`.
+    let by_key = RateLimitLayer::new(limiter)
+        .key(key::header("x-api-key".parse()?))
+        .unkeyed(Unkeyed::Refuse);
 
     let app = Router::new()
         .route("/", get(async || "hello\n"))

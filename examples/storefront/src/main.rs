@@ -87,7 +87,8 @@ fn app(flags: Flags, auth: Authenticator) -> Result<Router, ConfigError> {
     registry.register(carriers.clone());
 
     let layers = ServiceBuilder::new()
-        .layer(LoadShedLayer::new(shedder))
+        // A stream holds its slot for as long as it lasts, and a few would be all there is.
+        .layer(LoadShedLayer::new(shedder).exempt_paths(["/events"]))
         .layer(ClientIpLayer::new(ClientIp::peer()))
         .layer(RateLimitLayer::new(by_address).fields(false))
         .layer(AuthLayer::new(auth.clone()))
