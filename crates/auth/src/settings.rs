@@ -3,6 +3,16 @@ use serde::{Deserialize, Serialize};
 use crate::{Denial, Fault};
 
 /// What an [`Authenticator`](crate::Authenticator) can be told, also while it runs.
+///
+/// As JSON, what is left out is false:
+///
+/// ```
+/// use bartizan_auth::{Authenticator, Engine};
+///
+/// let auth = Authenticator::new("api");
+/// auth.apply(serde_json::json!({"optional": true, "preflight": true}))?;
+/// # Ok::<(), bartizan_auth::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[must_use]

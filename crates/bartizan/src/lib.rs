@@ -1,9 +1,9 @@
 //! Tower middleware for APIs that must grow.
 //!
-//! Each room is a crate of its own, re-exported here behind a feature of its name; `full` has them
-//! all, `axum` reads what axum knows of a request. Every room has an engine that works without
-//! tower and can be watched and changed while it runs, and a layer for any axum, hyper or tonic
-//! service. A refusal is a response in the caller's own protocol, so error types stay as they are.
+//! Each room is a crate of its own, re-exported here behind a feature of its name. Every room has
+//! an engine that works without tower and can be watched and changed while it runs, and a layer for
+//! any axum, hyper or tonic service. A refusal is a response in the caller's own protocol, so error
+//! types stay as they are.
 //!
 //! | room | layer | what it does |
 //! |---|---|---|
@@ -15,6 +15,22 @@
 //! | `shed` | `LoadShedLayer` | refuses at once what cannot be served in time |
 //!
 //! With the feature `redis`, `bartizan::redis` has stores for what several processes share.
+//!
+//! # Features
+//!
+//! None is on by default, and without one there is [`core`] only.
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `auth`, `cache`, `circuit-breaker`, `flags`, `rate-limit`, `shed` | one room each |
+//! | `full` | these six |
+//! | `axum` | what axum knows of a request (the peer's address, the matched route, the original URI), and extractors |
+//! | `tonic` | the peer's address as tonic knows it |
+//! | `redis` | stores for what several processes share; with it, `rate-limit` |
+//! | `auth-basic` | users with passwords: `auth::Basic` |
+//! | `auth-reqwest` | reqwest as the client that issuers are asked by |
+//! | `auth-rust-crypto` | tokens verified by RustCrypto: in place of `auth`, without AWS-LC and its client for issuers, or beside it |
+//! | `open-feature` | a provider for OpenFeature's SDK |
 //!
 //! # The stack
 //!
@@ -30,7 +46,7 @@ mod pages;
 
 pub use bartizan_core as core;
 
-#[cfg(feature = "auth")]
+#[cfg(feature = "_auth")]
 pub use bartizan_auth as auth;
 #[cfg(feature = "cache")]
 pub use bartizan_cache as cache;

@@ -28,3 +28,11 @@ mod redis {}
 
 #[doc = include_str!("../../../docs/shed.md")]
 mod shed {}
+
+#[cfg(feature = "axum")]
+#[doc = include_str!("../../../docs/stacking.md")]
+mod stacking {}
+
+#[cfg(feature = "axum")]
+#[doc = include_str!("../../../docs/testing.md")]
+mod testing {}

@@ -6,6 +6,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What can be changed while the cache runs.
+///
+/// Fields of the same names make up its JSON, with times in milliseconds. What a document leaves out
+/// has its default:
+///
+/// ```
+/// use bartizan_cache::{Engine, ResponseCache};
+///
+/// let cache = ResponseCache::new("pages");
+/// cache.apply(serde_json::json!({
+///     "max_bytes": 268_435_456,
+///     "max_body_bytes": 4_194_304,
+///     "default_ttl_ms": 1000,
+///     "status_ttl_ms": {"404": 60_000},
+///     "stale_if_error_ms": 60_000,
+/// }))?;
+/// # Ok::<(), bartizan_cache::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[must_use]

@@ -27,6 +27,23 @@ pub enum Algorithm {
 }
 
 /// What a [`LoadShedder`](crate::LoadShedder) can be told, also while it runs.
+///
+/// Fields of the same names make up its JSON, with times in milliseconds and algorithms as
+/// `"bandwidth_delay"`. What a document leaves out has its default:
+///
+/// ```
+/// use bartizan_core::Engine;
+/// use bartizan_shed::LoadShedder;
+///
+/// let shedder = LoadShedder::new("api");
+/// shedder.apply(serde_json::json!({
+///     "initial_limit": 64,
+///     "max_limit": 500,
+///     "queue_capacity": 256,
+///     "max_wait_ms": 250,
+/// }))?;
+/// # Ok::<(), bartizan_shed::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[must_use]

@@ -5,6 +5,25 @@ use serde::{Deserialize, Serialize};
 
 /// When a [`Rollout`](crate::Rollout) takes a variant back by itself, and how it grows one. Can be
 /// replaced while it runs.
+///
+/// Fields of the same names make up its JSON, with times in milliseconds. What a document leaves out
+/// has its default:
+///
+/// ```
+/// use bartizan_core::Engine;
+/// use bartizan_flags::{Flag, Flags, SplitLayer};
+///
+/// # let new_release = ();
+/// let split = SplitLayer::new(Flags::empty(), Flag::new("search", "stable"), [("canary", new_release)]);
+/// split.rollout().apply(serde_json::json!({
+///     "window_ms": 30_000,
+///     "minimum_exchanges": 100,
+///     "failure_margin": 0.02,
+///     "latency_factor": 1.5,
+///     "ramp": [[0, 0.01], [3_600_000, 0.25], [86_400_000, 1.0]],
+/// }))?;
+/// # Ok::<(), bartizan_core::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[must_use]
