@@ -156,7 +156,10 @@ mod settings;
 mod verified;
 mod waiting;
 
-pub use bartizan_core::{Clock, ConfigError, Engine, Key, Mode, Principal, Switch};
+pub use bartizan_core::{
+    Clock, ConfigError, Engine, Http, Key, Mode, Principal, Rejection, ResponseBody, Snapshot,
+    Switch,
+};
 
 pub use self::api_key::{
     ApiKeyStore, ApiKeys, Found, IssuedKey, IssuedKeys, KeyRecord, KeyTable, Peppers, StoreAway,

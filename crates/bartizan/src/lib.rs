@@ -27,9 +27,8 @@
 //! | `axum` | what axum knows of a request (the peer's address, the matched route, the original URI), and extractors |
 //! | `tonic` | the peer's address as tonic knows it |
 //! | `redis` | stores for what several processes share; with it, `rate-limit` |
-//! | `auth-basic` | users with passwords: `auth::Basic` |
-//! | `auth-reqwest` | reqwest as the client that issuers are asked by |
-//! | `auth-rust-crypto` | tokens verified by RustCrypto: in place of `auth`, without AWS-LC and its client for issuers, or beside it |
+//! | `auth-rust-crypto` | tokens verified by RustCrypto: beside `auth`, or in its place, without AWS-LC and a client for issuers |
+//! | `auth-basic`, `auth-reqwest` | beside either: users with passwords, and reqwest as the client that issuers are asked by |
 //! | `open-feature` | a provider for OpenFeature's SDK |
 //!
 //! # The stack

@@ -161,7 +161,7 @@ mod tags;
 mod targeted;
 mod validate;
 
-pub use bartizan_core::{Clock, ConfigError, Engine, Mode, Switch};
+pub use bartizan_core::{Clock, ConfigError, Engine, Http, Mode, Snapshot, Switch};
 
 pub use self::admin::{PurgeAdmin, PurgeBody, PurgeFuture};
 pub use self::body::{BoxError, CacheBody};

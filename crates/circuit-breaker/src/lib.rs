@@ -101,6 +101,11 @@ mod sync;
 mod token;
 mod transition;
 
+pub use bartizan_core::{
+    Clock, ConfigError, Engine, Http, Key, KeyExtractor, Mode, Outcome, Plain, Protocol, Snapshot,
+    Switch, Watch, key,
+};
+
 pub use self::engine::CircuitBreaker;
 pub use self::future::ResponseFuture;
 pub use self::guard::{ByKey, Guard};

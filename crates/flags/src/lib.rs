@@ -141,6 +141,11 @@ mod source;
 mod split;
 mod typed;
 
+pub use bartizan_core::{
+    Clock, ConfigError, Engine, Http, Mode, Principal, Protocol, ResponseBody, Snapshot, Switch,
+    Watch,
+};
+
 pub use self::bucket::Bucketing;
 pub use self::context::EvaluationContext;
 pub use self::details::{Details, ErrorCode, Reason};

@@ -131,7 +131,10 @@ mod sync;
 mod table;
 pub mod with;
 
-pub use bartizan_core::{Clock, ConfigError, Engine, Key, KeyExtractor, Mode, Switch, key};
+pub use bartizan_core::{
+    Clock, ConfigError, Engine, Http, Key, KeyExtractor, Mode, Plain, Protocol, Snapshot, Switch,
+    key,
+};
 
 pub use self::ask::{Ask, PolicyKeys, Unkeyed};
 pub use self::decision::Decision;

@@ -21,6 +21,7 @@
 //! # Examples
 //!
 //! ```no_run
+//! use bartizan_rate_limit::{Outage, Quota, RateLimitLayer, RateLimiter};
 //! use bartizan_redis::{RateLimitStore, Redis};
 //!
 //! # fn main() -> Result<(), bartizan_redis::ConfigError> {
@@ -30,6 +31,12 @@
 //!
 //! let redis = Redis::new("redis://:password@cache.internal:6379")?;
 //! let store = RateLimitStore::new(redis);
+//! // While Redis is away, each of two processes grants its half. By default requests pass uncounted.
+//! let limiter = RateLimiter::new(Quota::per_minute(600)?)
+//!     .named("by-caller")
+//!     .outage(Outage::Local { nodes: 2 })
+//!     .shared(store);
+//! let layer = RateLimitLayer::new(limiter).key(bartizan_redis::key::principal());
 //! # Ok(())
 //! # }
 //! ```

@@ -100,7 +100,10 @@ mod triage;
 mod usage;
 mod waiting;
 
-pub use bartizan_core::ConfigError;
+pub use bartizan_core::{
+    Clock, ConfigError, Engine, Http, Key, KeyExtractor, Mode, Outcome, Plain, Protocol, Snapshot,
+    Switch, Watch, key,
+};
 
 pub use self::deadlines::Deadlines;
 pub use self::engine::LoadShedder;
