@@ -6,7 +6,7 @@
 //! [`FlagsLayer`] hands [`RequestFlags`] to the handlers, [`GateLayer`] hides a route behind a flag,
 //! [`SplitLayer`] serves a request by the variant that a flag names, [`FileSource`] and [`HttpSource`]
 //! follow a document, [`Flags::control`] and [`Flags::control_each`] tie a flag to a
-//! [`Switch`](bartizan_core::Switch) and [`Flags::bind`] one to a setting.
+//! [`Switch`] and [`Flags::bind`] one to a setting.
 //!
 //! # Examples
 //!
@@ -75,7 +75,7 @@
 //!
 //! # Place in the stack
 //!
-//! Inside authentication, so that the [`Principal`](bartizan_core::Principal) is known; outside every
+//! Inside authentication, so that the [`Principal`] is known; outside every
 //! layer that a flag turns request by request. A layer that works in another task, as a buffer does,
 //! parts the request from its flags: put it outside, or see [`FlagsLayer::in_extensions`].
 //!
