@@ -45,7 +45,7 @@ fn app(token: &str) -> Result<Router, ConfigError> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let token = std::env::var("PURGE_TOKEN")
-        .map_err(|_| "set PURGE_TOKEN to a secret, as to `openssl rand -hex 16`")?;
+        .map_err(|_| "set PURGE_TOKEN to a secret, such as `openssl rand -hex 16` prints")?;
     Ok(serve(app(&token)?).await?)
 }
 

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let url = std::env::var("REDIS").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
     let token = std::env::var("PURGE_TOKEN")
-        .map_err(|_| "set PURGE_TOKEN to a secret, as to `openssl rand -hex 16`")?;
+        .map_err(|_| "set PURGE_TOKEN to a secret, such as `openssl rand -hex 16` prints")?;
     // Memory in front, Redis behind it.
     let store = CacheStore::new(Redis::new(&url)?);
     let cache = ResponseCache::new("pages").scheme(&Scheme::HTTP).over(store);

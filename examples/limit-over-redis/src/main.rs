@@ -13,8 +13,9 @@ use tokio::net::TcpListener;
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     // Before anything is counted: servers with the same secret find the same keys.
-    let secret = std::env::var("KEY_SECRET")
-        .map_err(|_| "set KEY_SECRET, the same for all servers, as to `openssl rand -hex 16`")?;
+    let secret = std::env::var("KEY_SECRET").map_err(
+        |_| "set KEY_SECRET, the same for all servers, such as `openssl rand -hex 16` prints",
+    )?;
     key::share(secret.as_bytes())?;
     let url = std::env::var("REDIS").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
     let store = RateLimitStore::new(Redis::new(&url)?);
