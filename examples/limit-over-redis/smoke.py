@@ -29,6 +29,7 @@ with Redis() as redis, \
     check("ten of twenty calls to two servers are served", statuses.count(200) == 10)
     check("and the others refused", statuses.count(429) == 10)
     check("another caller has its own", two.get(x_api_key=next(names)).status == 200)
+    check("and who has no key is refused", one.get().status == 400)
 
     redis.stop()
     # Three callers, of which one is not held up by the machine.

@@ -33,5 +33,8 @@ with Example("per-host-breakers") as fetcher:
 
     check("the table holds both", figure("keys") == 2)
     check("of which one is open", until("one that is open", lambda: refusal() and figure("open_keys") == 1))
+    fetcher.get(well.replace("//", "//somebody@"))
+    check("a user before the host is no other key", figure("keys") == 2)
+    check("a host that is not listed is refused", fetcher.get("/?http://localhost:1/").status == 403)
     check("what is no URL is refused", fetcher.get("/?nonsense").status == 400)
 finish()

@@ -58,10 +58,16 @@ with Example("storefront", FLAGS=str(flags.path)) as shop:
     # They are not at once if one has to wait for two seconds for the machine.
     check("of three reports at once, one is shed", any(three_reports() == [200, 200, 503] for _ in range(3)))
 
-    connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=PATIENCE)
-    connection.request("GET", "/events", headers=KEY)
-    check("events arrive as they happen", connection.getresponse().readline() == b"event: sale\n")
-    connection.close()
+    def stream():
+        connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=PATIENCE)
+        connection.request("GET", "/events", headers=TOKEN)
+        return connection, connection.getresponse().readline()
+
+    streams = [stream() for _ in range(12)]
+    check("events arrive as they happen", {line for _, line in streams} == {b"event: sale\n"})
+    check("and take no slot from others", status("/products") != 503)
+    for connection, _ in streams:
+        connection.close()
 
     last = until("a refusal", lambda: (answer := get("/products")).status == 429 and answer, every=0)
     check("one beyond the quota is a 429", last.status == 429)
