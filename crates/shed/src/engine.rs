@@ -133,7 +133,7 @@ impl Engine for LoadShedder {
     }
 
     fn current_settings(&self) -> serde_json::Value {
-        serde_json::to_value(&**self.shared.settings.load()).unwrap_or_default()
+        serde_json::to_value(**self.shared.settings.load()).unwrap_or_default()
     }
 
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
