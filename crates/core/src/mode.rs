@@ -15,7 +15,8 @@ pub enum Mode {
     /// Decides and acts. The default.
     #[default]
     Enforce,
-    /// Neither decides nor counts: as if the layer were not there.
+    /// Neither decides nor counts: as if the layer were not there. What that means for guards, or for what
+    /// is stored already, is said in the rooms.
     Off,
     /// Decides and counts, but lets everything pass.
     Shadow,

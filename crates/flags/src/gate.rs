@@ -72,7 +72,7 @@ pub struct GateLayer {
 impl GateLayer {
     /// Creates a layer that lets requests pass while `flag` is on.
     pub fn new(flags: Flags, flag: Flag<bool>) -> Self {
-        // The answer of a path that does not exist: a hidden feature should not announce itself.
+        // The status of a path that does not exist: a hidden feature should not announce itself.
         let answer = closed(StatusCode::NOT_FOUND, "not_found", "there is nothing here");
         Self { flags, flag, protocol: Http::new(), answer: answer.prepared() }
     }

@@ -348,12 +348,12 @@ impl Engine for RateLimiter {
         self.0.limits.iter().fold(snapshot, |snapshot, limit| limit.add_to(snapshot, now))
     }
 
-    /// Takes [`Settings`] as JSON. Keys keep what they have used, but nobody waits longer than an
-    /// exhausted key of the new quota does.
     fn current_settings(&self) -> Value {
         serde_json::to_value(self.settings()).unwrap_or_default()
     }
 
+    /// Takes [`Settings`] as JSON. Keys keep what they have used, but nobody waits longer than an
+    /// exhausted key of the new quota does.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         let names = self.0.limits.iter().map(|limit| &*limit.name);
         let settings = Settings::from_json(settings, names)?;

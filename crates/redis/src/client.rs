@@ -353,12 +353,12 @@ impl Engine for Redis {
         self.0.figures.add_to(snapshot, away)
     }
 
-    /// Takes [`Settings`] as JSON: `{"deadline_ms": 20}`.
     fn current_settings(&self) -> serde_json::Value {
         let deadline = Duration::from_nanos(self.0.deadline.load(Relaxed));
         serde_json::to_value(Settings::of(deadline)).unwrap_or_default()
     }
 
+    /// Takes the deadline as JSON: `{"deadline_ms": 20}`.
     fn apply(&self, settings: serde_json::Value) -> Result<(), ConfigError> {
         let deadline = Settings::from_json(settings)?.deadline();
         self.0.deadline.store(settings::nanos(deadline), Relaxed);

@@ -179,4 +179,3 @@ pub use self::denylist::{NotShared, SharedDenylist};
 pub use self::flags::{FlagsSource, PublishError};
 #[cfg(feature = "rate-limit")]
 pub use self::rate_limit::{RateLimitStore, Trip};
-pub use self::settings::Settings;

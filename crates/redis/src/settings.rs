@@ -10,7 +10,7 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 /// What a [`Redis`](crate::Redis) can be told while it runs.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     deadline_ms: u64,
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bartizan_rate_limit::{Debts, Key, Ration, Store, StoreError, Taking, key};
-use bartizan_redis::{Engine, RateLimitStore, Redis, Settings};
+use bartizan_redis::{Engine, RateLimitStore, Redis};
 use server::Server;
 
 const SECOND: u64 = 1_000_000_000;
@@ -254,7 +254,7 @@ fn settings_are_checked() {
         let error = apply(wrong).unwrap_err().to_string();
         assert!(error.contains("redis"), "{error}");
     }
-    let _: Settings = serde_json::from_str(r#"{"deadline_ms": 5}"#).unwrap();
+    assert_eq!(redis.current_settings(), serde_json::json!({"deadline_ms": 5}));
 }
 
 #[test]

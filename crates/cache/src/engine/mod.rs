@@ -347,11 +347,11 @@ impl Engine for ResponseCache {
         self.shared.counts.describe(snapshot, stored, filling, is_away)
     }
 
-    // What is stored stays, unless `max_bytes` changes, or bodies may be longer than it is made for.
     fn current_settings(&self) -> Value {
         serde_json::to_value(&*self.shared.active.load().settings).unwrap_or_default()
     }
 
+    // What is stored stays, unless `max_bytes` changes, or bodies may be longer than it is made for.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         let settings = Arc::new(Settings::from_json(settings)?);
         self.shared.active.update(|old| {

@@ -294,11 +294,11 @@ impl Engine for Rollout {
         snapshot
     }
 
-    /// Takes [`RolloutSettings`].
     fn current_settings(&self) -> Value {
         serde_json::to_value(&**self.0.settings.load()).unwrap_or_default()
     }
 
+    /// Takes [`RolloutSettings`].
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         let settings: RolloutSettings = serde_json::from_value(settings).map_err(|error| {
             ConfigError::new("split", error.to_string(), "see `bartizan_flags::RolloutSettings`")
