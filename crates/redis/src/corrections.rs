@@ -19,11 +19,13 @@ pub(crate) struct Correction {
     /// In nanoseconds: below 0 to give back.
     change: i64,
     capacity: u64,
+    longest: u64,
 }
 
 impl Correction {
     pub(crate) fn new(name: Box<str>, quota: Quota, units: i64) -> Self {
-        Self { name, change: quota.change(units), capacity: quota.capacity }
+        let Quota { capacity, longest, .. } = quota;
+        Self { name, change: quota.change(units), capacity, longest }
     }
 }
 
@@ -136,7 +138,7 @@ impl Task {
             let mut run = self.script.run(batch.len());
             run.arg(batch.iter().map(|correction| &*correction.name).collect::<Vec<_>>());
             for correction in batch {
-                run.arg(correction.change).arg(correction.capacity);
+                run.arg(correction.change).arg(correction.capacity).arg(correction.longest);
             }
             let sent = self.redis.run(&self.script, &run).await;
             let figures = self.redis.figures();

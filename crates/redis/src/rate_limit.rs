@@ -142,7 +142,8 @@ impl Inner {
         }
         let (mut enforced, mut leased) = (0, false);
         for item in asked() {
-            run.arg(item.spend(item.cost)).arg(item.quota.capacity);
+            let Quota { capacity, longest, .. } = item.quota;
+            run.arg(item.spend(item.cost)).arg(capacity).arg(longest);
             enforced = enforced * 10 + if item.enforced { 1 } else { 2 };
             leased |= item.lease > item.cost;
         }
@@ -187,7 +188,8 @@ fn quota(ration: &Ration<'_>) -> Quota {
         Some(capacity) if capacity < EXACT => interval,
         _ => interval.saturating_add(7) & !7,
     };
-    Quota { interval, capacity: interval.saturating_mul(burst) }
+    let capacity = interval.saturating_mul(burst);
+    Quota { interval, capacity, longest: ration.longest.max(capacity) }
 }
 
 impl Store for RateLimitStore {
