@@ -1,4 +1,6 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use bartizan_core::Clock;
@@ -37,13 +39,15 @@ pub(crate) struct Corrections {
     script: Arc<Script>,
     /// To the task, if it runs.
     sender: Mutex<Option<Sender<Word>>>,
+    /// Whether there is a lease that the task has not heard of, which will have to end.
+    leased: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 enum Word {
     Correct(Correction),
-    /// There is a lease, which will have to end.
-    Leased,
+    /// There is something to look at.
+    Wake,
 }
 
 /// So many may wait to be sent. More are dropped, and counted: the store is in trouble then.
@@ -56,7 +60,7 @@ const SWEEP: Duration = Duration::from_millis(250);
 impl Corrections {
     pub(crate) fn new(redis: Redis, clock: Clock, leases: Arc<Leases>) -> Self {
         let script = Arc::new(Script::new(include_str!("scripts/adjust.lua")));
-        Self { redis, clock, leases, script, sender: Mutex::default() }
+        Self { redis, clock, leases, script, sender: Mutex::default(), leased: Arc::default() }
     }
 
     pub(crate) fn send(&self, correction: Correction) {
@@ -66,8 +70,9 @@ impl Corrections {
     }
 
     pub(crate) fn leased(&self) {
+        self.leased.store(true, Release);
         // If the queue is full, the task is awake anyway.
-        self.say(Word::Leased);
+        self.say(Word::Wake);
     }
 
     fn say(&self, word: Word) -> bool {
@@ -87,6 +92,7 @@ impl Corrections {
             clock: self.clock.clone(),
             leases: Arc::clone(&self.leases),
             script: Arc::clone(&self.script),
+            leased: Arc::clone(&self.leased),
             batch: Vec::new(),
         };
         runtime.spawn(task.run(words));
@@ -99,6 +105,7 @@ struct Task {
     clock: Clock,
     leases: Arc<Leases>,
     script: Arc<Script>,
+    leased: Arc<AtomicBool>,
     batch: Vec<Correction>,
 }
 
@@ -110,6 +117,7 @@ impl Task {
         let mut sweeps = tokio::time::interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            leased |= self.leased.swap(false, Acquire);
             tokio::select! {
                 count = words.recv_many(&mut heard, BATCH) => {
                     if count == 0 {
@@ -124,9 +132,8 @@ impl Task {
                 }
             }
             for word in heard.drain(..) {
-                match word {
-                    Word::Correct(correction) => self.batch.push(correction),
-                    Word::Leased => leased = true,
+                if let Word::Correct(correction) = word {
+                    self.batch.push(correction);
                 }
             }
             self.send().await;

@@ -4,11 +4,13 @@
 
 mod server;
 
+use std::pin::Pin;
 use std::process::{Command, Stdio};
+use std::task::Poll;
 use std::time::Duration;
 
 use bartizan_rate_limit::{Debts, Key, Ration, Store, StoreError, Taking, key};
-use bartizan_redis::{Engine, RateLimitStore, Redis, Settings};
+use bartizan_redis::{Clock, Engine, RateLimitStore, Redis, Settings};
 use server::Server;
 
 const SECOND: u64 = 1_000_000_000;
@@ -185,6 +187,48 @@ async fn leases_are_spent_here_and_returned() {
     .await;
     let twin = RateLimitStore::new(redis.clone());
     assert_eq!(ask(&twin, &[ration]).await.unwrap().ahead[0], SECOND / 10_000);
+}
+
+#[tokio::test]
+async fn a_lease_is_heard_of_though_its_request_was_given_up() {
+    let server = Server::start();
+    let store = RateLimitStore::new(redis(&server)).lease(10);
+    let ration = ration("p", "alice", SECOND / 10_000, 10_000);
+    // Busy enough for leases of several units.
+    assert_eq!(admitted(&store, ration, 2_000).await, 2_000);
+    let mut asking = loop {
+        match store.take(&[ration]) {
+            Taking::Trip(trip) => break trip,
+            _ => continue,
+        }
+    };
+    let sent = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut asking).poll(cx)));
+    assert!(sent.await.is_pending());
+    drop(asking);
+    // Those that come next are told at once, and no trip of theirs is ever begun.
+    until(|| matches!(store.take(&[ration]), Taking::Done(Ok(_)))).await;
+}
+
+#[tokio::test]
+async fn leases_end_though_the_queue_of_corrections_was_full() {
+    let server = Server::start();
+    let (redis, clock) = (redis(&server), Clock::manual());
+    let store = RateLimitStore::new(redis.clone()).lease(10).clock(clock.clone());
+    let other = ration("p", "bob", 3600 * SECOND, 5);
+    let mut ration = ration("p", "alice", SECOND / 10_000, 10_000);
+    ration.cost = 50;
+    // Nothing is sent before the first await.
+    for _ in 0..5_000 {
+        store.adjust(&other, -1);
+    }
+    ask(&store, &[ration]).await.unwrap();
+    ration.cost = 1;
+    ask(&store, &[ration]).await.unwrap();
+    let count = |outcome| redis.snapshot().value("bartizan_redis_corrections_total", outcome);
+    let queued = 5_000.0 - count("dropped").unwrap();
+    until(|| count("sent") == Some(queued)).await;
+    clock.advance(Duration::from_secs(2));
+    until(|| count("sent") == Some(queued + 1.0)).await;
 }
 
 #[tokio::test]
