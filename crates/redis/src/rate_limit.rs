@@ -246,11 +246,13 @@ impl Store for RateLimitStore {
 #[must_use = "futures do nothing unless polled"]
 pub struct Trip {
     /// Until it has ended.
-    errand: Option<Pin<Box<dyn Future<Output = Result<Debts, StoreError>> + Send>>>,
+    errand: Option<Running>,
     /// Whether it asks for more than the request costs.
     leads: bool,
     sent: bool,
 }
+
+type Running = Pin<Box<dyn Future<Output = Result<Debts, StoreError>> + Send>>;
 
 impl Future for Trip {
     type Output = Result<Debts, StoreError>;
