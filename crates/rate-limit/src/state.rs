@@ -28,6 +28,13 @@ pub(crate) enum Refusal {
     Wait(u64),
 }
 
+/// A century and a half, and no further: however many processes divide a quota, sums of times stay
+/// numbers.
+const fn furthest(time: u64) -> u64 {
+    const MOST: u64 = 1 << 62;
+    if time > MOST { MOST } else { time }
+}
+
 impl Rate {
     pub(crate) const fn new(quota: Quota) -> Self {
         Self::of(quota.interval().as_nanos() as u64, quota.burst_size())
@@ -35,7 +42,8 @@ impl Rate {
 
     /// By its interval, in nanoseconds, and its burst; both at least 1.
     pub(crate) const fn of(interval: u64, burst: u32) -> Self {
-        let capacity = interval.saturating_mul(burst as u64);
+        let interval = furthest(interval);
+        let capacity = furthest(interval.saturating_mul(burst as u64));
         Self { interval, capacity, near: capacity / 5 * 4, longest: capacity, burst }
     }
 
@@ -52,7 +60,7 @@ impl Rate {
         let burst = if burst == 0 { 1 } else { burst };
         let share = Self::of(self.interval.saturating_mul(nodes as u64), burst);
         // A share that was rounded up to one unit is up to so many times as long.
-        share.beside(self.longest.saturating_mul(nodes as u64))
+        share.beside(furthest(self.longest.saturating_mul(nodes as u64)))
     }
 
     pub(crate) const fn burst(&self) -> u32 {
@@ -76,7 +84,7 @@ impl Rate {
     /// When the latest arrival time is that this rate believes.
     #[inline]
     pub(crate) const fn latest(&self, now: u64) -> u64 {
-        now.saturating_add(self.longest)
+        now + self.longest
     }
 
     /// An arrival time as this rate takes it: nobody waits longer than an exhausted key does, though
@@ -245,6 +253,15 @@ mod tests {
         assert_eq!(short.charge(arrival, 0, 3), arrival);
         assert_eq!(short.bounded(100 * second, 0), 60 * second);
         assert_eq!(short.bounded(arrival, 0), arrival);
+    }
+
+    #[test]
+    fn a_share_of_next_to_nothing_can_still_be_reckoned_with() {
+        let rate = rate("1/day").divided(u32::MAX);
+        let now = 1 << 61;
+        let arrival = rate.take(0, now, 1).unwrap();
+        assert!(matches!(rate.take(arrival, now, 1), Err(Refusal::Wait(_))));
+        assert_eq!(rate.bounded(u64::MAX, now), rate.latest(now));
     }
 
     #[test]
