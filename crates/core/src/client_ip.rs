@@ -1,16 +1,13 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::FORWARDED;
-use http::{Extensions, HeaderMap, HeaderName, Request};
+use http::{Extensions, Request};
 use ipnet::IpNet;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Key, KeyExtractor};
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+use crate::{Key, KeyExtractor, hops};
 
 /// The address at the other end of the connection, in the request's extensions.
 ///
@@ -28,23 +25,34 @@ impl PeerAddr {
 
 /// The client's address as [`ClientIpLayer`] found it, in the request's extensions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ClientAddr(IpAddr);
+pub struct ClientAddr {
+    addr: IpAddr,
+    /// How many bits of it make a key, if it is IPv6.
+    prefix: u8,
+}
 
 impl ClientAddr {
     /// The address; never an IPv4-mapped one.
     #[must_use]
     pub const fn ip(self) -> IpAddr {
-        self.0
+        self.addr
+    }
+
+    #[inline]
+    pub(crate) fn key(self) -> Key {
+        prefix_key(self.addr, self.prefix)
     }
 }
 
 /// Finds the client's address behind trusted proxies.
 ///
 /// By default no proxy is trusted, and the address is the peer's: fields that a client can forge
-/// are not read (RFC 7239 §8.1). With trusted proxies the hops of `Forwarded`, or else of
-/// `X-Forwarded-For`, are read from the right, and the first that is not trusted is the client. An
-/// entry that is not an address (`unknown`, `_hidden`) ends the search at the last address before
-/// it.
+/// are not read (RFC 7239 §8.1). With trusted proxies the hops of `X-Forwarded-For` are read from
+/// the right, and the first that is not trusted is the client. An entry that is not an address
+/// (`unknown`, `_hidden`) ends the search at the last address before it.
+///
+/// Proxies that append to `Forwarded` (RFC 7239) have [`forwarded`](Self::forwarded). Only the field
+/// that is named is read: the other one passes through a proxy as a client wrote it.
 ///
 /// As a key, IPv4-mapped IPv6 is its IPv4, the NAT64 prefix `64:ff9b::/96` is the IPv4 that it
 /// holds (RFC 6052), and any other IPv6 is cut to a prefix, by default /64.
@@ -53,13 +61,14 @@ impl ClientAddr {
 pub struct ClientIp {
     hops: usize,
     proxies: Arc<[IpNet]>,
+    forwarded: bool,
     prefix: u8,
 }
 
 impl ClientIp {
     /// Trusts nobody: the client is the peer.
     pub fn peer() -> Self {
-        Self { hops: 0, proxies: Arc::new([]), prefix: 64 }
+        Self { hops: 0, proxies: Arc::new([]), forwarded: false, prefix: 64 }
     }
 
     /// Trusts that the last `hops` hops, the peer included, are proxies of one's own.
@@ -72,6 +81,12 @@ impl ClientIp {
     /// Trusts proxies by address; fields from any other peer are ignored.
     pub fn trust(proxies: impl IntoIterator<Item = IpNet>) -> Self {
         Self { proxies: proxies.into_iter().collect(), ..Self::peer() }
+    }
+
+    /// Reads `Forwarded` and never `X-Forwarded-For`, for proxies that append to it.
+    pub const fn forwarded(mut self) -> Self {
+        self.forwarded = true;
+        self
     }
 
     /// Sets how many bits of an IPv6 address make a key, 128 at most. The default is 64.
@@ -106,11 +121,11 @@ impl ClientIp {
                 None => false,
             }
         };
-        if headers.contains_key(FORWARDED) {
-            let _ = from_the_right(headers, &FORWARDED).all(|element| step(forwarded_for(element)));
+        let _ = if self.forwarded {
+            hops::forwarded(headers).all(&mut step)
         } else {
-            let _ = from_the_right(headers, &X_FORWARDED_FOR).all(|entry| step(address(entry)));
-        }
+            hops::x_forwarded_for(headers).all(&mut step)
+        };
         Some(client)
     }
 }
@@ -125,38 +140,6 @@ impl<B> KeyExtractor<Request<B>> for ClientIp {
     fn key(&self, request: &Request<B>) -> Option<Key> {
         self.resolve(request).map(|addr| prefix_key(addr, self.prefix))
     }
-}
-
-/// The members of a list field, last line and last member first. A quoted comma is not met in
-/// addresses, and an element torn at one does not parse, which ends the search safely.
-fn from_the_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    // `GetAll` can be read from its back end.
-    headers.get_all(name).iter().rev().flat_map(|line| {
-        // A line that is not text counts as one member that is no address.
-        line.to_str().unwrap_or("").rsplit(',').map(str::trim)
-    })
-}
-
-/// The `for` parameter of a `Forwarded` element (RFC 7239 §4).
-fn forwarded_for(element: &str) -> Option<IpAddr> {
-    element
-        .split(';')
-        .find_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
-        })
-        .and_then(address)
-}
-
-/// An address with or without brackets and port.
-fn address(text: &str) -> Option<IpAddr> {
-    if let Ok(addr) = text.parse::<IpAddr>() {
-        return Some(addr);
-    }
-    if let Ok(addr) = text.parse::<SocketAddr>() {
-        return Some(addr.ip());
-    }
-    text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
 /// The address at the other end of the connection, in its canonical form.
@@ -251,7 +234,10 @@ where
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         // A stale address from elsewhere must not be believed.
         match self.client_ip.resolve(&request) {
-            Some(addr) => request.extensions_mut().insert(ClientAddr(addr)),
+            Some(addr) => {
+                let prefix = self.client_ip.prefix;
+                request.extensions_mut().insert(ClientAddr { addr, prefix })
+            }
             None => request.extensions_mut().remove::<ClientAddr>(),
         };
         self.inner.call(request)
@@ -260,6 +246,9 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use http::header::FORWARDED;
+
     use super::*;
     use crate::key;
 
@@ -291,7 +280,7 @@ mod tests {
 
     #[test]
     fn forwarded_is_read_from_the_right_over_lines() {
-        let own = ClientIp::trust(["10.0.0.0/8".parse().unwrap()]);
+        let own = ClientIp::trust(["10.0.0.0/8".parse().unwrap()]).forwarded();
         let lines = [
             ("forwarded", "for=6.6.6.6, For=\"[2001:db8::1]:80\";proto=https"),
             ("forwarded", "for=10.1.1.1:99"),
@@ -300,11 +289,49 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_the_proxy_does_not_write_is_not_read() {
+        let own = ClientIp::trust_hops(1);
+        let fields = [("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "203.0.113.5")];
+        assert_eq!(resolve(&own, &fields), "203.0.113.5");
+        assert_eq!(resolve(&own, &fields[..1]), "10.0.0.9");
+        let fields = [("forwarded", "for=203.0.113.5"), ("x-forwarded-for", "6.6.6.6")];
+        assert_eq!(resolve(&own.clone().forwarded(), &fields), "203.0.113.5");
+        assert_eq!(resolve(&own.forwarded(), &fields[1..]), "10.0.0.9");
+    }
+
+    #[test]
+    fn a_quoted_parameter_is_no_element() {
+        let own = ClientIp::trust_hops(1).forwarded();
+        for host in ["shop,for=6.6.6.6", "shop;for=6.6.6.6", r#"\",for=6.6.6.6"#, r"\\"] {
+            let value = format!(r#"for=6.6.6.6, for=203.0.113.5;host="{host}";proto=https"#);
+            assert_eq!(resolve(&own, &[("forwarded", &value)]), "203.0.113.5", "{host}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_sends_does_not_spoil_what_the_proxy_appends() {
+        let own = ClientIp::trust_hops(1);
+        for sent in [&b"\xff"[..], b"\xc3", b"\"", b"for=\"", b"for=\"x\\\"", b"\\", b"", b";="] {
+            for (by, name, appended) in [
+                (own.clone(), "x-forwarded-for", "203.0.113.5"),
+                (own.clone().forwarded(), "forwarded", "for=\"203.0.113.5\";host=\"a,b\""),
+            ] {
+                let value = [sent, b", ", appended.as_bytes()].concat();
+                let mut request = request("10.0.0.9", &[]);
+                request.headers_mut().insert(name, HeaderValue::from_bytes(&value).unwrap());
+                let found = by.resolve(&request).unwrap().to_string();
+                assert_eq!(found, "203.0.113.5", "{}", value.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_address_ends_the_search() {
         let own = ClientIp::trust(["10.0.0.0/8".parse().unwrap()]);
+        let rfc7239 = own.clone().forwarded();
         for hop in ["unknown", "_hidden", "", "1.2.3.4.5", "\"[::1\"", "a,b"] {
             let value = format!("for=6.6.6.6, for={hop}, for=10.0.0.3");
-            assert_eq!(resolve(&own, &[("forwarded", &value)]), "10.0.0.3", "{hop}");
+            assert_eq!(resolve(&rfc7239, &[("forwarded", &value)]), "10.0.0.3", "{hop}");
         }
         let plain = [("x-forwarded-for", "6.6.6.6, nonsense")];
         assert_eq!(resolve(&own, &plain), "10.0.0.9");
@@ -323,6 +350,34 @@ mod tests {
         assert_eq!(by(0), ClientIp::peer().ipv6_prefix(0).key(&request("fe80::2", &[])));
     }
 
+    /// Answers with what it would count a request under.
+    struct KeyOf;
+
+    impl Service<Request<()>> for KeyOf {
+        type Response = Option<Key>;
+        type Error = std::convert::Infallible;
+        type Future = std::future::Ready<Result<Option<Key>, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<()>) -> Self::Future {
+            std::future::ready(Ok(key::ip().key(&request)))
+        }
+    }
+
+    #[test]
+    fn the_layers_prefix_is_the_keys() {
+        let of = |bits, peer| {
+            let layer = ClientIpLayer::new(ClientIp::peer().ipv6_prefix(bits));
+            layer.layer(KeyOf).call(request(peer, &[])).into_inner().unwrap()
+        };
+        assert_eq!(of(48, "2001:db8:1:1::1"), of(48, "2001:db8:1:2::1"));
+        assert_ne!(of(64, "2001:db8:1:1::1"), of(64, "2001:db8:1:2::1"));
+        assert_ne!(of(128, "2001:db8::1"), of(128, "2001:db8::2"));
+    }
+
     proptest::proptest! {
         #[test]
         fn no_field_value_panics_or_moves_an_untrusted_peer(
@@ -330,16 +385,17 @@ mod tests {
             list in "[0-9a-f:., \"=;for\\[\\]]{0,80}",
         ) {
             let mut request = request("203.0.113.5", &[("x-forwarded-for", &list)]);
-            if let Ok(value) = http::HeaderValue::from_bytes(&forwarded) {
+            if let Ok(value) = HeaderValue::from_bytes(&forwarded) {
                 request.headers_mut().append(FORWARDED, value);
             }
             let trusting = ClientIp::trust(["10.0.0.0/8".parse().unwrap()]);
-            for by in [ClientIp::peer(), trusting] {
+            for by in [ClientIp::peer(), trusting.clone(), trusting.forwarded()] {
                 let found = by.resolve(&request).unwrap().to_string();
                 proptest::prop_assert_eq!(found, "203.0.113.5");
             }
             // Whoever trusts a number of hops believes them, but must not break.
             let _ = ClientIp::trust_hops(5).resolve(&request);
+            let _ = ClientIp::trust_hops(5).forwarded().resolve(&request);
         }
     }
 

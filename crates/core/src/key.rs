@@ -185,7 +185,7 @@ where
 pub struct ByIp;
 
 /// By client address: what [`ClientIpLayer`](crate::ClientIpLayer) found, else the peer's own.
-/// IPv4-mapped IPv6 is its IPv4; IPv6 is cut to its /64.
+/// IPv4-mapped IPv6 is its IPv4; IPv6 is cut to the layer's prefix, or to its /64.
 #[must_use]
 pub const fn ip() -> ByIp {
     ByIp
@@ -193,11 +193,10 @@ pub const fn ip() -> ByIp {
 
 impl<B> KeyExtractor<Request<B>> for ByIp {
     fn key(&self, request: &Request<B>) -> Option<Key> {
-        let addr = match request.extensions().get::<ClientAddr>() {
-            Some(addr) => addr.ip(),
-            None => client_ip::peer(request.extensions())?,
-        };
-        Some(client_ip::prefix_key(addr, 64))
+        if let Some(addr) = request.extensions().get::<ClientAddr>() {
+            return Some(addr.key());
+        }
+        client_ip::peer(request.extensions()).map(|addr| client_ip::prefix_key(addr, 64))
     }
 }
 

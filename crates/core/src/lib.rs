@@ -57,6 +57,7 @@ mod counters;
 mod engine;
 mod error;
 mod grpc;
+mod hops;
 pub mod key;
 mod live;
 mod metric;

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::RateLimiter;
 use crate::judgement::{Judgement, Verdict};
+use crate::refusal::AWAY;
 use crate::rules::Rules;
+use crate::{Outage, RateLimiter};
 
 /// What a limiter says about one request: of the policy that refuses it, else of the one of which
 /// the smallest share is left.
@@ -17,7 +18,8 @@ pub struct Decision {
     /// How much more the key may spend at once.
     pub remaining: u32,
     /// When this request can be allowed, if it is not; `None` then means never, since it costs more
-    /// than the policy's burst.
+    /// than the policy's burst. A second while a shared store is away and a policy is closed then: it
+    /// may be back, and nobody knows what remains.
     pub retry_after: Option<Duration>,
     /// When the key has its full burst back if it makes no request.
     pub reset: Duration,
@@ -28,7 +30,7 @@ impl Decision {
         let told = judgement.enforced.iter().map(|place| {
             let grade = rules[place].at(judgement.grades[place]);
             let standing = judgement.standing(grade, place);
-            let burst = grade.rate.burst();
+            let burst = judgement.rate(grade, place).burst();
             // The one that refuses for longest, or else the one of which least is left.
             let rank = match (judgement.exceeded.has(place), standing.wait) {
                 (true, None) => (0, 0.0),
@@ -39,6 +41,12 @@ impl Decision {
         });
         let first = told.min_by(|(a, ..), (b, ..)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let allowed = matches!(judgement.verdict, Verdict::Admitted);
+        if judgement.verdict == Verdict::Away {
+            let closed = limiter.limits().iter().find(|limit| limit.outage == Outage::Closed);
+            let policy = Arc::clone(&closed.unwrap_or_else(|| limiter.limit(0)).name);
+            let (remaining, retry_after) = (0, Some(AWAY));
+            return Self { allowed, policy, remaining, retry_after, reset: AWAY };
+        }
         let Some((_, place, standing)) = first else {
             // Nothing is in force, so nothing is limited.
             let policy = Arc::clone(&limiter.limit(0).name);

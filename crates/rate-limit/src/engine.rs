@@ -9,7 +9,7 @@ use crate::judgement::{Judgement, Verdict};
 use crate::limit::{Limit, SHARED_KEY};
 use crate::observe::Verdict as Count;
 use crate::policy::printable;
-use crate::reservation::Ledger;
+use crate::reservation::{Ledger, Spent};
 use crate::rules::{RuleBook, Rules};
 use crate::state::Rate;
 use crate::{
@@ -194,7 +194,7 @@ impl RateLimiter {
         let (ask, rules) = (ask.into(), self.0.rules.load());
         let judgement = self.judge(&rules, ask.into(), Mode::Enforce);
         match judgement.verdict {
-            Verdict::Admitted => Ok(self.reservation(ask.keys, &judgement)),
+            Verdict::Admitted => Ok(self.reservation(&rules, ask.keys, &judgement)),
             _ => Err(Decision::new(self, &rules, &judgement)),
         }
     }
@@ -285,11 +285,14 @@ impl RateLimiter {
         }
     }
 
-    pub(crate) fn reservation(&self, keys: impl PolicyKeys, judgement: &Judgement) -> Reservation {
-        let keys = std::array::from_fn(|place| {
-            judgement.taken.has(place).then(|| keys.get(place).unwrap_or(SHARED_KEY))
-        });
-        Reservation::new(Box::new(self.clone()), keys, judgement.grades, judgement.cost)
+    pub(crate) fn reservation(
+        &self,
+        rules: &[Rules],
+        keys: impl PolicyKeys,
+        judgement: &Judgement,
+    ) -> Reservation {
+        let keys = std::array::from_fn(|place| keys.get(place).unwrap_or(SHARED_KEY));
+        Reservation::new(Box::new(self.clone()), judgement.spent(rules, &keys), judgement.cost)
     }
 
     /// Time since the limiter's origin, in nanoseconds.
@@ -314,17 +317,17 @@ impl RateLimiter {
 }
 
 impl Ledger for RateLimiter {
-    fn correct(&self, place: usize, key: Key, grade: u8, units: i64) {
+    fn correct(&self, place: usize, spent: &Spent, units: i64) {
         let (limit, now) = (self.limit(place), self.now());
         if limit.is_flat() {
             return;
         }
-        let rate = self.0.rules.load()[place].at(grade).rate;
+        let rate = self.0.rules.load()[place].beside(spent.rate);
         let cost = u32::try_from(units.unsigned_abs()).unwrap_or(u32::MAX);
         if units < 0 {
-            limit.refund(key, now, rate, cost);
+            limit.refund(spent.key, now, rate, cost);
         } else {
-            limit.charge(key, now, rate, cost);
+            limit.charge(spent.key, now, rate, cost);
         }
     }
 }
@@ -353,7 +356,7 @@ impl Engine for RateLimiter {
     }
 
     /// Takes [`Settings`] as JSON. Keys keep what they have used, but nobody waits longer than an
-    /// exhausted key of the new quota does.
+    /// exhausted key of the new quota does, or of the longest tier's if there are several.
     fn apply(&self, settings: Value) -> Result<(), ConfigError> {
         let names = self.0.limits.iter().map(|limit| &*limit.name);
         let settings = Settings::from_json(settings, names)?;
@@ -539,6 +542,67 @@ mod tests {
         assert_eq!(limiter.peek(Ask::new(Key::of("a")).tier("unheard of")).remaining, 4);
         limiter.apply(json!({"quota": "10/min", "tiers": {"gold": "200/min"}})).unwrap();
         assert_eq!(limiter.peek(gold).remaining, 80);
+    }
+
+    fn of_two_tiers(base: &str, gold: &str) -> (RateLimiter, Clock) {
+        let policy = Policy::new("calls", base.parse().unwrap());
+        let policy = policy.tier("gold", gold.parse().unwrap());
+        let clock = Clock::manual();
+        (RateLimiter::with_policies([policy]).unwrap().clock(clock.clone()), clock)
+    }
+
+    #[test]
+    fn a_tier_of_a_shorter_burst_forgives_no_debt_of_a_longer_one() {
+        let (limiter, clock) = of_two_tiers("10/min;burst=1", "1000/min");
+        let (base, key) = (Ask::new(Key::of("a")), Key::of("a"));
+        let gold = base.tier("gold");
+        let mut admitted = 0;
+        for _ in 0..50 {
+            while limiter.check(gold).allowed {
+                admitted += 1;
+            }
+            assert!(!limiter.check(base).allowed);
+            // What is free is allowed, and forgives nothing either.
+            assert!(limiter.check(base.cost(0)).allowed);
+            limiter.refund(base.cost(0));
+            limiter.charge(base);
+            assert!(limiter.reserve(base).is_err());
+        }
+        assert_eq!(admitted, 1000);
+        // Whoever is told to wait for so long need not wait longer.
+        let wait = limiter.check(base).retry_after.unwrap();
+        assert_eq!(wait, 60 * SECOND);
+        clock.advance(wait - Duration::from_nanos(1));
+        assert!(!limiter.peek(key).allowed);
+        clock.advance(Duration::from_nanos(1));
+        assert!(limiter.check(key).allowed);
+    }
+
+    #[test]
+    fn a_newcomer_to_a_full_set_waits_no_longer_than_the_quota_in_force() {
+        let (limiter, clock) = limiter("1000/day;burst=1000");
+        // Four slots, all of debts that the new quota would not let anyone have.
+        let limiter = limiter.memory(0);
+        for owner in 0..4_u8 {
+            assert!(limiter.check(Ask::new(Key::of(&owner)).cost(900)).allowed);
+        }
+        limiter.apply(json!({"quota": "60/min"})).unwrap();
+        let refused = limiter.check(Key::of("new"));
+        assert_eq!(refused.retry_after, Some(SECOND));
+        clock.advance(SECOND);
+        assert!(limiter.check(Key::of("new")).allowed);
+    }
+
+    #[test]
+    fn a_reservation_is_settled_by_the_quota_that_it_was_spent_of() {
+        let (limiter, _) = of_two_tiers("60/min", "600/min");
+        let gold = Ask::new(Key::of("a")).tier("gold");
+        let reservation = limiter.reserve(gold.cost(300)).unwrap();
+        // From here on another tier is the first by name.
+        let tiers = json!({"early": "1/day", "gold": "600/min"});
+        limiter.apply(json!({"quota": "60/min", "tiers": tiers})).unwrap();
+        reservation.settle(200);
+        assert_eq!(limiter.peek(gold).remaining, 400);
     }
 
     #[test]

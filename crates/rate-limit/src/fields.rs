@@ -16,7 +16,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 /// The form of the response fields that tell callers what is left.
 ///
 /// The forms with one figure only ([`Draft6`](Self::Draft6), [`Draft7`](Self::Draft7),
-/// [`XRateLimit`](Self::XRateLimit)) tell of the policy that is nearest to its limit.
+/// [`XRateLimit`](Self::XRateLimit)) tell of the policy that is nearest to its limit, over all
+/// limiters of a stack that speak the same form.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Dialect {
@@ -162,8 +163,12 @@ struct Nearest {
 
 impl Nearest {
     fn write(&self, dialect: Dialect, headers: &mut HeaderMap) {
-        let Self { limit, left, reset, window, .. } = *self;
-        let names = match dialect {
+        let Self { share, limit, left, reset, window } = *self;
+        // A limiter further in may have refused, or be nearer to its limit.
+        if told(dialect, headers).is_some_and(|told| told <= share) {
+            return;
+        }
+        match dialect {
             Dialect::Draft7 => {
                 let text = format!("limit={limit}, remaining={left}, reset={reset}");
                 insert(headers, RATE_LIMIT, HeaderValue::try_from(text));
@@ -172,17 +177,38 @@ impl Nearest {
                     RATE_LIMIT_POLICY,
                     HeaderValue::try_from(format!("{limit};w={window}")),
                 );
-                return;
             }
-            Dialect::XRateLimit => {
-                ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
+            _ => {
+                let figures = [limit.into(), left.into(), reset];
+                for (name, figure) in names(dialect).into_iter().zip(figures) {
+                    headers.insert(HeaderName::from_static(name), HeaderValue::from(figure));
+                }
             }
-            _ => ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
-        };
-        for (name, figure) in names.into_iter().zip([limit.into(), left.into(), reset]) {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from(figure));
         }
     }
+}
+
+/// The fields of a form with one figure in each: limit, remaining, reset.
+const fn names(dialect: Dialect) -> [&'static str; 3] {
+    match dialect {
+        Dialect::XRateLimit => ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"],
+        _ => ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
+    }
+}
+
+/// The share that is left by what the response says already.
+fn told(dialect: Dialect, headers: &HeaderMap) -> Option<f64> {
+    let (limit, left) = if dialect == Dialect::Draft7 {
+        let text = headers.get(RATE_LIMIT)?.to_str().ok()?;
+        let figure = |name| text.split(", ").find_map(|part| part.strip_prefix(name));
+        (figure("limit=")?, figure("remaining=")?)
+    } else {
+        let [limit, left, _] = names(dialect);
+        let figure = |name: &str| headers.get(name)?.to_str().ok();
+        (figure(limit)?, figure(left)?)
+    };
+    let (limit, left): (u32, u32) = (limit.parse().ok()?, left.parse().ok()?);
+    Some(f64::from(left) / f64::from(limit.max(1)))
 }
 
 fn insert<E>(headers: &mut HeaderMap, name: HeaderName, value: Result<HeaderValue, E>) {

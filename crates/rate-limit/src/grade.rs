@@ -30,9 +30,10 @@ pub(crate) type Kept = Arc<[OnceLock<HeaderValue>]>;
 pub(crate) const KEPT: usize = 1024;
 
 impl Grade {
-    pub(crate) fn new(name: &str, flat: bool, quota: Quota, waits: &Kept) -> Self {
+    /// Of a policy whose longest quota has a capacity of `longest` nanoseconds.
+    pub(crate) fn new(name: &str, flat: bool, quota: Quota, longest: u64, waits: &Kept) -> Self {
         let name = format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
-        let rate = Rate::new(quota);
+        let rate = Rate::new(quota).beside(longest);
         let window = ceil_secs(quota.window());
         Self {
             quota,
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     fn grade(quota: &str) -> Grade {
-        Grade::new("x", false, quota.parse().unwrap(), &kept(KEPT))
+        Grade::new("x", false, quota.parse().unwrap(), 0, &kept(KEPT))
     }
 
     #[test]
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(grade("7/min").policy, r#""x";q=7;w=60"#);
         assert_eq!(grade("70/min").policy, r#""x";q=70;w=60"#);
         assert_eq!(
-            Grade::new(r#"a"\"#, false, "1/day".parse().unwrap(), &kept(0)).policy,
+            Grade::new(r#"a"\"#, false, "1/day".parse().unwrap(), 0, &kept(0)).policy,
             r#""a\"\\";q=1;w=86400"#
         );
     }

@@ -1,8 +1,12 @@
 use std::time::Duration;
 
+use bartizan_core::Key;
+
 use crate::ask::MAX_POLICIES;
 use crate::grade::Grade;
-use crate::state::Refusal;
+use crate::reservation::Spent;
+use crate::rules::Rules;
+use crate::state::{Rate, Refusal};
 
 /// What a limiter's policies said about one request: plain figures, to be put into words later.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +18,8 @@ pub(crate) struct Judgement {
     pub(crate) arrivals: [u64; MAX_POLICIES],
     /// Which of its grades each policy applied.
     pub(crate) grades: [u8; MAX_POLICIES],
+    /// Among how many processes each policy's quota is divided; 0 where it is not.
+    pub(crate) nodes: [u32; MAX_POLICIES],
     /// Policies that are in force for it.
     pub(crate) enforced: Places,
     /// Policies that it has spent of.
@@ -79,6 +85,7 @@ impl Judgement {
             cost,
             arrivals: [0; MAX_POLICIES],
             grades: [0; MAX_POLICIES],
+            nodes: [0; MAX_POLICIES],
             enforced: Places(0),
             taken: Places(0),
             exceeded: Places(0),
@@ -112,12 +119,49 @@ impl Judgement {
         };
     }
 
+    /// Whether it was judged here, since the store is away.
+    pub(crate) fn is_local(&self) -> bool {
+        self.nodes != [0; MAX_POLICIES]
+    }
+
+    /// The rate by which the policy at `place` is judged: of its whole quota, or of a share of it.
+    pub(crate) fn rate(&self, grade: &Grade, place: usize) -> Rate {
+        match self.nodes[place] {
+            0 => grade.rate,
+            nodes => grade.rate.divided(nodes),
+        }
+    }
+
+    /// What the request costs there. Of a share, what it costs of the whole quota may be more than
+    /// there ever is: then it takes all.
+    pub(crate) fn cost(&self, grade: &Grade, place: usize) -> u32 {
+        let cost = grade.cost(self.cost);
+        match self.nodes[place] {
+            0 => cost,
+            _ => cost.min(self.rate(grade, place).burst()),
+        }
+    }
+
+    /// What it has spent of each policy; `keys` are those that it was counted under.
+    pub(crate) fn spent(
+        &self,
+        rules: &[Rules],
+        keys: &[Key; MAX_POLICIES],
+    ) -> [Option<Spent>; MAX_POLICIES] {
+        std::array::from_fn(|place| {
+            self.taken.has(place).then(|| {
+                let rate = self.rate(rules[place].at(self.grades[place]), place);
+                Spent { key: keys[place], rate }
+            })
+        })
+    }
+
     /// How the policy at `place` stands. A policy that refuses has nothing left for this request,
     /// even if there is something for a cheaper one.
     pub(crate) fn standing(&self, grade: &Grade, place: usize) -> Standing {
-        let (rate, arrival) = (grade.rate, self.arrivals[place]);
+        let (rate, arrival) = (self.rate(grade, place), self.arrivals[place]);
         if self.exceeded.has(place) {
-            let wait = match rate.take(arrival, self.now, grade.cost(self.cost)) {
+            let wait = match rate.take(arrival, self.now, self.cost(grade, place)) {
                 Err(Refusal::Never) => None,
                 Err(Refusal::Wait(wait)) => Some(Duration::from_nanos(wait)),
                 // A shared store refused by less than can be told here.

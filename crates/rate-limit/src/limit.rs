@@ -88,8 +88,8 @@ impl Limit {
     ) -> Result<u64, (u64, Refusal)> {
         let cost = self.cost(cost);
         let mut refusal = None;
-        let (before, after) =
-            self.table.update(key, now, |arrival| match rate.take(arrival, now, cost) {
+        let (before, after) = self.table.update(key, now, rate.longest(), |arrival| {
+            match rate.take(arrival, now, cost) {
                 Ok(next) => {
                     refusal = None;
                     next
@@ -98,7 +98,8 @@ impl Limit {
                     refusal = Some(why);
                     rate.bounded(arrival, now)
                 }
-            });
+            }
+        });
         if let Some(why) = refusal {
             return Err((before, why));
         }
@@ -167,11 +168,12 @@ impl Limit {
     /// that could be given back.
     pub(crate) fn refund(&self, key: Key, now: u64, rate: Rate, cost: u32) -> u64 {
         let cost = self.cost(cost);
-        self.table.update(key, now, |arrival| rate.refund(rate.bounded(arrival, now), cost)).1
+        let refund = |arrival| rate.refund(rate.bounded(arrival, now), cost);
+        self.table.update(key, now, rate.longest(), refund).1
     }
 
     pub(crate) fn charge(&self, key: Key, now: u64, rate: Rate, cost: u32) {
         let cost = self.cost(cost);
-        self.table.update(key, now, |arrival| rate.charge(arrival, now, cost));
+        self.table.update(key, now, rate.longest(), |arrival| rate.charge(arrival, now, cost));
     }
 }

@@ -27,7 +27,8 @@ pub enum Outage {
     Closed,
     /// Each process counts for itself, and allows its share of the quota.
     Local {
-        /// How many processes divide the quota; at least 1.
+        /// How many processes divide the quota; at least 1. A request that costs more than the share
+        /// holds takes all of it.
         nodes: u32,
     },
     /// Requests pass uncounted. The default.
@@ -48,7 +49,8 @@ impl Policy {
     }
 
     /// Gives callers of `tier` a quota of their own. What they owe stays when their tier changes,
-    /// as a time: who has used half of a day's quota has used half of that of the other tier.
+    /// as a time: who has used half of a day's quota has used half of that of the other tier. Whoever
+    /// owes more than the other tier's burst waits until the rest has passed.
     pub fn tier(mut self, tier: impl Into<String>, quota: Quota) -> Self {
         self.settings.tiers.insert(tier.into(), quota);
         self

@@ -17,6 +17,9 @@ const QUOTA_EXCEEDED: Rejection =
     Rejection::new(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "too many requests")
         .problem_type("https://iana.org/assignments/http-problem-types#quota-exceeded");
 
+/// When to ask again that a shared store may be back.
+pub(crate) const AWAY: Duration = Duration::from_secs(1);
+
 /// Without `Retry-After`: the same request can never be admitted.
 const COST_EXCEEDS_QUOTA: Rejection = Rejection::new(
     StatusCode::FORBIDDEN,
@@ -50,7 +53,7 @@ where
     P: Protocol<Req, Res, E>,
 {
     let rejection = match judgement.verdict {
-        Verdict::Away => STORE_AWAY.retry_after(Duration::from_secs(1)),
+        Verdict::Away => STORE_AWAY.retry_after(AWAY),
         Verdict::NoKey => KEY_MISSING,
         Verdict::Never => COST_EXCEEDS_QUOTA.member(VIOLATED, violated(limiter, judgement)),
         Verdict::Refused(wait) => {

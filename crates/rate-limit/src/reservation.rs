@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use bartizan_core::Key;
 
 use crate::ask::MAX_POLICIES;
+use crate::state::Rate;
 
 /// A cost that was estimated and spent, to be settled when the true one is known: bytes sent, or
 /// tokens of a model.
@@ -16,21 +17,27 @@ pub struct Reservation(Option<Arc<Inner>>);
 struct Inner {
     ledger: Box<dyn Ledger>,
     /// Of the policies that it was spent of.
-    keys: [Option<Key>; MAX_POLICIES],
-    grades: [u8; MAX_POLICIES],
+    spent: [Option<Spent>; MAX_POLICIES],
     cost: u32,
     settled: AtomicBool,
+}
+
+/// What one policy was spent of: of which key, and at which rate, whatever the rate is when it is
+/// settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent {
+    pub(crate) key: Key,
+    pub(crate) rate: Rate,
 }
 
 impl Reservation {
     pub(crate) fn new(
         ledger: Box<dyn Ledger>,
-        keys: [Option<Key>; MAX_POLICIES],
-        grades: [u8; MAX_POLICIES],
+        spent: [Option<Spent>; MAX_POLICIES],
         cost: u32,
     ) -> Self {
         let settled = AtomicBool::new(false);
-        Self(Some(Arc::new(Inner { ledger, keys, grades, cost, settled })))
+        Self(Some(Arc::new(Inner { ledger, spent, cost, settled })))
     }
 
     /// Of a request that is not limited: there is nothing to settle.
@@ -51,11 +58,14 @@ impl Reservation {
         if inner.settled.swap(true, Relaxed) {
             return;
         }
-        let missing = i64::from(actual) - i64::from(inner.cost);
-        for (place, key) in inner.keys.iter().enumerate() {
-            if let Some(key) = *key {
-                inner.ledger.correct(place, key, inner.grades[place], missing);
-            }
+        let (actual, cost) = (i64::from(actual), i64::from(inner.cost));
+        for (place, spent) in inner.spent.iter().enumerate() {
+            let Some(spent) = spent else { continue };
+            // A share of the quota was spent of no further than it goes: no more comes back.
+            let most = i64::from(spent.rate.burst());
+            let units =
+                if actual > cost { actual - cost } else { actual.min(most) - cost.min(most) };
+            inner.ledger.correct(place, spent, units);
         }
     }
 }
@@ -64,7 +74,7 @@ impl Reservation {
 pub(crate) trait Ledger: Send + Sync {
     /// Spends `units` more of the policy at `place`, whatever the quota, or gives them back if they
     /// are below 0. A flat policy counts the request, whatever it costs.
-    fn correct(&self, place: usize, key: Key, grade: u8, units: i64);
+    fn correct(&self, place: usize, spent: &Spent, units: i64);
 }
 
 impl fmt::Debug for Reservation {

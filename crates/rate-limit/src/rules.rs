@@ -1,5 +1,6 @@
 use crate::grade::{Grade, KEPT, kept};
 use crate::settings::PolicySettings;
+use crate::state::Rate;
 
 /// The rules of all policies, by their place.
 pub(crate) type RuleBook = Box<[Rules]>;
@@ -14,7 +15,9 @@ pub(crate) struct Rules {
 impl Rules {
     pub(crate) fn new(name: &str, flat: bool, settings: &PolicySettings) -> Self {
         let (tiers, waits) = (settings.tiers.iter(), kept(KEPT));
-        let grade = |quota| Grade::new(name, flat, quota, &waits);
+        let quotas = settings.tiers.values().chain([&settings.quota]);
+        let longest = quotas.map(|quota| Rate::new(*quota).capacity()).max().unwrap_or_default();
+        let grade = |quota| Grade::new(name, flat, quota, longest, &waits);
         Self {
             base: grade(settings.quota),
             tiers: tiers.map(|(tier, quota)| (tier.clone(), grade(*quota))).collect(),
@@ -25,6 +28,11 @@ impl Rules {
     pub(crate) fn settings(&self) -> PolicySettings {
         let tiers = self.tiers.iter().map(|(tier, grade)| (tier.clone(), grade.quota));
         PolicySettings { quota: self.base.quota, tiers: tiers.collect(), mode: None }
+    }
+
+    /// A rate that may have been in force before, beside these.
+    pub(crate) fn beside(&self, rate: Rate) -> Rate {
+        rate.beside(rate.longest().max(self.base.rate.longest()))
     }
 
     /// The grade of a tier, and its place; the base for callers without one, or with one that is

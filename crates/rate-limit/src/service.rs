@@ -65,7 +65,7 @@ where
         let told = self.options.dialect.filter(|_| !judgement.enforced.is_empty());
         let fields = told.map(|dialect| Fields::new(rules, &judgement, dialect));
         if D::RESERVES {
-            let reservation = self.limiter.reservation(keys, &judgement);
+            let reservation = self.limiter.reservation(rules, keys, &judgement);
             self.demand.reserve(&mut request, reservation);
         }
         ResponseFuture::admitted(self.inner.call(request), self.protocol.clone(), fields)

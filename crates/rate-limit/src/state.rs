@@ -14,6 +14,8 @@ pub(crate) struct Rate {
     capacity: u64,
     /// How far ahead is near the limit: four fifths of the capacity.
     near: u64,
+    /// The capacity of the longest quota that shares this one's arrival times; at least its own.
+    longest: u64,
     burst: u32,
 }
 
@@ -26,12 +28,29 @@ pub(crate) enum Refusal {
     Wait(u64),
 }
 
+/// A century and a half, and no further: however many processes divide a quota, sums of times stay
+/// numbers.
+const fn furthest(time: u64) -> u64 {
+    const MOST: u64 = 1 << 62;
+    if time > MOST { MOST } else { time }
+}
+
 impl Rate {
     pub(crate) const fn new(quota: Quota) -> Self {
-        let interval = quota.interval().as_nanos() as u64;
-        let burst = quota.burst_size();
-        let capacity = interval * burst as u64;
-        Self { interval, capacity, near: capacity / 5 * 4, burst }
+        Self::of(quota.interval().as_nanos() as u64, quota.burst_size())
+    }
+
+    /// By its interval, in nanoseconds, and its burst; both at least 1.
+    pub(crate) const fn of(interval: u64, burst: u32) -> Self {
+        let interval = furthest(interval);
+        let capacity = furthest(interval.saturating_mul(burst as u64));
+        Self { interval, capacity, near: capacity / 5 * 4, longest: capacity, burst }
+    }
+
+    /// The same, beside quotas of which the longest has a capacity of `longest`.
+    pub(crate) const fn beside(self, longest: u64) -> Self {
+        let longest = if longest > self.capacity { longest } else { self.capacity };
+        Self { longest, ..self }
     }
 
     /// The share of one of `nodes` that count apart: at least one unit at once.
@@ -39,9 +58,9 @@ impl Rate {
         let nodes = if nodes == 0 { 1 } else { nodes };
         let burst = self.burst / nodes;
         let burst = if burst == 0 { 1 } else { burst };
-        let interval = self.interval.saturating_mul(nodes as u64);
-        let capacity = interval.saturating_mul(burst as u64);
-        Self { interval, capacity, near: capacity / 5 * 4, burst }
+        let share = Self::of(self.interval.saturating_mul(nodes as u64), burst);
+        // A share that was rounded up to one unit is up to so many times as long.
+        share.beside(furthest(self.longest.saturating_mul(nodes as u64)))
     }
 
     pub(crate) const fn burst(&self) -> u32 {
@@ -52,11 +71,28 @@ impl Rate {
         self.interval
     }
 
+    /// How far ahead of now an exhausted key's arrival time lies.
+    pub(crate) const fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// How far ahead of now any arrival time may lie that this rate comes upon.
+    pub(crate) const fn longest(&self) -> u64 {
+        self.longest
+    }
+
+    /// When the latest arrival time is that this rate believes.
+    #[inline]
+    pub(crate) const fn latest(&self, now: u64) -> u64 {
+        now + self.longest
+    }
+
     /// An arrival time as this rate takes it: nobody waits longer than an exhausted key does, though
-    /// a stricter quota may have written the time, or a clock that has since gone back.
+    /// a stricter quota may have written the time, or a clock that has since gone back. What another
+    /// tier's key may owe stays owed.
     #[inline]
     pub(crate) const fn bounded(&self, arrival: u64, now: u64) -> u64 {
-        let latest = now + self.capacity;
+        let latest = self.latest(now);
         if arrival > latest { latest } else { arrival }
     }
 
@@ -70,13 +106,18 @@ impl Rate {
         let start = if arrival > now { arrival } else { now };
         let next = start + self.interval * cost as u64;
         let latest = now + self.capacity;
-        if next <= latest { Ok(next) } else { Err(Refusal::Wait(next - latest)) }
+        // What is free is within every quota, though a longer one may have been exhausted.
+        if next <= latest || cost == 0 { Ok(next) } else { Err(Refusal::Wait(next - latest)) }
     }
 
     /// The arrival time after `cost` more, within the quota or not; an exhausted key stays there.
     pub(crate) const fn charge(&self, arrival: u64, now: u64, cost: u32) -> u64 {
+        let arrival = self.bounded(arrival, now);
         let start = if arrival > now { arrival } else { now };
-        self.bounded(start.saturating_add(self.interval.saturating_mul(cost as u64)), now)
+        let next = start.saturating_add(self.interval.saturating_mul(cost as u64));
+        let exhausted = now.saturating_add(self.capacity);
+        let next = if next > exhausted { exhausted } else { next };
+        if next > arrival { next } else { arrival }
     }
 
     /// The arrival time after `cost` has been given back.
@@ -89,12 +130,7 @@ impl Rate {
     pub(crate) const fn left(&self, arrival: u64, now: u64) -> u32 {
         let owed = self.bounded(arrival, now).saturating_sub(now);
         // At most the burst, which is 32 bits.
-        ((self.capacity - owed) / self.interval) as u32
-    }
-
-    /// The arrival time of a key that could spend `left` units at once.
-    pub(crate) const fn with_left(&self, left: u32, now: u64) -> u64 {
-        now + self.interval * self.burst.saturating_sub(left) as u64
+        (self.capacity.saturating_sub(owed) / self.interval) as u32
     }
 
     /// True if four fifths of the quota, or more, are spent: time to look at it.
@@ -207,6 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_longer_quota_is_owed_stays_owed() {
+        let long = rate("1/s;burst=60");
+        let short = rate("1/s;burst=5").beside(long.capacity());
+        let arrival = long.charge(0, 0, 40);
+        let second = long.interval;
+        assert_eq!(short.take(arrival, 0, 1), Err(Refusal::Wait(36 * second)));
+        assert_eq!((short.left(arrival, 0), short.take(arrival, 0, 0)), (0, Ok(arrival)));
+        assert_eq!(short.charge(arrival, 0, 3), arrival);
+        assert_eq!(short.bounded(100 * second, 0), 60 * second);
+        assert_eq!(short.bounded(arrival, 0), arrival);
+    }
+
+    #[test]
+    fn a_share_of_next_to_nothing_can_still_be_reckoned_with() {
+        let rate = rate("1/day").divided(u32::MAX);
+        let now = 1 << 61;
+        let arrival = rate.take(0, now, 1).unwrap();
+        assert!(matches!(rate.take(arrival, now, 1), Err(Refusal::Wait(_))));
+        assert_eq!(rate.bounded(u64::MAX, now), rate.latest(now));
+    }
+
+    #[test]
     fn a_cost_beyond_the_burst_can_never_be() {
         let rate = rate("60/min;burst=5");
         assert_eq!(rate.take(0, 0, 6), Err(Refusal::Never));
@@ -221,14 +279,6 @@ mod tests {
         // Never more than the burst.
         assert_eq!(rate.left(rate.refund(arrival, u32::MAX), 0), 5);
         assert_eq!(rate.left(rate.charge(arrival, 0, u32::MAX), 0), 0);
-    }
-
-    #[test]
-    fn what_is_left_tells_the_arrival() {
-        let rate = rate("60/min;burst=5");
-        for left in 0..=5 {
-            assert_eq!(rate.left(rate.with_left(left, 7), 7), left);
-        }
     }
 
     #[test]

@@ -7,9 +7,9 @@ use bartizan_core::Key;
 ///
 /// A store keeps one theoretical arrival time for each key and policy, on a clock of its own, and
 /// decides as GCRA does: with `start = max(arrival, now)` and `next = start + interval × cost`, the
-/// request is within the quota if `next ≤ now + interval × burst`. An arrival beyond
-/// `now + interval × burst`, as from a stricter quota or a clock that has gone back, counts as if it
-/// were just there.
+/// request is within the quota if `next ≤ now + interval × burst`, or if it costs nothing. An arrival
+/// beyond `now + longest`, as from a stricter quota or a clock that has gone back, counts as if it
+/// were just there; up to there it may be what another tier's quota is owed, and stays.
 ///
 /// The policies of a request are judged all or nothing: if one [enforced](Ration::enforced) policy
 /// refuses, none is spent of; one that is not enforced is spent of only if it admits.
@@ -44,6 +44,9 @@ pub struct Ration<'a> {
     pub interval: u64,
     /// How many units an idle key may spend at once; at least 1.
     pub burst: u32,
+    /// How far ahead of now the arrival time of any of the policy's tiers may lie, in nanoseconds: at
+    /// least `interval × burst`.
+    pub longest: u64,
     /// How many units this request costs, at most `burst`.
     pub cost: u32,
     /// Whether a refusal by this policy is one of the request.
@@ -51,7 +54,7 @@ pub struct Ration<'a> {
 }
 
 impl<'a> Ration<'a> {
-    /// Asks an enforced policy for one unit.
+    /// Asks an enforced policy without tiers for one unit.
     #[must_use]
     pub const fn new(
         limiter: &'a str,
@@ -60,7 +63,8 @@ impl<'a> Ration<'a> {
         interval: u64,
         burst: u32,
     ) -> Self {
-        Self { policy, limiter, key, interval, burst, cost: 1, enforced: true }
+        let longest = interval.saturating_mul(burst as u64);
+        Self { policy, limiter, key, interval, burst, longest, cost: 1, enforced: true }
     }
 }
 

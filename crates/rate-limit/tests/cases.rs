@@ -64,7 +64,15 @@ async fn u01_spoofed_first_elements_buy_no_new_bucket() {
     let rfc7239 = spoofed("forwarded", |list| {
         list.split(", ").map(|addr| format!("for={addr}")).collect::<Vec<_>>().join(", ")
     });
-    assert_eq!(statuses(ClientIp::trust_hops(1), "2/min", rfc7239).await, five);
+    assert_eq!(statuses(ClientIp::trust_hops(1).forwarded(), "2/min", rfc7239).await, five);
+    // The proxy appends to one field, and passes on the other as it came.
+    let other = (0..5).map(|n| {
+        let mut request = from("10.0.0.9:443", Some(("x-forwarded-for", "198.51.100.7")));
+        let claim = format!("for=203.0.113.{n}").parse().unwrap();
+        request.headers_mut().insert("forwarded", claim);
+        request
+    });
+    assert_eq!(statuses(ClientIp::trust_hops(1), "2/min", other).await, five);
     let real_ip =
         (0..5).map(|n| from("10.0.0.9:443", Some(("x-real-ip", &format!("192.0.2.{n}")))));
     assert_eq!(statuses(ClientIp::trust_hops(1), "2/min", real_ip).await, five);

@@ -228,6 +228,38 @@ async fn every_dialect_says_the_same() {
 }
 
 #[tokio::test]
+async fn of_several_limiters_the_one_nearest_to_its_limit_is_told() {
+    let dialects = [
+        (Dialect::Draft6, "ratelimit-remaining", "0"),
+        (Dialect::Draft7, "ratelimit", "limit=2, remaining=0, reset=30"),
+        (Dialect::XRateLimit, "x-ratelimit-remaining", "0"),
+    ];
+    for (dialect, name, none_left) in dialects {
+        for reversed in [false, true] {
+            let layer =
+                |quota| RateLimitLayer::new(limiter(quota).0).key(key::global()).dialect(dialect);
+            let (mut outer, mut inner) = (layer("100/min"), layer("2/min"));
+            if reversed {
+                std::mem::swap(&mut outer, &mut inner);
+            }
+            let mut answers = Vec::new();
+            for _ in 0..3 {
+                let service = outer.layer(inner.layer(service_fn(echo)));
+                answers.push(service.oneshot(Request::new(())).await.unwrap());
+            }
+            assert_eq!(answers[2].status(), StatusCode::TOO_MANY_REQUESTS);
+            let told = |answer: &Response<_>| {
+                let lines: Vec<_> = answer.headers().get_all(name).iter().cloned().collect();
+                assert_eq!(lines.len(), 1);
+                lines[0].to_str().unwrap().to_owned()
+            };
+            assert_eq!(told(&answers[2]), none_left, "{dialect:?} {reversed}");
+            assert!(told(&answers[0]).contains('1') && !told(&answers[0]).contains("99"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn requests_without_a_key_are_skipped_shared_or_refused() {
     let layer = |unkeyed| RateLimitLayer::new(limiter("1/min").0).unkeyed(unkeyed);
     let share = layer(Unkeyed::Share);

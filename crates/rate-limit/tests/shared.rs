@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bartizan_rate_limit::{
     Ask, Clock, Debts, Engine, Key, Mode, Outage, Policy, Quota, RateLimitLayer, RateLimiter,
-    Ration, Reservation, SharedRateLimiter, Store, StoreError, Taking, key,
+    Ration, Reservation, SharedRateLimiter, Store, StoreError, Taking, Unkeyed, key,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -32,6 +32,9 @@ const AT_ONCE: u8 = 0;
 const BY_TRIP: u8 = 1;
 const AWAY: u8 = 2;
 const FROZEN: u8 = 3;
+const AWAY_AT_ONCE: u8 = 4;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 impl Shelf {
     fn behaves(&self, manner: u8) {
@@ -45,10 +48,11 @@ impl Shelf {
         for (place, ration) in rations.iter().enumerate() {
             let name = (ration.key, ration.policy.to_owned());
             let latest = now + ration.interval * u64::from(ration.burst);
-            let arrival = arrivals.get(&name).copied().unwrap_or(0).max(now).min(latest);
+            let longest = now + ration.longest;
+            let arrival = arrivals.get(&name).copied().unwrap_or(0).max(now).min(longest);
             let next = arrival + ration.interval * u64::from(ration.cost);
             debts.ahead[place] = arrival - now;
-            if next <= latest {
+            if next <= latest || ration.cost == 0 {
                 spent.push((place, name, next));
             } else {
                 debts.refused |= 1 << place;
@@ -97,6 +101,7 @@ impl Store for Shelf {
             AT_ONCE => Taking::Done(Ok(self.decide(rations))),
             BY_TRIP => trip(Some(Ok(self.decide(rations))), None),
             AWAY => trip(Some(Err(StoreError::Unreachable)), None),
+            AWAY_AT_ONCE => Taking::Done(Err(StoreError::Unreachable)),
             _ => trip(None, Some(pending())),
         }
     }
@@ -186,7 +191,7 @@ async fn u06_a_store_that_is_away_is_open_closed_or_local_as_stated() {
     }
     assert_eq!(admitted, 5);
     let refused = send(&local).await;
-    assert_eq!(refused.headers()["ratelimit"], r#""default";r=0;t=6"#);
+    assert_eq!(refused.headers()["ratelimit"], r#""default";r=0;t=12"#);
     assert_eq!(refused.headers()["retry-after"], "12");
 
     // Back without a restart, and with the store's counts.
@@ -197,6 +202,101 @@ async fn u06_a_store_that_is_away_is_open_closed_or_local_as_stated() {
     }
     assert_eq!(admitted, 10);
     assert_eq!(figure(&limiter, "store_failures", "unreachable"), 30.0);
+}
+
+#[tokio::test]
+async fn alone_a_costly_request_takes_the_share_and_waits_for_it() {
+    let shelf = Shelf::default();
+    shelf.behaves(AWAY);
+    let clock = Clock::manual();
+    let limiter = RateLimiter::new(quota("100/min")).clock(clock.clone());
+    let limiter = limiter.outage(Outage::Local { nodes: 10 }).shared(shelf);
+    let ask = Ask::new(Key::of("a"));
+    // Ten at once, one each six seconds: twenty of a hundred are all of that.
+    let first = limiter.check(ask.cost(20)).await;
+    assert_eq!((first.allowed, first.remaining, first.reset), (true, 0, 60 * SECOND));
+    let refused = limiter.check(ask.cost(20)).await;
+    assert_eq!((refused.allowed, refused.retry_after), (false, Some(60 * SECOND)));
+    assert_eq!(limiter.check(ask).await.retry_after, Some(6 * SECOND));
+    clock.advance(60 * SECOND - Duration::from_nanos(1));
+    assert!(!limiter.check(ask.cost(20)).await.allowed);
+    clock.advance(Duration::from_nanos(1));
+    assert!(limiter.check(ask.cost(20)).await.allowed);
+    // What the whole quota never holds is never admitted.
+    assert_eq!(limiter.check(ask.cost(101)).await.retry_after, None);
+}
+
+#[tokio::test]
+async fn what_was_reserved_alone_is_settled_alone() {
+    let shelf = Shelf::default();
+    shelf.behaves(AWAY);
+    let limiter = RateLimiter::new(quota("100/min")).clock(Clock::manual());
+    let limiter = limiter.outage(Outage::Local { nodes: 10 }).shared(shelf.clone());
+    let ask = Ask::new(Key::of("a"));
+    let large = limiter.reserve(ask.cost(20)).await.unwrap();
+    assert_eq!(large.cost(), 20);
+    // As much as the share has, or more, was spent: nothing comes back.
+    large.clone().settle(15);
+    assert!(!limiter.check(ask).await.allowed);
+    let ask = Ask::new(Key::of("b"));
+    limiter.reserve(ask.cost(20)).await.unwrap().settle(3);
+    assert_eq!(limiter.check(ask.cost(0)).await.remaining, 7);
+    limiter.reserve(ask.cost(2)).await.unwrap().settle(4);
+    assert_eq!(limiter.check(ask.cost(0)).await.remaining, 3);
+    // The store, back by then, hears nothing of it.
+    let reservation = limiter.reserve(ask.cost(3)).await.unwrap();
+    shelf.behaves(BY_TRIP);
+    reservation.settle(0);
+    assert_eq!(limiter.check(ask.cost(0)).await.remaining, 100);
+    assert!(shelf.arrivals.lock().unwrap().values().all(|arrival| *arrival == 0));
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_policies_that_nobody_asked() {
+    let shelf = Shelf::default();
+    let policies = [Policy::new("small", quota("10/min")), Policy::new("large", quota("1000/min"))];
+    let limiter = RateLimiter::with_policies(policies).unwrap().outage(Outage::Closed);
+    let limiter = limiter.shared(shelf.clone());
+    let layer = RateLimitLayer::new(limiter.clone()).key(key::global());
+    let costly = layer.clone().cost_with(|_: &Request<()>| 11);
+    let answer = costly.layer(service_fn(echo)).oneshot(Request::new(())).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    let told: Vec<_> = answer.headers().get_all("ratelimit").iter().collect();
+    assert_eq!(told, [r#""small";r=0;t=6"#]);
+
+    let keyless = |_: &Request<()>| None;
+    let layer_of_two = RateLimitLayer::new(limiter.clone()).keys((key::global(), keyless));
+    let layer_of_two = layer_of_two.unkeyed(Unkeyed::Refuse);
+    let answer = layer_of_two.layer(service_fn(echo)).oneshot(Request::new(())).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    assert!(!answer.headers().contains_key("ratelimit"));
+
+    for manner in [AWAY, AWAY_AT_ONCE] {
+        shelf.behaves(manner);
+        let answer = send(&layer).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!answer.headers().contains_key("ratelimit"));
+        let decision = limiter.check(Key::GLOBAL).await;
+        assert_eq!((decision.allowed, decision.remaining), (false, 0));
+        assert_eq!((&*decision.policy, decision.retry_after), ("small", Some(SECOND)));
+    }
+}
+
+#[tokio::test]
+async fn a_trip_is_judged_by_the_rules_that_it_set_out_with() {
+    let shelf = Shelf::default();
+    shelf.behaves(BY_TRIP);
+    let policy = Policy::new("calls", quota("60/min")).tier("gold", quota("600/min"));
+    let limiter = RateLimiter::with_policies([policy]).unwrap().shared(shelf);
+    let layer = RateLimitLayer::new(limiter.clone()).key(key::global());
+    let layer = layer.tier_with(|_: &Request<()>| Some("gold"));
+    let mut service = layer.layer(service_fn(echo));
+    let sent = service.ready().await.unwrap().call(Request::new(()));
+    // From here on another tier is the first by name.
+    let tiers = serde_json::json!({"early": "1/day", "gold": "600/min"});
+    limiter.apply(serde_json::json!({"quota": "60/min", "tiers": tiers})).unwrap();
+    let answer = sent.await.unwrap();
+    assert_eq!(answer.headers()["ratelimit"], r#""calls";r=599;t=60"#);
 }
 
 #[tokio::test(start_paused = true)]

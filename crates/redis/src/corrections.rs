@@ -1,4 +1,6 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use bartizan_core::Clock;
@@ -19,11 +21,13 @@ pub(crate) struct Correction {
     /// In nanoseconds: below 0 to give back.
     change: i64,
     capacity: u64,
+    longest: u64,
 }
 
 impl Correction {
     pub(crate) fn new(name: Box<str>, quota: Quota, units: i64) -> Self {
-        Self { name, change: quota.change(units), capacity: quota.capacity }
+        let Quota { capacity, longest, .. } = quota;
+        Self { name, change: quota.change(units), capacity, longest }
     }
 }
 
@@ -35,13 +39,15 @@ pub(crate) struct Corrections {
     script: Arc<Script>,
     /// To the task, if it runs.
     sender: Mutex<Option<Sender<Word>>>,
+    /// Whether there is a lease that the task has not heard of, which will have to end.
+    leased: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 enum Word {
     Correct(Correction),
-    /// There is a lease, which will have to end.
-    Leased,
+    /// There is something to look at.
+    Wake,
 }
 
 /// So many may wait to be sent. More are dropped, and counted: the store is in trouble then.
@@ -54,7 +60,7 @@ const SWEEP: Duration = Duration::from_millis(250);
 impl Corrections {
     pub(crate) fn new(redis: Redis, clock: Clock, leases: Arc<Leases>) -> Self {
         let script = Arc::new(Script::new(include_str!("scripts/adjust.lua")));
-        Self { redis, clock, leases, script, sender: Mutex::default() }
+        Self { redis, clock, leases, script, sender: Mutex::default(), leased: Arc::default() }
     }
 
     pub(crate) fn send(&self, correction: Correction) {
@@ -64,8 +70,9 @@ impl Corrections {
     }
 
     pub(crate) fn leased(&self) {
+        self.leased.store(true, Release);
         // If the queue is full, the task is awake anyway.
-        self.say(Word::Leased);
+        self.say(Word::Wake);
     }
 
     fn say(&self, word: Word) -> bool {
@@ -85,6 +92,7 @@ impl Corrections {
             clock: self.clock.clone(),
             leases: Arc::clone(&self.leases),
             script: Arc::clone(&self.script),
+            leased: Arc::clone(&self.leased),
             batch: Vec::new(),
         };
         runtime.spawn(task.run(words));
@@ -97,6 +105,7 @@ struct Task {
     clock: Clock,
     leases: Arc<Leases>,
     script: Arc<Script>,
+    leased: Arc<AtomicBool>,
     batch: Vec<Correction>,
 }
 
@@ -108,6 +117,7 @@ impl Task {
         let mut sweeps = tokio::time::interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            leased |= self.leased.swap(false, Acquire);
             tokio::select! {
                 count = words.recv_many(&mut heard, BATCH) => {
                     if count == 0 {
@@ -122,9 +132,8 @@ impl Task {
                 }
             }
             for word in heard.drain(..) {
-                match word {
-                    Word::Correct(correction) => self.batch.push(correction),
-                    Word::Leased => leased = true,
+                if let Word::Correct(correction) = word {
+                    self.batch.push(correction);
                 }
             }
             self.send().await;
@@ -136,7 +145,7 @@ impl Task {
             let mut run = self.script.run(batch.len());
             run.arg(batch.iter().map(|correction| &*correction.name).collect::<Vec<_>>());
             for correction in batch {
-                run.arg(correction.change).arg(correction.capacity);
+                run.arg(correction.change).arg(correction.capacity).arg(correction.longest);
             }
             let sent = self.redis.run(&self.script, &run).await;
             let figures = self.redis.figures();

@@ -8,7 +8,8 @@ const SECOND: u64 = 1_000_000_000;
 const SECONDS: u64 = 60;
 pub(crate) const LIMIT: u64 = 1_000;
 pub(crate) const BURST: u64 = 100;
-const QUOTA: Quota = Quota { interval: SECOND / LIMIT, capacity: SECOND / LIMIT * BURST };
+const CAPACITY: u64 = SECOND / LIMIT * BURST;
+const QUOTA: Quota = Quota { interval: SECOND / LIMIT, capacity: CAPACITY, longest: CAPACITY };
 
 /// What came of a run.
 #[derive(Debug)]

@@ -13,11 +13,13 @@ pub(crate) const LIFE: u64 = 1_000_000_000;
 /// At most by so many times does a process wait longer than a lease takes to come into being.
 const PATIENCE: u32 = 8;
 
-/// A quota: what a unit costs, and how much there can be at once.
+/// A quota: what a unit costs, how much there can be at once, and how much any tier of its policy can
+/// owe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Quota {
     pub(crate) interval: u64,
     pub(crate) capacity: u64,
+    pub(crate) longest: u64,
 }
 
 impl Quota {
@@ -98,7 +100,7 @@ impl Lease {
             self.left -= cost;
             return Answer::Spent(self.ahead(now));
         }
-        let Quota { interval, capacity } = self.quota;
+        let Quota { interval, capacity, .. } = self.quota;
         let mut wait = 0;
         if now < self.told.saturating_add(LIFE) {
             // The store knew this much; others can only have spent since, or given back a little.
@@ -106,11 +108,12 @@ impl Lease {
             let until = if cost >= self.refused_cost { self.refused_until } else { 0 };
             wait = next.saturating_sub(capacity).max(until.saturating_sub(now));
         }
-        if wait > 0 {
+        // What is free is within every quota.
+        if wait > 0 && cost > 0 {
             // Said so that whoever reads it waits for as long, though no longer than the exhausted.
             let spent = interval.saturating_mul(cost.into());
             let ahead = capacity.saturating_add(wait).saturating_sub(spent);
-            return Answer::Refused(ahead.min(capacity));
+            return Answer::Refused(ahead.min(capacity.max(self.store_ahead(now))));
         }
         if self.asked {
             // One lease at a time; meanwhile requests fend for themselves.
@@ -236,7 +239,7 @@ mod tests {
 
     const MILLI: u64 = 1_000_000;
     /// A thousand a second, a hundred at once.
-    const QUOTA: Quota = Quota { interval: MILLI, capacity: 100 * MILLI };
+    const QUOTA: Quota = Quota { interval: MILLI, capacity: 100 * MILLI, longest: 100 * MILLI };
 
     /// A key that has been asked for `rate` times a second for a while.
     fn lease(rate: u64) -> (Lease, u64) {
@@ -328,7 +331,7 @@ mod tests {
     fn what_the_store_said_is_forgotten() {
         // One a day: it may have been refunded elsewhere, or the store emptied.
         let day = 86_400_000_000_000;
-        let mut lease = Lease::new(Quota { interval: day, capacity: day }, 0);
+        let mut lease = Lease::new(Quota { interval: day, capacity: day, longest: day }, 0);
         assert_eq!(lease.ask(0, 1, 10), one(1));
         lease.told(0, (1, 1), Grant::None, day, 0.5);
         assert!(matches!(lease.ask(LIFE - 1, 1, 10), Answer::Refused(_)));

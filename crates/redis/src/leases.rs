@@ -113,7 +113,8 @@ mod tests {
     use super::*;
     use crate::lease::{Answer, Grant};
 
-    const QUOTA: Quota = Quota { interval: 1_000_000, capacity: 1_000_000_000 };
+    const QUOTA: Quota =
+        Quota { interval: 1_000_000, capacity: 1_000_000_000, longest: 1_000_000_000 };
 
     fn open(leases: &Leases, key: u64, now: u64) -> Option<Option<Correction>> {
         let got = leases.open(Key::of(&key), QUOTA, now, "name", |lease| {
@@ -138,7 +139,7 @@ mod tests {
     fn another_quota_begins_another_lease() {
         let leases = Leases::new();
         open(&leases, 1, 0);
-        let tier = Quota { interval: 5, capacity: 50 };
+        let tier = Quota { interval: 5, capacity: 50, longest: 1_000_000_000 };
         let spend = |lease: &mut Lease| lease.ask(1, 1, 1);
         assert_eq!(leases.with(Key::of(&1_u64), tier, spend), None);
         let (answer, ended) = leases.open(Key::of(&1_u64), tier, 1, "name", spend).unwrap();

@@ -1,11 +1,12 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bartizan_core::{Clock, ConfigError, Key};
 use bartizan_rate_limit::{Debts, Ration, Store, StoreError, Taking};
 use redis::Cmd;
+use tokio::runtime::Handle;
 
 use crate::Redis;
 use crate::client::Fault;
@@ -142,7 +143,8 @@ impl Inner {
         }
         let (mut enforced, mut leased) = (0, false);
         for item in asked() {
-            run.arg(item.spend(item.cost)).arg(item.quota.capacity);
+            let Quota { capacity, longest, .. } = item.quota;
+            run.arg(item.spend(item.cost)).arg(capacity).arg(longest);
             enforced = enforced * 10 + if item.enforced { 1 } else { 2 };
             leased |= item.lease > item.cost;
         }
@@ -187,7 +189,8 @@ fn quota(ration: &Ration<'_>) -> Quota {
         Some(capacity) if capacity < EXACT => interval,
         _ => interval.saturating_add(7) & !7,
     };
-    Quota { interval, capacity: interval.saturating_mul(burst) }
+    let capacity = interval.saturating_mul(burst);
+    Quota { interval, capacity, longest: ration.longest.max(capacity) }
 }
 
 impl Store for RateLimitStore {
@@ -218,7 +221,8 @@ impl Store for RateLimitStore {
             return Taking::Done(Ok(errand.call_off(now)));
         }
         let run = self.0.run(rations, &steps);
-        Taking::Trip(Trip(Box::pin(errand.run(run))))
+        let leads = steps.iter().filter_map(Step::asked).any(|item| item.lease > item.cost);
+        Taking::Trip(Trip { errand: Some(Box::pin(errand.run(run))), leads, sent: false })
     }
 
     fn adjust(&self, ration: &Ration<'_>, units: i64) {
@@ -237,15 +241,39 @@ impl Store for RateLimitStore {
 ///
 /// Boxed: beside a trip of tens of microseconds that is nothing, and it keeps the type small.
 /// Dropped before it is done, what it took of leases is put back; what Redis has spent by then stays
-/// spent.
+/// spent. One that is to bring a lease is followed to its end all the same: the lease is for others
+/// too.
 #[must_use = "futures do nothing unless polled"]
-pub struct Trip(Pin<Box<dyn Future<Output = Result<Debts, StoreError>> + Send>>);
+pub struct Trip {
+    /// Until it has ended.
+    errand: Option<Running>,
+    /// Whether it asks for more than the request costs.
+    leads: bool,
+    sent: bool,
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<Debts, StoreError>> + Send>>;
 
 impl Future for Trip {
     type Output = Result<Debts, StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.sent = true;
+        let errand = self.errand.as_mut().expect("polled after completion");
+        let answer = ready!(errand.as_mut().poll(cx));
+        self.errand = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Trip {
+    fn drop(&mut self) {
+        if let Some(errand) = self.errand.take_if(|_| self.leads && self.sent)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // It ends by its deadline, and no key has two of them.
+            runtime.spawn(errand);
+        }
     }
 }
 

@@ -63,7 +63,7 @@ impl Bench {
 
     /// Takes from one key: how far ahead it is, and whether the request was admitted.
     fn take(&self, key: &str, (cost, capacity): (i64, i64), now: i64) -> (i64, bool) {
-        let answer = self.run(&self.take, &[key], &[cost, capacity, 1], now);
+        let answer = self.run(&self.take, &[key], &[cost, capacity, capacity, 1], now);
         (answer[0], answer[1] == 0)
     }
 }
@@ -79,46 +79,54 @@ fn redis_decides_as_memory_does() {
     let bench = Bench::new();
     let case = Cell::new(0);
     let quotas = "[1-9][0-9]{0,2}/(s|min|7ms|day);burst=[1-9][0-9]?";
-    let steps = prop::collection::vec((0..3_000_000_u64, 1..5_u32, 0..20_u8), 150);
-    let strategy = (quotas, quotas, any::<bool>(), steps, 1..2_000_u64);
+    let steps = prop::collection::vec((0..3_000_000_u64, 1..5_u32, 0..30_u8), 150);
+    let strategy = ([quotas; 3], any::<bool>(), steps, 1..2_000_u64);
     let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };
     let result = proptest::test_runner::TestRunner::new(config).run(
         &strategy,
-        |(first, second, shadow, steps, haste)| {
+        |(quotas, shadow, steps, haste)| {
             case.set(case.get() + 1);
-            let quotas: [Quota; 2] = [first.parse().unwrap(), second.parse().unwrap()];
+            let quotas = quotas.map(|quota| quota.parse().unwrap());
             same(&bench, quotas, shadow, &steps, haste, case.get())
         },
     );
     result.unwrap();
 }
 
-/// Two policies over one key; the second may be in shadow.
+/// Two policies over one key, the first with a tier that comes and goes; the second may be in shadow.
 fn same(
     bench: &Bench,
-    quotas: [Quota; 2],
+    quotas: [Quota; 3],
     shadow: bool,
     steps: &[(u64, u32, u8)],
     haste: u64,
     case: u32,
 ) -> Result<(), TestCaseError> {
     let mode = if shadow { Mode::Shadow } else { Mode::Enforce };
-    let policies = [Policy::new("a", quotas[0]), Policy::new("b", quotas[1]).mode(mode)];
+    let policies = [
+        Policy::new("a", quotas[0]).tier("gold", quotas[2]),
+        Policy::new("b", quotas[1]).mode(mode),
+    ];
     let clock = Clock::manual();
     let memory = RateLimiter::with_policies(policies).unwrap().clock(clock.clone());
     let keys = [format!("{case}:a"), format!("{case}:b")];
     let keys = [&*keys[0], &*keys[1]];
-    let rates = quotas.map(rate);
+    let [base, other, gold] = quotas.map(rate);
+    let longest = [base.1.max(gold.1), other.1];
     let mut now = START;
     for (step, cost, what) in steps {
         let passed = step / haste;
         now += passed as i64;
         clock.advance(Duration::from_micros(passed));
-        let ask = Ask::new(Key::GLOBAL).cost(*cost);
-        if *what < 2 {
+        let is_gold = what % 2 == 1;
+        let ask = Ask::new(Key::GLOBAL).cost(*cost).tier(if is_gold { "gold" } else { "" });
+        let rates = [if is_gold { gold } else { base }, other];
+        if *what < 4 {
             // Now and then something is given back, or charged.
-            let sign = if *what == 0 { -1 } else { 1 };
-            let change = |place: usize| [sign * rates[place].0 * i64::from(*cost), rates[place].1];
+            let sign = if *what < 2 { -1 } else { 1 };
+            let change = |place: usize| {
+                [sign * rates[place].0 * i64::from(*cost), rates[place].1, longest[place]]
+            };
             let changes = [change(0), change(1)].concat();
             bench.run(&bench.adjust, &keys, &changes, now);
             if sign < 0 {
@@ -130,14 +138,15 @@ fn same(
         }
         let spend = |place: usize| rates[place].0 * i64::from(*cost);
         let enforced = if shadow { 12 } else { 11 };
-        let arguments = [spend(0), rates[0].1, spend(1), rates[1].1, enforced];
+        let policy = |place: usize| [spend(place), rates[place].1, longest[place]];
+        let arguments = [&policy(0)[..], &policy(1), &[enforced]].concat();
         let answer = bench.run(&bench.take, &keys, &arguments, now);
         let refused = answer[2] & if shadow { 1 } else { 3 } != 0;
         let decision = memory.check(ask);
         prop_assert_eq!(decision.allowed, !refused, "{:?} at {}", answer, now - START);
         if decision.allowed && !shadow {
             let place = usize::from(&*decision.policy == "b");
-            let left = (rates[place].1 - answer[place]) / rates[place].0;
+            let left = (rates[place].1 - answer[place]).max(0) / rates[place].0;
             prop_assert_eq!(i64::from(decision.remaining), left);
         }
     }
@@ -188,7 +197,7 @@ fn what_is_no_arrival_time_counts_as_none() {
     bench.server.say("DEL garbled");
     bench.server.say("HSET garbled a b");
     assert!(bench.take("garbled", quota, START).1);
-    assert!(bench.run(&bench.adjust, &["garbled"], &[-1, quota.1], START).is_empty());
+    assert!(bench.run(&bench.adjust, &["garbled"], &[-1, quota.1, quota.1], START).is_empty());
     // Sixteen bytes are always two numbers, if not of this world: as exhausted as can be, and no
     // more, or not at all.
     for (bytes, refused) in [("\\xff", true), ("\\x7f", true), ("a", true), ("\\x00", false)] {
@@ -217,7 +226,7 @@ fn the_longest_quotas_are_exact() {
 #[test]
 fn a_lease_is_given_whole_or_the_request_alone() {
     let bench = Bench::new();
-    let ask = |cost, lease| bench.run(&bench.take, &["lease"], &[cost, 10, 1, lease], START);
+    let ask = |cost, lease| bench.run(&bench.take, &["lease"], &[cost, 10, 10, 1, lease], START);
     assert_eq!(ask(1, 4), [4, 16]);
     assert_eq!(ask(1, 4), [8, 16]);
     assert_eq!(ask(1, 4), [9, 0]);

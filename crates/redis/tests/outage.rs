@@ -12,8 +12,9 @@ use server::Server;
 use tokio::time::Instant;
 
 const DEADLINE: Duration = Duration::from_millis(100);
-/// What a timer, and a busy machine, add to the deadline.
-const GRACE: Duration = Duration::from_millis(150);
+/// What a timer, and a busy machine, add to the deadline at most: far less than it would take if
+/// nobody looked at the deadline.
+const GRACE: Duration = Duration::from_secs(2);
 const RATION: Ration<'static> =
     Ration::new("limiter", "policy", Key::from_u128(7), 1_000_000, 1_000_000);
 
@@ -80,18 +81,23 @@ async fn u06_killed_and_restarted_under_load() {
         .map(|_| {
             let store = store.clone();
             tokio::spawn(async move {
-                let (mut good, mut bad) = (0, 0);
+                let (mut good, mut bad, mut times) = (0, 0, Vec::new());
                 let end = Instant::now() + Duration::from_millis(2_500);
                 while Instant::now() < end {
+                    let start = Instant::now();
                     match timed(&store).await {
                         Ok(_) => good += 1,
                         // A request that was under way, and then everyone.
                         Err(StoreError::Unreachable) => bad += 1,
+                        // The machine has other work to do.
+                        Err(StoreError::Late) => {}
                         Err(error) => panic!("{error:?}"),
                     }
+                    times.push(start.elapsed());
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                (good, bad)
+                times.sort();
+                (good, bad, times[times.len() / 2])
             })
         })
         .collect();
@@ -102,10 +108,11 @@ async fn u06_killed_and_restarted_under_load() {
     assert_eq!(ask(&store).await, Err(StoreError::Unreachable));
     tokio::task::block_in_place(|| server.restart());
     for task in load {
-        let (good, bad) = task.await.unwrap();
+        let (good, bad, median) = task.await.unwrap();
         assert!(good > 0 && bad > 0, "{good} {bad}");
+        assert!(median < DEADLINE, "{median:?}");
     }
-    assert!(ask(&store).await.is_ok());
+    recovered(&store).await;
     assert_eq!(value(&redis, "bartizan_redis_away", ""), 0.0);
 }
 

@@ -4,11 +4,13 @@
 
 mod server;
 
+use std::pin::Pin;
 use std::process::{Command, Stdio};
+use std::task::Poll;
 use std::time::Duration;
 
 use bartizan_rate_limit::{Debts, Key, Ration, Store, StoreError, Taking, key};
-use bartizan_redis::{Engine, RateLimitStore, Redis};
+use bartizan_redis::{Clock, Engine, RateLimitStore, Redis};
 use server::Server;
 
 const SECOND: u64 = 1_000_000_000;
@@ -82,18 +84,52 @@ async fn policies_are_judged_all_or_nothing_in_one_trip() {
 async fn a_caller_has_one_slot_and_no_key_outlives_its_debt() {
     let server = Server::start();
     let store = RateLimitStore::new(redis(&server)).prefix("shop").unwrap();
-    let rations = [ration("a", "x", SECOND / 50, 5), ration("b", "x", SECOND / 10, 5)];
+    let rations = [ration("a", "x", 60 * SECOND, 5), ration("b", "x", 20 * SECOND, 5)];
     ask(&store, &rations).await.unwrap();
     let keys = server.say("KEYS *");
     let key = format!("{:032x}", rations[0].key.as_u128());
     assert!(keys.contains(&format!("shop:{{{key}}}:limiter:a\r\n")), "{keys}");
     assert!(keys.contains(&format!("shop:{{{key}}}:limiter:b\r\n")), "{keys}");
-    let left = server.say(&format!("PTTL shop:{{{key}}}:limiter:b"));
-    let left: i64 = left[1..].split('\r').next().unwrap().parse().unwrap();
-    assert!((1..=102).contains(&left), "{left}");
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    assert!(server.say("KEYS *").starts_with("*0\r\n"));
+    for (policy, debt) in [("a", 60_000), ("b", 20_000)] {
+        let left = server.say(&format!("PTTL shop:{{{key}}}:limiter:{policy}"));
+        let left: i64 = left[1..].split('\r').next().unwrap().parse().unwrap();
+        // The server's milliseconds, and one more, are added.
+        assert!((1..=debt + 2).contains(&left), "{left}");
+    }
     assert!(RateLimitStore::new(redis(&server)).prefix("a{b").is_err());
+}
+
+#[tokio::test]
+async fn a_tier_of_a_shorter_burst_forgives_no_debt_of_a_longer_one() {
+    let server = Server::start();
+    for lease in [1, 10] {
+        let redis = redis(&server);
+        let store = RateLimitStore::new(redis.clone()).lease(lease);
+        let mut base = ration("calls", &format!("lease {lease}"), 60 * SECOND, 1);
+        let mut gold = ration("calls", &format!("lease {lease}"), 60 * SECOND, 20);
+        (base.longest, gold.longest) = (20 * 60 * SECOND, 20 * 60 * SECOND);
+        let mut shadow = base;
+        shadow.enforced = false;
+        let mut free = base;
+        free.cost = 0;
+        let mut passed = 0;
+        for round in 1..=3 {
+            passed += admitted(&store, gold, 25).await;
+            let refused = ask(&store, &[base]).await.unwrap();
+            assert_eq!(refused.refused, 1);
+            assert_eq!(refused.ahead[0].div_ceil(60 * SECOND), 20);
+            assert_eq!(ask(&store, &[shadow]).await.unwrap().refused, 1);
+            // What is free is allowed, and forgives nothing either.
+            assert_eq!(ask(&store, &[free]).await.unwrap().refused, 0);
+            store.adjust(&base, 1);
+            let sent = || redis.snapshot().value("bartizan_redis_corrections_total", "sent");
+            until(|| sent() >= Some(f64::from(round))).await;
+        }
+        assert_eq!(passed, 20, "lease of {lease}");
+        // A debt that no tier can have goes down to what the longest can.
+        base.longest = 60 * SECOND;
+        assert_eq!(ask(&store, &[base]).await.unwrap().ahead[0], 60 * SECOND);
+    }
 }
 
 #[tokio::test]
@@ -151,6 +187,48 @@ async fn leases_are_spent_here_and_returned() {
     .await;
     let twin = RateLimitStore::new(redis.clone());
     assert_eq!(ask(&twin, &[ration]).await.unwrap().ahead[0], SECOND / 10_000);
+}
+
+#[tokio::test]
+async fn a_lease_is_heard_of_though_its_request_was_given_up() {
+    let server = Server::start();
+    let store = RateLimitStore::new(redis(&server)).lease(10);
+    let ration = ration("p", "alice", SECOND / 10_000, 10_000);
+    // Busy enough for leases of several units.
+    assert_eq!(admitted(&store, ration, 2_000).await, 2_000);
+    let mut asking = loop {
+        match store.take(&[ration]) {
+            Taking::Trip(trip) => break trip,
+            _ => continue,
+        }
+    };
+    let sent = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut asking).poll(cx)));
+    assert!(sent.await.is_pending());
+    drop(asking);
+    // Those that come next are told at once, and no trip of theirs is ever begun.
+    until(|| matches!(store.take(&[ration]), Taking::Done(Ok(_)))).await;
+}
+
+#[tokio::test]
+async fn leases_end_though_the_queue_of_corrections_was_full() {
+    let server = Server::start();
+    let (redis, clock) = (redis(&server), Clock::manual());
+    let store = RateLimitStore::new(redis.clone()).lease(10).clock(clock.clone());
+    let other = ration("p", "bob", 3600 * SECOND, 5);
+    let mut ration = ration("p", "alice", SECOND / 10_000, 10_000);
+    ration.cost = 50;
+    // Nothing is sent before the first await.
+    for _ in 0..5_000 {
+        store.adjust(&other, -1);
+    }
+    ask(&store, &[ration]).await.unwrap();
+    ration.cost = 1;
+    ask(&store, &[ration]).await.unwrap();
+    let count = |outcome| redis.snapshot().value("bartizan_redis_corrections_total", outcome);
+    let queued = 5_000.0 - count("dropped").unwrap();
+    until(|| count("sent") == Some(queued)).await;
+    clock.advance(Duration::from_secs(2));
+    until(|| count("sent") == Some(queued + 1.0)).await;
 }
 
 #[tokio::test]

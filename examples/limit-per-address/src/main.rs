@@ -13,8 +13,8 @@ use tower::ServiceBuilder;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // How many proxies of one's own stand before this server: the address is taken from the field
-    // that the outermost of them wrote, and from none if there is none.
+    // How many proxies of one's own stand before this server: the address is taken from what the
+    // outermost of them wrote into X-Forwarded-For, and from nowhere if there is none.
     let hops = std::env::var("PROXIES").map_or(Ok(0), |hops| hops.parse())?;
     let client_ip = if hops == 0 { ClientIp::peer() } else { ClientIp::trust_hops(hops) };
 

@@ -7,8 +7,10 @@ use serde_json::Value;
 use crate::ask::Asked;
 use crate::judgement::Verdict;
 use crate::observe::StoreFigures;
-use crate::reservation::Ledger;
+use crate::reservation::{Ledger, Spent};
+use crate::rules::Rules;
 use crate::shared::judge::Asking;
+use crate::state::Rate;
 use crate::{Ask, Decision, PolicyKeys, RateLimiter, Ration, Reservation, Store, Taking};
 
 /// A [`RateLimiter`] whose counts are kept in a [`Store`] for several processes, which must use the
@@ -53,7 +55,7 @@ impl<T: Store> SharedRateLimiter<T> {
             None => {}
         }
         let decision = Decision::new(&self.limiter, &rules, &asking.judgement);
-        (decision, self.reservation(&asking))
+        (decision, self.reservation(&rules, &asking))
     }
 
     /// Gives back what a request has spent, if the store can be told.
@@ -72,46 +74,48 @@ impl<T: Store> SharedRateLimiter<T> {
         let rules = self.limiter.rules().load();
         for (place, rules) in rules.iter().enumerate() {
             if let Some(key) = ask.keys.get(place) {
-                let (grade, _) = rules.grade(ask.tier);
+                let rate = rules.grade(ask.tier).1.rate;
                 let units =
                     if self.limiter.limit(place).is_flat() { units.signum() } else { units };
-                self.tell(place, key, grade, units);
+                self.tell(place, key, rate, units);
             }
         }
     }
 
-    fn tell(&self, place: usize, key: Key, grade: u8, units: i64) {
-        let rate = self.limiter.rules().load()[place].at(grade).rate;
+    fn tell(&self, place: usize, key: Key, rate: Rate, units: i64) {
         let ration = Ration {
             policy: &self.limiter.limit(place).name,
             limiter: self.limiter.name(),
             key,
             interval: rate.interval(),
             burst: rate.burst(),
+            longest: rate.longest(),
             cost: 0,
             enforced: true,
         };
         self.store.adjust(&ration, units);
     }
 
-    pub(super) fn reservation(&self, asking: &Asking) -> Reservation {
-        match asking.judgement.verdict {
-            Verdict::Admitted => {
-                let keys = std::array::from_fn(|place| {
-                    asking.keys[place].filter(|_| asking.judgement.taken.has(place))
-                });
-                let (grades, cost) = (asking.judgement.grades, asking.judgement.cost);
-                Reservation::new(Box::new(self.clone()), keys, grades, cost)
-            }
-            _ => Reservation::none(),
+    pub(super) fn reservation(&self, rules: &[Rules], asking: &Asking) -> Reservation {
+        let judgement = &asking.judgement;
+        if judgement.verdict != Verdict::Admitted {
+            return Reservation::none();
         }
+        // What was spent here is settled here, though the store be back by then.
+        let ledger: Box<dyn Ledger> = match judgement.is_local() {
+            true => Box::new(self.limiter.clone()),
+            false => Box::new(self.clone()),
+        };
+        let keys = asking.keys.map(|key| key.unwrap_or(Key::GLOBAL));
+        Reservation::new(ledger, judgement.spent(rules, &keys), judgement.cost)
     }
 }
 
 impl<T: Store> Ledger for SharedRateLimiter<T> {
-    fn correct(&self, place: usize, key: Key, grade: u8, units: i64) {
+    fn correct(&self, place: usize, spent: &Spent, units: i64) {
         if !self.limiter.limit(place).is_flat() {
-            self.tell(place, key, grade, units);
+            let rate = self.limiter.rules().load()[place].beside(spent.rate);
+            self.tell(place, spent.key, rate, units);
         }
     }
 }

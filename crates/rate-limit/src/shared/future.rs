@@ -1,5 +1,6 @@
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bartizan_core::Protocol;
@@ -9,6 +10,7 @@ use tower_service::Service;
 use crate::fields::Fields;
 use crate::judgement::Verdict;
 use crate::refusal::refuse;
+use crate::rules::RuleBook;
 use crate::shared::judge::Asking;
 use crate::{Demand, Dialect, SharedRateLimiter, Store};
 
@@ -49,6 +51,8 @@ pin_project! {
 #[derive(Debug)]
 pub(super) struct Pending<D, P, T> {
     pub(super) limiter: SharedRateLimiter<T>,
+    /// The rules by which it is judged, whatever they are by then.
+    pub(super) rules: Arc<RuleBook>,
     pub(super) demand: D,
     pub(super) protocol: P,
     pub(super) dialect: Option<Dialect>,
@@ -67,19 +71,18 @@ impl<D, P, T: Store> Pending<D, P, T> {
         D: Demand<Req>,
         P: Protocol<Req, S::Response, S::Error>,
     {
-        let (judgement, limiter) = (&asking.judgement, &self.limiter.limiter);
-        let rules = limiter.rules().load_full();
+        let (judgement, limiter, rules) = (&asking.judgement, &self.limiter.limiter, &self.rules);
         let state = if judgement.verdict == Verdict::Admitted {
             let told = self.dialect.filter(|_| !judgement.enforced.is_empty());
-            let fields = told.map(|dialect| Fields::new(&rules, judgement, dialect));
+            let fields = told.map(|dialect| Fields::new(rules, judgement, dialect));
             if D::RESERVES {
-                self.demand.reserve(&mut request, self.limiter.reservation(asking));
+                self.demand.reserve(&mut request, self.limiter.reservation(rules, asking));
             }
             State::Calling { future: inner.call(request), protocol: self.protocol, fields }
         } else {
             let dialect = self.protocol.dialect(&request);
             let fields = self.dialect;
-            let result = refuse(&self.protocol, dialect, limiter, &rules, judgement, fields);
+            let result = refuse(&self.protocol, dialect, limiter, rules, judgement, fields);
             State::Done { result: Some(result) }
         };
         SharedResponseFuture { state }
@@ -125,8 +128,7 @@ where
                     let answer = ready!(trip.poll(cx));
                     let pending = pending.take().expect("a trip ends once");
                     let (mut inner, request) = call.take().expect("a trip ends once");
-                    let rules = pending.limiter.limiter.rules().load_full();
-                    pending.limiter.conclude(asking, &rules, answer, true);
+                    pending.limiter.conclude(asking, &pending.rules, answer, true);
                     pending.proceed(&mut inner, request, asking).state
                 }
                 StateProj::Calling { future, protocol, fields } => {

@@ -6,7 +6,7 @@ use crate::observe::Verdict as Count;
 use crate::policy::Outage;
 use crate::rules::Rules;
 use crate::shared::SharedRateLimiter;
-use crate::state::Refusal;
+use crate::state::{Rate, Refusal};
 use crate::{Debts, PolicyKeys, Ration, Store, StoreError, Taking};
 
 /// A request that is being judged: what has to be known of it when the store answers.
@@ -59,12 +59,15 @@ impl<T: Store> SharedRateLimiter<T> {
                 key,
                 interval: rate.interval(),
                 burst: rate.burst(),
+                longest: rate.longest(),
                 cost,
                 enforced: enforces,
             });
             asking.asked += 1;
         }
         if judgement.verdict != Verdict::Admitted || asking.asked == 0 {
+            // Of those that need not be asked, there is nothing to tell.
+            asking.places[..asking.asked].iter().for_each(|place| judgement.forget(*place));
             return (asking, None);
         }
         let rations: [_; MAX_POLICIES] = rations.map(|ration| ration.unwrap_or(IDLE));
@@ -132,6 +135,8 @@ impl<T: Store> SharedRateLimiter<T> {
         let enforced = judgement.enforced;
         if places.iter().any(|place| enforced.has(*place) && closed(place)) {
             judgement.verdict = Verdict::Away;
+            // Nobody knows how the caller stands.
+            places.iter().for_each(|place| judgement.forget(*place));
             return;
         }
         for place in places.iter().copied() {
@@ -140,9 +145,10 @@ impl<T: Store> SharedRateLimiter<T> {
                 judgement.forget(place);
                 continue;
             };
+            judgement.nodes[place] = nodes.max(1);
             let key = asking.keys[place].unwrap_or(Key::GLOBAL);
-            let rate = rules[place].at(judgement.grades[place]).rate.divided(nodes);
-            match limit.take(key, judgement.now, &rate, judgement.cost) {
+            let (rate, cost) = share(judgement, rules, place);
+            match limit.take(key, judgement.now, &rate, cost) {
                 Ok(arrival) => {
                     judgement.arrivals[place] = arrival;
                     judgement.taken.add(place);
@@ -153,23 +159,19 @@ impl<T: Store> SharedRateLimiter<T> {
         if judgement.verdict != Verdict::Admitted {
             for place in judgement.taken.iter() {
                 let limit = self.limiter.limit(place);
-                let Outage::Local { nodes } = limit.outage else { continue };
-                let rate = rules[place].at(judgement.grades[place]).rate.divided(nodes);
                 let key = asking.keys[place].unwrap_or(Key::GLOBAL);
+                let (rate, cost) = share(judgement, rules, place);
                 limit.figures.count(&limit.name, Count::GivenBack);
-                judgement.arrivals[place] = limit.refund(key, judgement.now, rate, judgement.cost);
+                judgement.arrivals[place] = limit.refund(key, judgement.now, rate, cost);
             }
         }
-        // What is told goes by the whole quota: as much is left of it as is left here.
-        for place in places.iter().copied().filter(|place| judgement.enforced.has(*place)) {
-            let Outage::Local { nodes } = self.limiter.limit(place).outage else { continue };
-            let rate = rules[place].at(judgement.grades[place]).rate;
-            let left = rate.divided(nodes).left(judgement.arrivals[place], judgement.now);
-            judgement.arrivals[place] = rate.with_left(left, judgement.now);
-        }
-        // What was spent here must not be settled in the store.
-        asking.keys = [None; MAX_POLICIES];
     }
+}
+
+/// The rate of this process's share of a policy's quota, and what the request costs of it.
+fn share(judgement: &Judgement, rules: &[Rules], place: usize) -> (Rate, u32) {
+    let grade = rules[place].at(judgement.grades[place]);
+    (judgement.rate(grade, place), judgement.cost(grade, place))
 }
 
 /// In places that are not asked about.
@@ -179,6 +181,7 @@ const IDLE: Ration<'static> = Ration {
     key: Key::GLOBAL,
     interval: 1,
     burst: 1,
+    longest: 1,
     cost: 0,
     enforced: false,
 };

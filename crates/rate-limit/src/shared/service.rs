@@ -1,4 +1,5 @@
 use std::mem;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bartizan_core::{Engine, Mode, Protocol};
@@ -47,9 +48,11 @@ where
             tier: self.demand.tier(&request),
             unkeyed: self.options.unkeyed,
         };
-        let (mut asking, taking) = self.limiter.ask(self.rules.load(), asked, mode);
+        let rules = Arc::clone(self.rules.load());
+        let (mut asking, taking) = self.limiter.ask(&rules, asked, mode);
         let pending = Pending {
             limiter: self.limiter.clone(),
+            rules,
             demand: self.demand.clone(),
             protocol: self.protocol.clone(),
             dialect: self.options.dialect,
@@ -62,7 +65,7 @@ where
                 SharedResponseFuture::waiting(trip, inner, request, asking, pending)
             }
             Some(Taking::Done(answer)) => {
-                self.limiter.conclude(&mut asking, self.rules.load(), answer, false);
+                self.limiter.conclude(&mut asking, &pending.rules, answer, false);
                 pending.proceed(&mut self.inner, request, &asking)
             }
             None => pending.proceed(&mut self.inner, request, &asking),

@@ -6,9 +6,10 @@
 -- clock, which is exact. A key is kept for as long as it is ahead; the server rounds its own time
 -- down to milliseconds, so for one of them more.
 --
--- ARGV, all times in nanoseconds: two for each policy, what the request costs and the capacity; a
--- digit for each policy, 1 if its refusal is one of the request and 2 if not; and, if there are leases, for each
--- policy what to spend instead of the cost if there is so much.
+-- ARGV, all times in nanoseconds: three for each policy, what the request costs, the capacity, and the
+-- longest capacity of the policy's tiers; a digit for each policy, 1 if its refusal is one of the request
+-- and 2 if not; and, if there are leases, for each policy what to spend instead of the cost if there is so
+-- much.
 --
 -- Answers how far ahead each key is, and then bit by place which policies refuse, and from the
 -- fifth bit on which gave the lease.
@@ -24,38 +25,39 @@ local count = #KEYS
 local answer, bits, blocked = { 0, 0 }, 0, false
 
 for i = 1, count do
-  local text, capacity, ahead = stored[i], tonumber(ARGV[2 * i]), 0
+  local text, cost, ahead = stored[i], ARGV[3 * i - 2], 0
   -- What is no arrival time counts as none.
   if text and #text == 16 then
     local whole, part = read('<dd', text)
     ahead = (whole - now) * 1000 + part
     if ahead < 0 then
       ahead = 0
-    elseif not (ahead <= capacity) then
-      -- Nobody owes more than the capacity, though another quota may have written the time, or a
-      -- clock that has since gone back. Said so that it holds for what is no number, too.
-      ahead = capacity
+    elseif not (ahead <= tonumber(ARGV[3 * i])) then
+      -- Nobody owes more than that, though another quota may have written the time, or a clock that
+      -- has since gone back. Said so that it holds for what is no number, too.
+      ahead = tonumber(ARGV[3 * i])
       local part = ahead % 1000
       text = pack('<dd', now + (ahead - part) / 1000, part)
       call('SET', KEYS[i], text, 'PX', format('%d', (ahead - ahead % 1000000) / 1000000 + 2))
     end
   end
-  local spent = ahead + ARGV[2 * i - 1]
-  if spent <= capacity then
+  local spent = ahead + cost
+  -- What is free is within every quota, though a longer one may have been exhausted.
+  if spent <= tonumber(ARGV[3 * i - 1]) or cost == '0' then
     stored[i] = spent
   else
     stored[i] = false
     bits = bits + 2 ^ (i - 1)
-    blocked = blocked or sub(ARGV[2 * count + 1], i, i) == '1'
+    blocked = blocked or sub(ARGV[3 * count + 1], i, i) == '1'
   end
   answer[i] = ahead
 end
 
 if not blocked then
   for i = 1, count do
-    local spent, lease = stored[i], ARGV[2 * count + 1 + i]
+    local spent, lease = stored[i], ARGV[3 * count + 1 + i]
     if spent then
-      if lease and answer[i] + lease <= tonumber(ARGV[2 * i]) then
+      if lease and answer[i] + lease <= tonumber(ARGV[3 * i - 1]) then
         spent = answer[i] + lease
         bits = bits + 2 ^ (i + 3)
       end
