@@ -1,5 +1,5 @@
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -27,24 +27,43 @@ impl<W: Watch> Pending<W> {
     /// Nothing is pending.
     pub(crate) const NONE: Self = Self { told: None, left: ENDLESS };
 
-    /// The end of the body decides: where it says so, and after `length` bytes if that is known.
-    pub(crate) fn at_end(watch: W, judge: Judge, length: Option<u64>) -> Self {
-        let left = length.map_or(ENDLESS, |length| length.min(ENDLESS)) | UNREAD;
+    /// The end of the body decides: where it says so itself, and after `declared` bytes if a field tells.
+    #[inline]
+    pub(crate) fn at_end(watch: W, judge: Judge, declared: Option<u64>) -> Self {
+        let left = declared.map_or(ENDLESS, |length| length.min(ENDLESS)) | UNREAD;
         Self { told: Some((watch, judge)), left }
     }
-}
 
-/// A body that is dropped has been given up, unless it was all there, or nobody asked for it at all: servers
-/// ask for no more bytes than they send, and for none where they send none, as to a HEAD request.
-impl<W: Watch> Drop for Pending<W> {
-    #[inline]
-    fn drop(&mut self) {
+    #[cold]
+    #[inline(never)]
+    fn leave(&mut self) {
         if (self.left == 0 || self.left >= UNREAD)
             && let Some((watch, judge)) = self.told.take()
             // What only lacks the trailers that nobody waited for has not failed.
             && judge(None) == Outcome::Success
         {
             watch.settle(Outcome::Success);
+        }
+    }
+
+    /// A frame has come that may not be the last; `hint` is of what is left.
+    fn read(&mut self, frame: &Frame<Bytes>, hint: &SizeHint) {
+        let read = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.left = match (hint.exact(), self.left & !UNREAD) {
+            (Some(left), _) => left.min(ENDLESS),
+            (None, ENDLESS) => ENDLESS,
+            (None, left) => left.saturating_sub(read),
+        };
+    }
+}
+
+/// A body that is dropped has been given up, unless it was all there, or nobody asked for it at all: servers
+/// ask for no more bytes than they send, and for none where they send none, as to a HEAD request.
+impl<W: Watch> Drop for Pending<W> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.told.is_some() {
+            self.leave();
         }
     }
 }
@@ -106,8 +125,10 @@ where
         if !W::CARES {
             return body.poll_frame(cx);
         }
-        pending.left &= !UNREAD;
-        let frame = ready!(body.as_mut().poll_frame(cx));
+        let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
+            pending.left &= !UNREAD;
+            return Poll::Pending;
+        };
         let over = match &frame {
             Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),
             Some(Err(_)) | None => true,
@@ -121,11 +142,8 @@ where
                     None => judge(None),
                 });
             }
-        } else if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-            && pending.left != ENDLESS
-        {
-            pending.left = pending.left.saturating_sub(data.len() as u64);
+        } else if let Some(Ok(frame)) = &frame {
+            pending.read(frame, &body.size_hint());
         }
         Poll::Ready(frame)
     }

@@ -138,13 +138,12 @@ impl Http {
     }
 }
 
-/// How many bytes a response's body has, as itself or its field says.
+/// How many bytes a response's field says that its body has.
 #[inline]
-fn length<B: Body>(response: &Response<B>) -> Option<u64> {
-    response.body().size_hint().exact().or_else(|| declared(response.headers()))
-}
-
 fn declared(headers: &HeaderMap) -> Option<u64> {
+    if headers.is_empty() {
+        return None;
+    }
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
@@ -216,7 +215,9 @@ where
                         watch.settle(judge(None));
                         Pending::NONE
                     }
-                    Verdict::AtEnd(judge) => Pending::at_end(watch, judge, length(&response)),
+                    Verdict::AtEnd(judge) => {
+                        Pending::at_end(watch, judge, declared(response.headers()))
+                    }
                 };
                 Ok(response.map(|body| ResponseBody::inner(body, pending)))
             }
