@@ -49,7 +49,12 @@ impl Figures {
         match verdict {
             Verdict::Admitted => self.admitted.add(1),
             Verdict::GivenBack => self.given_back.add(1),
-            Verdict::NoKey => self.no_key.add(1),
+            Verdict::NoKey => {
+                if self.no_key.get() == 0 {
+                    tracing::warn!(target: "bartizan::rate_limit", policy, "a request has no key; by address, the server has to tell the peer's");
+                }
+                self.no_key.add(1);
+            }
             Verdict::Refused => {
                 self.refused.add(1);
                 tracing::debug!(target: "bartizan::rate_limit", policy, "request refused");
