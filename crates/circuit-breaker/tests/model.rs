@@ -117,12 +117,13 @@ enum Phase {
         slots: Vec<(u64, u64)>,
         ended: Vec<Ended>,
     },
-    /// Since then some are under way, and none has ended.
+    /// So many are under way, and since then none has ended.
     Ramp {
         step: usize,
         credit: f64,
         ended: Vec<Ended>,
-        since: Option<u64>,
+        under_way: u32,
+        since: u64,
     },
 }
 
@@ -179,7 +180,7 @@ impl Naive {
             }
             self.enter(Phase::Probes { slots: Vec::new(), ended: Vec::new() });
         }
-        if let Phase::Ramp { since: Some(since), .. } = self.phase
+        if let Phase::Ramp { under_way: 2.., since, .. } = self.phase
             && now - since > self.told.deadline * MS
         {
             self.reopen(now);
@@ -196,13 +197,16 @@ impl Naive {
                 }
                 slots.push((ticket.number, now + deadline));
             }
-            Phase::Ramp { step, credit, since, .. } => {
+            Phase::Ramp { step, credit, under_way, since, .. } => {
                 *credit += self.told.ramp[*step];
                 if *credit < 1.0 {
                     return None;
                 }
                 *credit -= 1.0;
-                since.get_or_insert(now);
+                if *under_way == 0 {
+                    *since = now;
+                }
+                *under_way += 1;
             }
             _ => self.in_flight.push(ticket),
         }
@@ -227,8 +231,9 @@ impl Naive {
             Outcome::Abandoned => slow && self.told.slow_when_abandoned,
             _ => false,
         };
-        if let Phase::Ramp { since, .. } = &mut self.phase {
-            *since = None;
+        if let Phase::Ramp { under_way, since, .. } = &mut self.phase {
+            *under_way -= 1;
+            *since = now;
         }
         let end = Ended { at: now, failed: outcome == Outcome::Failure, slow };
         match &mut self.phase {
@@ -305,7 +310,7 @@ impl Naive {
             self.reopen(now);
         } else if let Some(share) = self.told.ramp.get(next) {
             let (credit, ended) = (1.0 - share, Vec::new());
-            self.enter(Phase::Ramp { step: next, credit, ended, since: None });
+            self.enter(Phase::Ramp { step: next, credit, ended, under_way: 0, since: 0 });
         } else {
             self.wait = self.told.wait;
             self.enter(Phase::Closed);

@@ -37,7 +37,9 @@ impl<W: Watch> Pending<W> {
     #[cold]
     #[inline(never)]
     fn leave(&mut self) {
-        if (self.left == 0 || self.left >= UNREAD)
+        // A panic may have been the body's own.
+        if !std::thread::panicking()
+            && (self.left == 0 || self.left >= UNREAD)
             && let Some((watch, judge)) = self.told.take()
             // What only lacks the trailers that nobody waited for has not failed.
             && judge(None) == Outcome::Success

@@ -151,6 +151,29 @@ fn a_body_that_is_all_there_or_that_nobody_asks_for_is_not_given_up() {
 }
 
 #[test]
+fn a_body_that_panics_is_not_all_there() {
+    struct Panics;
+
+    impl Body for Panics {
+        type Data = Bytes;
+        type Error = ();
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<Frame<Bytes>, ()>>> {
+            panic!("on purpose")
+        }
+    }
+
+    let outcome = told(Response::new(Panics), |response| {
+        let read = std::panic::AssertUnwindSafe(|| read(response));
+        std::panic::catch_unwind(read).unwrap_err();
+    });
+    assert_eq!(outcome, Outcome::Abandoned, "the watch sees by itself that there was a panic");
+}
+
+#[test]
 fn status_decides_at_the_head() {
     for (status, outcome) in
         [(404, Outcome::Success), (500, Outcome::Failure), (503, Outcome::Failure)]

@@ -17,8 +17,8 @@ pub(crate) struct HalfOpen {
 enum Stage {
     /// A few calls at once, each in a slot of its own.
     Probes { slots: Vec<Slot>, last: u64 },
-    /// A share of the calls. Since then one is under way, and none has ended.
-    Ramp { step: usize, credit: f64, since: Option<Timestamp> },
+    /// A share of the calls: so many are under way, and since then none has ended.
+    Ramp { step: usize, credit: f64, under_way: u32, since: Timestamp },
 }
 
 #[derive(Debug)]
@@ -45,7 +45,8 @@ impl HalfOpen {
         };
         let share = settings.ramp_share(step)?;
         // The first call is let through, so that a share of few calls still begins.
-        Some(Self::at(Stage::Ramp { step, credit: 1.0 - share, since: None }))
+        let (credit, since) = (1.0 - share, Timestamp::default());
+        Some(Self::at(Stage::Ramp { step, credit, under_way: 0, since }))
     }
 
     /// Admits a call under the number that [`HalfOpen::settle`] asks for.
@@ -63,14 +64,17 @@ impl HalfOpen {
                 slots.push(Slot { probe: *last, started: now, deadline });
                 Some(*last)
             }
-            Stage::Ramp { step, credit, since } => {
+            Stage::Ramp { step, credit, under_way, since } => {
                 // Without such a step any more, new settings have it end here; let calls judge.
                 *credit += settings.ramp_share(*step).unwrap_or(1.0);
                 if *credit < 1.0 {
                     return None;
                 }
                 *credit -= 1.0;
-                since.get_or_insert(now);
+                if *under_way == 0 {
+                    *since = now;
+                }
+                *under_way += 1;
                 Some(now.as_nanos())
             }
         }
@@ -78,24 +82,25 @@ impl HalfOpen {
 
     /// A call ends that was admitted under `number`. `None` if its slot has been reclaimed;
     /// otherwise when it began.
-    pub(crate) fn release(&mut self, number: u64) -> Option<Timestamp> {
+    pub(crate) fn release(&mut self, number: u64, now: Timestamp) -> Option<Timestamp> {
         match &mut self.stage {
             Stage::Probes { slots, .. } => {
                 let index = slots.iter().position(|slot| slot.probe == number)?;
                 Some(slots.swap_remove(index).started)
             }
-            Stage::Ramp { since, .. } => {
-                *since = None;
+            Stage::Ramp { under_way, since, .. } => {
+                *under_way = under_way.saturating_sub(1);
+                *since = now;
                 Some(Timestamp::from_nanos(number))
             }
         }
     }
 
     /// Whether calls of the ramp have been under way for longer than a probe may take, and none has
-    /// ended: a service that hangs would never be judged.
+    /// ended: a service that hangs would never be judged. One alone may just be a long one.
     pub(crate) fn is_stuck(&self, settings: &Settings, now: Timestamp) -> bool {
-        let Stage::Ramp { since: Some(since), .. } = self.stage else { return false };
-        now.saturating_since(since) > settings.deadline()
+        let Stage::Ramp { under_way, since, .. } = self.stage else { return false };
+        under_way > 1 && now.saturating_since(since) > settings.deadline()
     }
 
     pub(crate) const fn record(&mut self, call: Call) {

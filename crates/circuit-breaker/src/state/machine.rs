@@ -129,7 +129,7 @@ impl Machine {
         change: &mut Change<'_>,
     ) -> Option<Call> {
         let Phase::HalfOpen(half_open) = &mut self.phase else { return None };
-        let started = half_open.release(number)?;
+        let started = half_open.release(number, change.now)?;
         let slow = is_slow(started, change.now, change.settings.slow_limit());
         let call = judge(outcome, slow, change.settings.path().slow_when_abandoned)?;
         half_open.record(call);
