@@ -286,7 +286,10 @@ fn is_for_access(claims: &Members<'_>) -> bool {
     let is_one = |member: &Member<'_>, words: &[&str]| {
         member.as_str().is_some_and(|text| words.iter().any(|word| text.eq_ignore_ascii_case(word)))
     };
-    let says = |name, words| claims.get(name).map(|member| is_one(member, words));
+    // What is null is not said.
+    let said =
+        |name| claims.get(name).filter(|member| !matches!(member, Member::Other(Value::Null)));
+    let says = |name, words| said(name).map(|member| is_one(member, words));
     says("token_use", &["access", "access_token"]).unwrap_or(true)
         && says("token_type", &["access_token", "bearer"]).unwrap_or(true)
         && !says("typ", &["id", "offline", "refresh"]).unwrap_or(false)

@@ -78,6 +78,7 @@ async fn rfc7662_4_what_is_active_but_no_access_token_is_refused() {
         (json!({"token_use": "refresh_token", "token_type": "Bearer"}), UNAUTHORIZED),
         (json!({"token_use": "id"}), UNAUTHORIZED),
         (json!({"token_use": 1}), UNAUTHORIZED),
+        (json!({"token_use": null, "token_type": null, "typ": null}), OK),
         (json!({"token_type": "refresh_token"}), UNAUTHORIZED),
         (json!({"token_type": "DPoP"}), UNAUTHORIZED),
         (json!({"typ": "Refresh"}), UNAUTHORIZED),

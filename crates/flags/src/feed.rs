@@ -131,7 +131,7 @@ impl Feed {
     }
 
     /// Takes the document of this place out of force, and off the disk, so that those of lower ranks hold
-    /// again. True if there was one.
+    /// again. True if there was one. [`Flags::ready`] does not wait for another.
     ///
     /// # Errors
     ///

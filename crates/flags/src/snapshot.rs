@@ -46,6 +46,8 @@ struct State {
     parts: Parts,
     /// What was set by hand.
     besides: EvaluationContext,
+    /// Whom a split takes a caller for whom it does not know.
+    drawn: Option<Box<str>>,
     /// Flags whose variants the request names, and may.
     overridden: Vec<(u32, u32)>,
     memo: Memo,
@@ -133,6 +135,7 @@ impl RequestFlags {
         let state = inner.state.get_mut();
         state.parts.clear();
         state.besides.clear();
+        state.drawn = None;
         state.overridden.clear();
         state.memo.clear();
         state.exposed.clear();
@@ -226,9 +229,17 @@ impl RequestFlags {
         Chosen { resolved, value, key: state.attributes().key().map(str::to_owned) }
     }
 
-    /// Whether it is known who calls.
+    /// Whether it is known who calls, by more than what a split has drawn.
     pub(crate) fn has_key(&self) -> bool {
-        self.0.state.lock().attributes().key().is_some()
+        let state = self.0.state.lock();
+        let key = state.attributes().key();
+        key.is_some() && key != state.drawn.as_deref()
+    }
+
+    /// Whom a split takes the caller for: the same at each attempt of a request.
+    pub(crate) fn draw(&self, draw: impl FnOnce() -> String) -> String {
+        let drawn = &mut self.0.state.lock().drawn;
+        drawn.get_or_insert_with(|| draw().into()).to_string()
     }
 
     #[inline]

@@ -265,6 +265,20 @@ fn a_document_that_is_withdrawn_was_the_only_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_that_nobody_feeds_any_more_is_not_waited_for() {
+    let flags = Flags::from_json(&document("off")).unwrap();
+    let feed = flags.feed(3);
+    feed.expect();
+    let waits = flags.ready_within(Duration::from_secs(60));
+    let gives_up = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!feed.withdraw().unwrap(), "there never was one");
+    };
+    assert!(tokio::join!(waits, gives_up).0);
+    assert_eq!(flags.age(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watched_file_turns_a_switch() {
     let file = Scratch::new(&document("enforce"));
     let source = FileSource::load(&file.0).unwrap();

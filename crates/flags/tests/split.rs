@@ -1,6 +1,7 @@
 //! Canaries, A/B tests, ramps and rollbacks.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -481,6 +482,31 @@ async fn a_cookie_is_not_for_whom_the_flags_know() {
             assert!(!response.headers().contains_key(SET_COOKIE));
         }
     }
+}
+
+#[tokio::test]
+async fn another_attempt_has_the_same_visitor_and_says_so_again() {
+    let flags = flags(50);
+    let layer =
+        SplitLayer::new(flags.clone(), SEARCH, [("canary", Backend::new("canary"))]).cookie("v");
+    let split = layer.layer(Backend::new("stable"));
+    let twice = service_fn(move |_: Request<()>| {
+        let (one, other) = (split.clone(), split.clone());
+        async move {
+            let first = one.oneshot(Request::new(())).await.unwrap();
+            let second = other.oneshot(Request::new(())).await.unwrap();
+            assert_eq!(first.headers()[SET_COOKIE], second.headers()[SET_COOKIE]);
+            assert_eq!(first.headers()["by"], second.headers()["by"]);
+            Ok::<_, Infallible>(second)
+        }
+    });
+    let service = FlagsLayer::new(flags).layer(twice);
+    let mut seen = BTreeSet::new();
+    for _ in 0..20 {
+        let response = service.clone().oneshot(Request::new(())).await.unwrap();
+        seen.insert(response.headers()[SET_COOKIE].to_str().unwrap().to_owned());
+    }
+    assert_eq!(seen.len(), 20, "each request has a visitor of its own");
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 ///
 /// The forms with one figure only ([`Draft6`](Self::Draft6), [`Draft7`](Self::Draft7),
 /// [`XRateLimit`](Self::XRateLimit)) tell of the policy that is nearest to its limit, over all
-/// limiters of a stack that speak the same form.
+/// limiters of a stack that speak the same form. A proxy in front of a service that has such fields of its
+/// own should strip those: they cannot be told from a limiter's.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Dialect {

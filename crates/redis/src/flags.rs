@@ -147,7 +147,8 @@ impl FlagsSource {
     }
 
     /// Follows the document for ever: on word of a change, and besides every `interval`. From now on
-    /// the flags [wait](Flags::ready) for it.
+    /// the flags [wait](Flags::ready) for it: until there is a document, which a server that has none yet, or
+    /// has lost it, does not bring.
     ///
     /// Nothing runs unless the future is polled: spawn it, and abort the task to stop.
     pub fn watch(self, interval: Duration) -> impl Future<Output = Infallible> + Send {

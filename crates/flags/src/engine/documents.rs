@@ -40,10 +40,14 @@ impl Flags {
         bound.documents.get(rank).cloned().unwrap_or_else(|| json!({"flags": {}}))
     }
 
-    /// Takes a document out of force; true if there was one.
+    /// Takes a document out of force, and nobody is expected to bring another; true if there was one.
     pub(crate) fn withdraw(&self, rank: u8) -> Result<bool, ConfigError> {
         let mut bound = self.0.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(documents) = bound.documents.without(rank) else { return Ok(false) };
+        let Some(documents) = bound.documents.without(rank) else {
+            self.0.ages.forget(rank);
+            self.0.changed.notify_waiters();
+            return Ok(false);
+        };
         let set = documents.set().inspect_err(|error| self.refuse(error))?;
         self.0.ages.forget(rank);
         self.enforce(&mut bound, documents, set);

@@ -50,7 +50,11 @@ impl<S> Split<S> {
         let is_known = || principal.is_some() || own.as_ref().is_some_and(RequestFlags::has_key);
         let identity = name.as_deref().filter(|_| !is_known()).map(|name| {
             cookie::read(request.headers(), name).map(str::to_owned).unwrap_or_else(|| {
-                let identity = cookie::identity();
+                // Another attempt at the same request has the same visitor, and says so again.
+                let identity = match &own {
+                    Some(own) => own.draw(cookie::identity),
+                    None => cookie::identity(),
+                };
                 cookie = cookie::write(name, &identity);
                 identity
             })
