@@ -229,22 +229,27 @@ impl Denylist {
     pub fn pardon(&self, revocation: &Revocation) {
         let mut entries = self.shared.entries.write();
         let (key, pardoned) = (revocation.key(), Entry::of(revocation));
-        let is_further =
-            |entry: &Entry| entry.issued > pardoned.issued || entry.until > pardoned.until;
-        if !entries.by_key.get(&key).is_some_and(is_further) {
+        if !entries.by_key.get(&key).is_some_and(|entry| entry.is_further(pardoned)) {
             entries.by_key.remove(&key);
         }
         self.shared.len.store(entries.by_key.len(), Relaxed);
     }
 
-    /// Takes a revocation back, and all others that are about the same, but for `left`: by a source
-    /// that knows which there are.
-    pub fn pardon_all_but(&self, revocation: &Revocation, left: &[Revocation]) {
+    /// Takes revocations back that are about the same, and all others about it, but for `left`: by a
+    /// source that knows which there are. What reaches further than all of these, by the moment or by
+    /// its end, the source does not know: it is left too.
+    pub fn pardon_all_but(&self, pardoned: &[Revocation], left: &[Revocation]) {
+        let Some(first) = pardoned.first() else { return };
+        let furthest = |all: &[Revocation]| all.iter().map(Entry::of).reduce(Entry::furthest);
+        let (key, left) = (first.key(), furthest(left));
+        let known = furthest(pardoned).into_iter().chain(left).reduce(Entry::furthest);
         let mut entries = self.shared.entries.write();
-        if let Some(entry) = entries.by_key.get_mut(&revocation.key()) {
-            match left.iter().map(Entry::of).reduce(Entry::furthest) {
+        if let Some(entry) = entries.by_key.get_mut(&key)
+            && !known.is_some_and(|known| entry.is_further(known))
+        {
+            match left {
                 Some(left) => *entry = left,
-                None => drop(entries.by_key.remove(&revocation.key())),
+                None => drop(entries.by_key.remove(&key)),
             }
         }
         self.shared.len.store(entries.by_key.len(), Relaxed);
@@ -322,6 +327,11 @@ impl Entry {
     /// What is denied by either.
     fn furthest(self, other: Self) -> Self {
         Self { issued: self.issued.max(other.issued), until: self.until.max(other.until) }
+    }
+
+    /// Whether it denies what the other does not.
+    const fn is_further(self, other: Self) -> bool {
+        self.issued > other.issued || self.until > other.until
     }
 }
 
@@ -447,12 +457,41 @@ mod tests {
 
         denylist.deny(&early).unwrap();
         denylist.deny(&late).unwrap();
-        denylist.pardon_all_but(&late, std::slice::from_ref(&early));
+        let (late, early) = (std::slice::from_ref(&late), std::slice::from_ref(&early));
+        denylist.pardon_all_but(late, early);
         assert!(is_denied(999_000) && !is_denied(999_500));
-        denylist.pardon_all_but(&early, &[]);
+        denylist.pardon_all_but(early, &[]);
         assert!(denylist.is_empty());
-        denylist.pardon_all_but(&early, std::slice::from_ref(&late));
+        denylist.pardon_all_but(early, late);
         assert!(denylist.is_empty(), "there is nothing to take back");
+    }
+
+    #[test]
+    fn what_the_source_does_not_know_is_not_pardoned() {
+        let denylist = denylist();
+        let logout = |issued: u64, until: u64| {
+            let (issued, until) = (Duration::from_secs(issued), Duration::from_secs(until));
+            Revocation::subject(ISSUER, "alice", issued, until)
+        };
+        let is_denied = |issued| denylist.check(&alice(&json!({"iat": issued})), NOW).is_err();
+        let (early, long) = (logout(999_000, 1_001_000), logout(998_000, 1_002_000));
+        let late = logout(999_500, 1_001_000);
+        denylist.deny(&late).unwrap();
+        let only_early = std::slice::from_ref(&early);
+        denylist.pardon_all_but(only_early, &[]);
+        assert!(is_denied(999_500), "it is later");
+        denylist.pardon_all_but(only_early, std::slice::from_ref(&long));
+        assert!(is_denied(999_500), "it is later than what is left, too");
+        denylist.pardon_all_but(&[late.clone(), early.clone()], &[]);
+        assert!(denylist.is_empty(), "the furthest counts, not the last");
+
+        // Each explains a part of it.
+        denylist.deny(&late).unwrap();
+        denylist.deny(&long).unwrap();
+        denylist.pardon_all_but(&[late], &[long]);
+        assert!(is_denied(998_000) && !is_denied(999_500));
+        denylist.pardon_all_but(&[], &[early]);
+        assert!(is_denied(998_000));
     }
 
     #[test]

@@ -67,6 +67,8 @@ struct Inner {
     script: Script,
     /// The latest change up to which all are known.
     known: AtomicU64,
+    /// Something was pardoned: what is left of its subject is to be read.
+    reread: AtomicBool,
     /// Until when, in seconds since 1970, it is not tried again to find room for all.
     no_room_until: AtomicU64,
     listens: AtomicBool,
@@ -97,6 +99,7 @@ impl SharedDenylist {
             prefix,
             script: Script::new(DENY),
             known: AtomicU64::new(NONE),
+            reread: AtomicBool::new(false),
             no_room_until: AtomicU64::new(0),
             listens: AtomicBool::new(false),
         }))
@@ -184,28 +187,47 @@ impl Inner {
         connection: &mut MultiplexedConnection,
         changes: u64,
     ) -> Result<bool, RedisError> {
-        // Of a subject there may be several: those that are left hold.
-        let mut pardons = HashMap::new();
+        // Before the lists: what is pardoned from here on is read again. So is all if this fails, since
+        // the connection is then made anew.
+        self.reread.store(false, SeqCst);
+        // Of a subject there may be several of either: those that are left hold.
+        let mut pardons = HashMap::<_, (Vec<_>, Vec<_>)>::new();
         self.read("pardoned", connection, |pardon| {
-            pardons.insert(pardon.name(), (pardon, Vec::new()));
+            pardons.entry(pardon.name()).or_default().0.push(pardon);
         })
         .await?;
         let mut fits = true;
+        let mut waiting = Vec::new();
         self.read("revoked", connection, |revocation| {
-            fits &= self.denylist.deny(&revocation).is_ok();
+            if self.denylist.deny(&revocation).is_err() {
+                // Pardons make room for no more than there are of them.
+                if waiting.len() < pardons.len() {
+                    waiting.push(revocation.clone());
+                } else {
+                    fits = false;
+                }
+            }
             if let Some((_, left)) = pardons.get_mut(&revocation.name()) {
                 left.push(revocation);
             }
         })
         .await?;
         // If there was another change meanwhile, it is not known what of it is over.
-        if self.changes(connection).await? == changes {
-            for (pardon, left) in pardons.values() {
-                self.denylist.pardon_all_but(pardon, left);
+        let is_settled = self.changes(connection).await? == changes;
+        if is_settled {
+            for (pardoned, left) in pardons.values() {
+                self.denylist.pardon_all_but(pardoned, left);
             }
-            if fits {
-                self.known.store(changes, SeqCst);
-            }
+        } else {
+            self.reread.store(true, SeqCst);
+        }
+        for revocation in &waiting {
+            fits &= self.denylist.deny(revocation).is_ok();
+        }
+        if !fits {
+            self.known.store(NONE, SeqCst);
+        } else if is_settled {
+            self.known.store(changes, SeqCst);
         }
         Ok(fits)
     }
@@ -223,6 +245,8 @@ impl Inner {
         loop {
             let mut page = redis::cmd("ZSCAN");
             page.arg(self.key(list)).arg(cursor).arg("COUNT").arg(PAGE);
+            // A long list takes its time, and is fresh meanwhile if only a pardon is to be read.
+            self.changes(connection).await?;
             let (next, page): (u64, Vec<(Vec<u8>, f64)>) = page.query_async(connection).await?;
             let texts = page.iter().map(|(text, _)| text);
             let all = texts.filter_map(|text| self.understand(text));
@@ -234,12 +258,19 @@ impl Inner {
         }
     }
 
-    /// The number of changes so far.
+    /// The number of changes so far. If all of them are known, the list is fresh.
     async fn changes(&self, connection: &mut MultiplexedConnection) -> Result<u64, RedisError> {
+        // Before the question: what was there then is in force here afterwards.
+        let now = self.clock.unix();
         let mut ask = redis::cmd("GET");
         ask.arg(self.key("revoked:changes"));
         let changes: Option<u64> = ask.query_async(connection).await?;
-        Ok(changes.unwrap_or_default())
+        let changes = changes.unwrap_or_default();
+        // Of a pardon that is not in force yet, too much is denied, and nothing is missed.
+        if self.known.load(SeqCst) == changes {
+            self.denylist.heard(now);
+        }
+        Ok(changes)
     }
 }
 
@@ -249,20 +280,21 @@ impl Follower for Inner {
     }
 
     async fn catch_up(&self, mut connection: MultiplexedConnection) -> Result<(), RedisError> {
-        // Before the question: what was there then is in force here afterwards.
         let now = self.clock.unix();
         // Before the list: what is changed while it is read is read again.
         let changes = self.changes(&mut connection).await?;
-        if self.known.load(SeqCst) != changes {
-            if now.as_secs() < self.no_room_until.load(SeqCst) {
-                return Ok(());
-            }
-            if !self.read_all(&mut connection, changes).await? {
-                self.no_room_until.store((now + NO_ROOM).as_secs(), SeqCst);
-                return Ok(());
-            }
+        let is_known = self.known.load(SeqCst) == changes;
+        if is_known && !self.reread.load(SeqCst) {
+            return Ok(());
         }
-        self.denylist.heard(now);
+        if now.as_secs() < self.no_room_until.load(SeqCst) {
+            return Ok(());
+        }
+        if self.read_all(&mut connection, changes).await? {
+            self.denylist.heard(now);
+        } else {
+            self.no_room_until.store((now + NO_ROOM).as_secs(), SeqCst);
+        }
         Ok(())
     }
 
@@ -270,22 +302,24 @@ impl Follower for Inner {
         let mut words = said.splitn(3, |byte| *byte == b' ');
         let mut word = || words.next().unwrap_or_default();
         let change = std::str::from_utf8(word()).ok().and_then(|change| change.parse::<u64>().ok());
-        let is_in_force = match (word(), word()) {
-            (b"deny", text) => {
-                self.understand(text).is_none_or(|denied| self.denylist.deny(&denied).is_ok())
-            }
+        let denied = match (word(), word()) {
+            (b"deny", text) => self.understand(text),
             // Whether another one of the same subject is left, the server knows.
-            (b"pardon", _) => false,
+            (b"pardon", _) => {
+                self.reread.store(true, SeqCst);
+                None
+            }
             _ => return observe::unread(self.redis.name()),
         };
-        if !is_in_force {
-            return self.known.store(NONE, SeqCst);
-        }
-        // One that was missed in between shows at the next pulse.
+        // Before it is in force: if pardons are taken from the server just now, it is read again. One
+        // that was missed in between shows at the next pulse.
         if let Some(change) = change
             && let Some(before) = change.checked_sub(1)
         {
             let _ = self.known.compare_exchange(before, change, SeqCst, SeqCst);
+        }
+        if denied.is_some_and(|denied| self.denylist.deny(&denied).is_err()) {
+            self.known.store(NONE, SeqCst);
         }
     }
 
