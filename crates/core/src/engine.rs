@@ -225,36 +225,16 @@ mod tests {
 
     #[test]
     fn an_engine_that_takes_anothers_place_is_told_of() {
-        use std::io::Write;
-        use std::sync::Mutex;
-
-        #[derive(Clone, Default)]
-        struct Log(Arc<Mutex<Vec<u8>>>);
-
-        impl Write for Log {
-            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-                self.0.lock().unwrap().write(text)
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let told = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            let registry = Registry::new();
-            registry.register(Fake("a", Switch::default()));
-            registry.register(Fake("b", Switch::default()));
-            assert_eq!(told(), "");
-            registry.register(Fake("b", Switch::new(Mode::Off)));
-            assert!(told().contains("WARN") && told().contains("name=\"b\""), "{}", told());
-            assert_eq!(registry.engines().len(), 2);
-            assert_eq!(registry.get("test", "b").unwrap().switch().setting().0, Mode::Off);
-        });
+        let log = bartizan_testing::Log::default();
+        let _listening = log.listen();
+        let registry = Registry::new();
+        registry.register(Fake("a", Switch::default()));
+        registry.register(Fake("b", Switch::default()));
+        assert_eq!(log.text(), "");
+        registry.register(Fake("b", Switch::new(Mode::Off)));
+        assert!(log.text().contains("WARN") && log.text().contains("name=\"b\""), "{}", log.text());
+        assert_eq!(registry.engines().len(), 2);
+        assert_eq!(registry.get("test", "b").unwrap().switch().setting().0, Mode::Off);
     }
 
     #[test]

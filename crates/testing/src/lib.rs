@@ -7,6 +7,7 @@
 mod alloc;
 mod contract;
 mod inner;
+mod log;
 mod unread;
 
 pub use self::alloc::allocations;
@@ -15,6 +16,7 @@ pub use self::contract::{
     panics_leave_nothing, readied_instance_is_called, readiness_is_not_hoarded,
 };
 pub use self::inner::{Bodied, Bodiless, Inner, InnerBody, InnerFuture, request};
+pub use self::log::Log;
 pub use self::unread::UnreadBody;
 
 /// Writes the contract's tests for one layer.
