@@ -206,6 +206,23 @@ fn a_service_that_hangs_in_the_ramp_is_left_alone_again() {
 }
 
 #[test]
+fn one_long_call_holds_no_ramp_up() {
+    let settings = settings().half_open_probes(1).probe_deadline(SECOND).ramp([0.5], 2);
+    let (breaker, clock, _) = watched(settings);
+    call(&breaker, Outcome::Failure, 10);
+    clock.advance(5 * SECOND);
+    call(&breaker, Outcome::Success, 1);
+    let long = breaker.try_acquire().unwrap();
+    clock.advance(10 * SECOND);
+    assert!(breaker.try_acquire().is_err(), "every other");
+    let other = breaker.try_acquire().unwrap();
+    assert!(breaker.try_acquire().is_err(), "every other");
+    assert_eq!(breaker.state(), State::HalfOpen);
+    settle([other, long], Outcome::Success);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
 fn the_open_time_is_left_to_chance_within_its_bounds() {
     let wait = || {
         let (breaker, _clock, _) = watched(settings().open_jitter(0.2));

@@ -117,7 +117,7 @@ enum Phase {
         slots: Vec<(u64, u64)>,
         ended: Vec<Ended>,
     },
-    /// So many are under way, and since then none has ended.
+    /// So many are under way, and since then none has ended, nor was it but one.
     Ramp {
         step: usize,
         credit: f64,
@@ -203,7 +203,7 @@ impl Naive {
                     return None;
                 }
                 *credit -= 1.0;
-                if *under_way == 0 {
+                if *under_way < 2 {
                     *since = now;
                 }
                 *under_way += 1;

@@ -17,7 +17,7 @@ pub(crate) struct HalfOpen {
 enum Stage {
     /// A few calls at once, each in a slot of its own.
     Probes { slots: Vec<Slot>, last: u64 },
-    /// A share of the calls: so many are under way, and since then none has ended.
+    /// A share of the calls: so many are under way, and since then none has ended, nor was it but one.
     Ramp { step: usize, credit: f64, under_way: u32, since: Timestamp },
 }
 
@@ -71,7 +71,8 @@ impl HalfOpen {
                     return None;
                 }
                 *credit -= 1.0;
-                if *under_way == 0 {
+                // One alone may be a long one, so that it is no fault of those that join it.
+                if *under_way < 2 {
                     *since = now;
                 }
                 *under_way += 1;
@@ -96,8 +97,8 @@ impl HalfOpen {
         }
     }
 
-    /// Whether calls of the ramp have been under way for longer than a probe may take, and none has
-    /// ended: a service that hangs would never be judged. One alone may just be a long one.
+    /// Whether several calls of the ramp have been under way for longer than a probe may take, and none
+    /// has ended: a service that hangs would never be judged.
     pub(crate) fn is_stuck(&self, settings: &Settings, now: Timestamp) -> bool {
         let Stage::Ramp { under_way, since, .. } = self.stage else { return false };
         under_way > 1 && now.saturating_since(since) > settings.deadline()
